@@ -1,0 +1,1 @@
+"""Probes: HTTP, TCP and exec checks of a replica."""

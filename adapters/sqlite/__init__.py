@@ -1,0 +1,1 @@
+"""The embedded log and secret store, in SQLite."""

@@ -1,0 +1,1 @@
+"""How facts travel: the log port, the command side, hints and envelopes."""

@@ -1,0 +1,1 @@
+"""NATS, and all that is known of it."""

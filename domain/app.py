@@ -1,0 +1,299 @@
+"""The kind `App`: a program that should run, in so many replicas, and what healthy means.
+
+An `AppSpec` is what its owner wrote. A *complete* spec is what an event keeps: every default is
+filled in, so that a later version of Stateward with other defaults changes nothing that runs.
+The *template* is the spec without `replicas`, `running` and `rollout`; a new template is a new
+revision.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, StringConstraints, TypeAdapter
+
+from domain.refusals import BadValue
+from domain.schema import SPEC, Cpu, Duration, Line, Memory, Name
+
+MAX_REPLICAS = 1000  # one app on one target; more is another app
+
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
+PortNumber = Annotated[int, Field(ge=1, le=65535)]
+ImageName = Annotated[
+    str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.:/@-]*$", max_length=512)
+]
+Path = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=4096)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyOfSecret:
+    __pydantic_config__ = SPEC
+    name: Name
+    key: Line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromSecret:
+    """A value taken from a Secret of the same project."""
+
+    __pydantic_config__ = SPEC
+    secret_ref: KeyOfSecret
+
+
+def _env_text(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(
+            f'true and false mean different things to programs; quote it: "{str(value).lower()}"'
+        )
+    return str(value) if isinstance(value, int | float) else value
+
+
+EnvValue = Annotated[
+    Annotated[str, StringConstraints(max_length=32_768, pattern=r"^[^\x00]*$")] | FromSecret,
+    BeforeValidator(_env_text),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePull:
+    """When to ask the registry, and with which credentials: a Secret."""
+
+    __pydantic_config__ = SPEC
+    policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
+    secret_ref: Name | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    __pydantic_config__ = SPEC
+    name: Name
+    port: PortNumber
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpCheck:
+    """Passes when a GET of `path` answers 200 to 399."""
+
+    __pydantic_config__ = SPEC
+    path: Path = "/"
+    port: Name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpCheck:
+    """Passes when the port accepts a connection."""
+
+    __pydantic_config__ = SPEC
+    port: Name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecCheck:
+    """Passes when the command, run inside the replica, exits with 0."""
+
+    __pydantic_config__ = SPEC
+    argv: Annotated[tuple[Line, ...], Field(min_length=1, max_length=256)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One question to a replica: exactly one of `http`, `tcp` and `exec`.
+
+    `failures` in a row make it fail, `successes` in a row make it pass again.
+    """
+
+    __pydantic_config__ = SPEC
+    http: HttpCheck | None = None
+    tcp: TcpCheck | None = None
+    exec: ExecCheck | None = None
+    interval: Duration = "10s"
+    timeout: Duration = "1s"
+    failures: Annotated[int, Field(ge=1, le=1000)] = 3
+    successes: Annotated[int, Field(ge=1, le=1000)] = 1
+
+    @property
+    def port(self) -> str | None:
+        """The name of the port it asks; None for `exec`."""
+        asked = self.http or self.tcp
+        return asked.port if asked else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What healthy means.
+
+    Until `startup` passes, the others wait. A replica takes part while `readiness` passes; one
+    whose `startup` or `liveness` fails is replaced.
+    """
+
+    __pydantic_config__ = SPEC
+    startup: Check | None = None
+    readiness: Check | None = None
+    liveness: Check | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    __pydantic_config__ = SPEC
+    cpu: Cpu | None = None
+    memory: Memory | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """How one revision replaces another.
+
+    `startFirst`: up to `maxSurge` replicas more than asked, never fewer healthy ones than asked
+    less `maxUnavailable`. `stopFirst`: the old replica of a slot ends before the new one starts.
+    """
+
+    __pydantic_config__ = SPEC
+    strategy: Literal["startFirst", "stopFirst"] | None = None
+    max_surge: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 1
+    max_unavailable: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 0
+    progress_deadline: Duration = "10m"
+    drain: Duration = "0s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """Data that outlives a replica: one per slot, or one shared by the whole app."""
+
+    __pydantic_config__ = SPEC
+    name: Name
+    path: Path
+    size: Memory | None = None
+    scope: Literal["replica", "app"] = "replica"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppSpec:
+    __pydantic_config__ = SPEC
+    target: Name | None = None
+    image: ImageName | None = None
+    command: Annotated[tuple[Line, ...], Field(max_length=256)] = ()
+    args: Annotated[tuple[Line, ...], Field(max_length=1024)] = ()
+    workdir: Path | None = None
+    env: Annotated[Mapping[EnvName, EnvValue], Field(max_length=500)] = field(default_factory=dict)
+    image_pull: ImagePull = ImagePull()
+    ports: Annotated[tuple[Port, ...], Field(max_length=32)] = ()
+    health: Health = Health()
+    resources: Resources = Resources()
+    volumes: Annotated[tuple[Volume, ...], Field(max_length=32)] = ()
+    stop_signal: Annotated[str, StringConstraints(pattern=r"^SIG[A-Z0-9+]{2,10}$")] = "SIGTERM"
+    stop_grace: Duration = "10s"
+    replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] | None = None
+    running: bool | None = None
+    rollout: Rollout = Rollout()
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The names of the Secrets it uses."""
+        used = {v.secret_ref.name for v in self.env.values() if isinstance(v, FromSecret)}
+        registry = self.image_pull.secret_ref
+        return frozenset(used | {registry} if registry else used)
+
+    @property
+    def checks(self) -> dict[str, Check]:
+        health = {
+            "startup": self.health.startup,
+            "readiness": self.health.readiness,
+            "liveness": self.health.liveness,
+        }
+        return {name: check for name, check in health.items() if check}
+
+
+SPEC_ADAPTER: TypeAdapter[AppSpec] = TypeAdapter(AppSpec)
+_ROLLOUT: TypeAdapter[Rollout] = TypeAdapter(Rollout)
+_OUTSIDE_TEMPLATE = {"replicas", "running", "rollout"}
+
+
+def check(spec: AppSpec) -> None:
+    """Refuse what each field allows alone but not together.
+
+    Raises:
+        BadValue: names the field and the rule.
+    """
+    for what, names in (
+        ("ports", [port.name for port in spec.ports]),
+        ("volumes", [volume.name for volume in spec.volumes]),
+        ("ports", [f"{port.port}/{port.protocol}" for port in spec.ports]),
+        ("volumes", [volume.path for volume in spec.volumes]),
+    ):
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise BadValue(
+                    f"spec.{what}[{index}]", name, "it is already taken by an earlier one"
+                )
+    ports = {port.name: port.protocol for port in spec.ports}
+    for name, asked in spec.checks.items():
+        path = f"spec.health.{name}"
+        ways = [way for way in (asked.http, asked.tcp, asked.exec) if way]
+        if len(ways) != 1:
+            raise BadValue(path, len(ways), "give exactly one of http, tcp and exec")
+        if asked.port is not None and ports.get(asked.port) != "tcp":
+            known = ", ".join(n for n, protocol in ports.items() if protocol == "tcp") or "none"
+            raise BadValue(f"{path}.port", asked.port, f"name a tcp port of this app (has {known})")
+        if asked.timeout == "0s" or asked.interval == "0s":
+            raise BadValue(path, "0s", "interval and timeout are longer than nothing")
+    rollout = spec.rollout
+    if rollout.strategy == "startFirst" and rollout.max_surge == 0 and rollout.max_unavailable == 0:
+        raise BadValue(
+            "spec.rollout", "maxSurge 0, maxUnavailable 0", "one of them must be at least 1"
+        )
+
+
+def complete(spec: AppSpec, *, target: str, replicas: int, running: bool) -> AppSpec:
+    """Fill in what the spec leaves open."""
+    rollout = spec.rollout
+    if rollout.strategy is None:
+        strategy: Literal["startFirst", "stopFirst"] = "stopFirst" if spec.volumes else "startFirst"
+        rollout = replace(rollout, strategy=strategy)
+    return replace(
+        spec,
+        target=target,
+        replicas=replicas,
+        running=running,
+        rollout=rollout,
+        env={name: spec.env[name] for name in sorted(spec.env)},
+    )
+
+
+def template(spec: AppSpec) -> bytes:
+    """The JSON of the part whose change makes a new revision."""
+    return SPEC_ADAPTER.dump_json(spec, by_alias=True, exclude=_OUTSIDE_TEMPLATE, exclude_none=True)
+
+
+@lru_cache(maxsize=1024)
+def _rollout_json(rollout: Rollout) -> bytes:
+    return _ROLLOUT.dump_json(rollout, by_alias=True, exclude_none=True)
+
+
+def encode(spec: AppSpec, template_json: bytes | None = None) -> bytes:
+    """The canonical JSON of a complete spec: equal specs give equal bytes."""
+    return b'%b,"replicas":%d,"running":%b,"rollout":%b}' % (
+        (template_json or template(spec))[:-1],
+        spec.replicas or 0,
+        b"true" if spec.running else b"false",
+        _rollout_json(spec.rollout),
+    )
+
+
+def decode(data: bytes) -> AppSpec:
+    """Read a stored spec.
+
+    Raises:
+        ValueError: it is not one (pydantic's `ValidationError` is a `ValueError`).
+    """
+    return SPEC_ADAPTER.validate_json(data)
+
+
+def digest(template_json: bytes, secrets: Mapping[str, str]) -> str:
+    """What a replica is made from, in 16 hexadecimal digits: its template and secret tokens."""
+    hasher = blake2b(template_json, digest_size=8)
+    for name in sorted(secrets):
+        hasher.update(f"\x00{name}={secrets[name]}".encode())
+    return hasher.hexdigest()

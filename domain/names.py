@@ -1,0 +1,76 @@
+"""How resources are named: `App/shop/web` is the App `web` of project `shop`.
+
+Names are DNS labels of at most 40 letters, digits and dashes, so that they fit into subjects,
+host names and container names without escaping. `--` is reserved for generated names.
+"""
+
+import re
+from typing import NamedTuple, Self
+
+from domain.refusals import BadValue
+
+KINDS_WITHOUT_PROJECT = frozenset({"Project", "Target"})
+KINDS = ("Project", "Target", "Secret", "App")  # the order in which a set of manifests is decided
+
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+def check_name(name: str, path: str) -> str:
+    """Return `name`.
+
+    Raises:
+        BadValue: it does not follow the grammar; `path` says which field it stands in.
+    """
+    if _NAME.fullmatch(name) is None:
+        raise BadValue(
+            path,
+            name,
+            "a name is 1 to 40 lower-case letters, digits and dashes, "
+            "starts with a letter and does not end with a dash",
+        )
+    if "--" in name:
+        raise BadValue(path, name, "two dashes in a row are reserved for generated names")
+    return name
+
+
+class Ref(NamedTuple):
+    """Names a resource. `project` is empty for the kinds that have none."""
+
+    kind: str
+    project: str
+    name: str
+
+    @property
+    def stream(self) -> str:
+        """The stream of its events, which is also how it is written: `App/shop/web`."""
+        return "/".join(part for part in self if part)
+
+    def __str__(self) -> str:
+        return self.stream
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `App/shop/web`, `Project/shop` or `Target/local`.
+
+        Raises:
+            BadValue: it is not the name of a resource.
+        """
+        kind, _, rest = text.partition("/")
+        project, _, name = rest.rpartition("/")
+        if kind not in KINDS or bool(project) == (kind in KINDS_WITHOUT_PROJECT):
+            raise BadValue("resource", text, "write it as App/shop/web, Project/shop, Target/local")
+        return cls(kind, project and check_name(project, "project"), check_name(name, "name"))
+
+
+def app(project: str, name: str) -> Ref:
+    return Ref("App", project, name)
+
+
+def members_stream(project: str) -> str:
+    """The stream of which resources a project holds; changed by whoever joins or leaves."""
+    return f"Project/{project}#members"
+
+
+def status_stream(ref: Ref) -> str:
+    """The stream of what reconcilers saw and did for a resource; it never shapes what runs."""
+    return f"{ref.stream}#status"

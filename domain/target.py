@@ -1,0 +1,37 @@
+"""The kind `Target`: one registered engine, such as this host's processes or a Docker daemon."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, TypeAdapter
+
+from domain.refusals import BadValue
+from domain.schema import SPEC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerSettings:
+    """Where the daemon listens, and how many replicas may start at the same time."""
+
+    __pydantic_config__ = SPEC
+    host: Annotated[str, StringConstraints(pattern=r"^(unix|tcp|https?)://\S+$")] = (
+        "unix:///var/run/docker.sock"
+    )
+    parallel_starts: Annotated[int, Field(ge=1, le=64)] = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSpec:
+    __pydantic_config__ = SPEC
+    engine: Literal["process", "docker", "simulated"]
+    docker: DockerSettings | None = None
+    description: Annotated[str, StringConstraints(max_length=1000)] = ""
+
+
+SPEC_ADAPTER: TypeAdapter[TargetSpec] = TypeAdapter(TargetSpec)
+
+
+def check(spec: TargetSpec) -> None:
+    """Raises `BadValue` when settings of one engine are given to another."""
+    if spec.docker and spec.engine != "docker":
+        raise BadValue("spec.docker", "set", f"engine {spec.engine} has no docker settings")

@@ -1,0 +1,1 @@
+"""Desired against observed: pure diffs, one shared loop, and the engine ports."""

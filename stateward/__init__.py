@@ -1,0 +1,1 @@
+"""Assembly: settings, wiring and the command line. Nothing is decided here."""
