@@ -66,9 +66,9 @@ def app(project: str, name: str) -> Ref:
     return Ref("App", project, name)
 
 
-def members_stream(project: str) -> str:
-    """The stream of which resources a project holds; changed by whoever joins or leaves."""
-    return f"Project/{project}#members"
+def members_stream(owner: Ref) -> str:
+    """The stream of what a project holds or a target runs; written by whoever joins or leaves."""
+    return f"{owner.stream}#members"
 
 
 def status_stream(ref: Ref) -> str:

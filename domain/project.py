@@ -16,3 +16,13 @@ class ProjectSpec:
 
 
 SPEC_ADAPTER: TypeAdapter[ProjectSpec] = TypeAdapter(ProjectSpec)
+
+
+def encode(spec: ProjectSpec) -> bytes:
+    """The canonical JSON of a spec: equal specs give equal bytes."""
+    return SPEC_ADAPTER.dump_json(spec, by_alias=True, exclude_none=True)
+
+
+def decode(data: bytes) -> ProjectSpec:
+    """Read a stored spec; raises `ValueError` when it is not one."""
+    return SPEC_ADAPTER.validate_json(data)

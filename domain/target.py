@@ -35,3 +35,13 @@ def check(spec: TargetSpec) -> None:
     """Raises `BadValue` when settings of one engine are given to another."""
     if spec.docker and spec.engine != "docker":
         raise BadValue("spec.docker", "set", f"engine {spec.engine} has no docker settings")
+
+
+def encode(spec: TargetSpec) -> bytes:
+    """The canonical JSON of a spec: equal specs give equal bytes."""
+    return SPEC_ADAPTER.dump_json(spec, by_alias=True, exclude_none=True)
+
+
+def decode(data: bytes) -> TargetSpec:
+    """Read a stored spec; raises `ValueError` when it is not one."""
+    return SPEC_ADAPTER.validate_json(data)

@@ -1,0 +1,294 @@
+"""Events: every fact the log may hold. The registry is closed: a name in the log imports nothing.
+
+An event of an App carries its complete `Record`, so folding an app's desired state is taking its
+last event. Events of a stream `<resource>#status` are transitions: what reconcilers saw and did.
+They never shape what should run.
+"""
+
+from datetime import datetime
+from typing import ClassVar
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """A fact.
+
+    `actor` is who wanted or did it (`user:alice`, `system:replicas`), `cause` the intent's
+    idempotency key, or for a transition the position of the intent it serves. `v` is the version
+    of the event's shape; older shapes are upcast when read (`bus.codec`).
+    """
+
+    type: ClassVar[str]
+    actor: str
+    cause: str
+    at: datetime
+    v: int = 1
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """Rollouts are held at `revision` until `until` (for ever when None)."""
+
+    revision: int
+    reason: str
+    until: datetime | None = None
+
+
+class AppEvent(Event, frozen=True, kw_only=True):
+    """An event of an App with the complete state that follows from it.
+
+    `uid` and `generation` are positions; 0 stands for the event's own. `digest` is that of the
+    template and the `secrets` (name to token). `image` is what the revision's image resolved to.
+    """
+
+    uid: int = 0
+    generation: int = 0
+    revision: int
+    digest: str
+    spec: msgspec.Raw
+    labels: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    image: str | None = None
+    paused: Pause | None = None
+
+
+class AppDefined(AppEvent, frozen=True, kw_only=True):
+    """A new spec was applied; `replaces` is the revision that it came after (0: none)."""
+
+    type = "app.defined"
+    replaces: int = 0
+
+
+class AppRestarted(AppEvent, frozen=True, kw_only=True):
+    type = "app.restarted"
+
+
+class AppUndone(AppEvent, frozen=True, kw_only=True):
+    """The app returned to the spec of revision `to`, as a new revision."""
+
+    type = "app.undone"
+    to: int
+
+
+class AppRefreshed(AppEvent, frozen=True, kw_only=True):
+    """The image's tag is to be resolved afresh."""
+
+    type = "app.refreshed"
+
+
+class AppSecretRotated(AppEvent, frozen=True, kw_only=True):
+    """A Secret that the app uses has new values."""
+
+    type = "app.secret-rotated"
+    secret: str
+
+
+class AppScaled(AppEvent, frozen=True, kw_only=True):
+    type = "app.scaled"
+
+
+class AppStarted(AppEvent, frozen=True, kw_only=True):
+    type = "app.started"
+
+
+class AppStopped(AppEvent, frozen=True, kw_only=True):
+    type = "app.stopped"
+
+
+class AppRolloutSet(AppEvent, frozen=True, kw_only=True):
+    """How revisions replace each other was set anew; the revision stays."""
+
+    type = "app.rollout-set"
+
+
+class AppLabelled(AppEvent, frozen=True, kw_only=True):
+    type = "app.labelled"
+
+
+class AppPaused(AppEvent, frozen=True, kw_only=True):
+    type = "app.paused"
+
+
+class AppResumed(AppEvent, frozen=True, kw_only=True):
+    type = "app.resumed"
+
+
+class AppImageResolved(AppEvent, frozen=True, kw_only=True):
+    """The revision's image is now known by an immutable name. Leaves the generation as it is."""
+
+    type = "app.image-resolved"
+
+
+class AppDeleted(Event, frozen=True, kw_only=True):
+    """The app should be gone; with `orphan` its replicas are left alone and forgotten."""
+
+    type = "app.deleted"
+    uid: int
+    revision: int
+    target: str
+    volumes: bool = False
+    orphan: bool = False
+
+
+class ProjectDefined(Event, frozen=True, kw_only=True):
+    type = "project.defined"
+    uid: int = 0
+    spec: msgspec.Raw
+    labels: dict[str, str] = {}
+
+
+class ProjectDeleted(Event, frozen=True, kw_only=True):
+    type = "project.deleted"
+
+
+class TargetDefined(Event, frozen=True, kw_only=True):
+    type = "target.defined"
+    uid: int = 0
+    spec: msgspec.Raw
+    labels: dict[str, str] = {}
+
+
+class TargetDeleted(Event, frozen=True, kw_only=True):
+    type = "target.deleted"
+
+
+class SecretSet(Event, frozen=True, kw_only=True):
+    """The Secret has values under `token`, a keyed digest; the values are in the secret store."""
+
+    type = "secret.set"
+    uid: int = 0
+    version: int
+    token: str
+    keys: tuple[str, ...]
+    labels: dict[str, str] = {}
+
+
+class SecretDeleted(Event, frozen=True, kw_only=True):
+    type = "secret.deleted"
+    version: int
+
+
+class MemberJoined(Event, frozen=True, kw_only=True):
+    """A resource now belongs to the project, or runs on the target, of this stream."""
+
+    type = "members.joined"
+    member: str
+
+
+class MemberLeft(Event, frozen=True, kw_only=True):
+    type = "members.left"
+    member: str
+
+
+class Transition(Event, frozen=True, kw_only=True):
+    """Something a reconciler saw or did for the resource with this `uid`."""
+
+    uid: int
+
+
+class RolloutStarted(Transition, frozen=True, kw_only=True):
+    type = "rollout.started"
+    revision: int
+    replaces: int = 0
+
+
+class RolloutCompleted(Transition, frozen=True, kw_only=True):
+    """All replicas of the revision are healthy and no other is left."""
+
+    type = "rollout.completed"
+    revision: int
+    seconds: float = 0.0
+
+
+class RolloutStalled(Transition, frozen=True, kw_only=True):
+    """The revision did not become healthy by its deadline; the one before goes on serving."""
+
+    type = "rollout.stalled"
+    revision: int
+    serving: int = 0
+    message: str
+
+
+class ReplicaHealed(Transition, frozen=True, kw_only=True):
+    """A replica that should run did not, and was started again; `seconds` after it was noticed."""
+
+    type = "replica.healed"
+    revision: int
+    slot: int
+    reason: str
+    seconds: float = 0.0
+
+
+class DriftRepaired(Transition, frozen=True, kw_only=True):
+    """A replica differed from its order although no intent changed it, and was replaced."""
+
+    type = "drift.repaired"
+    revision: int
+    slot: int
+    fields: tuple[str, ...]
+
+
+class HealthChanged(Transition, frozen=True, kw_only=True):
+    """The app's `Ready` condition has another status or reason."""
+
+    type = "health.changed"
+    ready: bool
+    reason: str
+    message: str
+
+
+class RemovalCompleted(Transition, frozen=True, kw_only=True):
+    """The engine confirmed that nothing of the deleted app is left."""
+
+    type = "removal.completed"
+
+
+APP_EVENTS: tuple[type[AppEvent], ...] = (
+    AppDefined,
+    AppRestarted,
+    AppUndone,
+    AppRefreshed,
+    AppSecretRotated,
+    AppScaled,
+    AppStarted,
+    AppStopped,
+    AppRolloutSet,
+    AppLabelled,
+    AppPaused,
+    AppResumed,
+    AppImageResolved,
+)
+INTENT_EVENTS: tuple[type[Event], ...] = (
+    *APP_EVENTS,
+    AppDeleted,
+    ProjectDefined,
+    ProjectDeleted,
+    TargetDefined,
+    TargetDeleted,
+    SecretSet,
+    SecretDeleted,
+    MemberJoined,
+    MemberLeft,
+)
+TRANSITIONS: tuple[type[Transition], ...] = (
+    RolloutStarted,
+    RolloutCompleted,
+    RolloutStalled,
+    ReplicaHealed,
+    DriftRepaired,
+    HealthChanged,
+    RemovalCompleted,
+)
+REVISING = frozenset(
+    event.type for event in (AppDefined, AppRestarted, AppUndone, AppRefreshed, AppSecretRotated)
+)
+"""The types whose every event makes the stream's next revision."""
+
+REGISTRY: dict[str, type[Event]] = {e.type: e for e in (*INTENT_EVENTS, *TRANSITIONS)}
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """An event and the stream that it belongs to."""
+
+    stream: str
+    event: Event

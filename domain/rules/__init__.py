@@ -1,0 +1,37 @@
+"""The rules: which facts an intent brings about, or why it is refused. Pure.
+
+`decide` reads the states it relies on through a `Context`; whoever calls it appends the facts on
+the condition that every stream it read is still as it was.
+"""
+
+from datetime import datetime
+
+from domain import intents as i
+from domain.events import Fact
+from domain.refusals import NotPossible
+from domain.rules import apps, projects, secrets, targets
+from domain.rules.context import Context, Moment
+
+__all__ = ["Context", "Moment", "decide"]
+
+
+def decide(
+    context: Context, intent: i.Intent, *, actor: str, cause: str, now: datetime
+) -> tuple[Fact, ...]:
+    """Return the facts `intent` brings about, in order; none if it changes nothing.
+
+    Raises:
+        Refusal: nothing may change; the message says what to do.
+    """
+    moment = Moment(actor=actor, cause=cause, now=now)
+    match intent.ref.kind:
+        case "App":
+            return apps.decide(context, intent, moment)
+        case "Project":
+            return projects.decide(context, intent, moment)
+        case "Target":
+            return targets.decide(context, intent, moment)
+        case "Secret":
+            return secrets.decide(context, intent, moment)
+        case other:
+            raise NotPossible(f"there is no kind {other!r}; kinds are App, Project, Secret, Target")

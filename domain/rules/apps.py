@@ -1,0 +1,266 @@
+"""Rules of the kind `App`."""
+
+from dataclasses import replace
+
+import msgspec
+
+from domain import app as spec_of
+from domain import events as e
+from domain import intents as i
+from domain import state, target
+from domain.app import AppSpec, FromSecret
+from domain.events import Fact
+from domain.names import Ref, members_stream
+from domain.refusals import BadValue, NotFound, NotPossible
+from domain.rules import placement
+from domain.rules.context import Context, Moment, check_generation, need, unsuitable
+
+
+def decide(  # noqa: C901, PLR0911, PLR0912 -- one flat match, an arm for each intent
+    context: Context, intent: i.Intent, at: Moment
+) -> tuple[Fact, ...]:
+    present = context.app(intent.ref)
+    if isinstance(intent, i.Apply) and isinstance(intent.spec, AppSpec):
+        check_generation(intent, present)
+        return _apply(context, intent.ref, intent.spec, dict(intent.labels), present, at)
+    need(intent, present)
+    match intent:
+        case i.Scale(replicas=replicas):
+            if not 0 <= replicas <= spec_of.MAX_REPLICAS:
+                rule = f"an app has 0 to {spec_of.MAX_REPLICAS} replicas; use a second app for more"
+                raise BadValue("replicas", replicas, rule)
+            return _reshape(intent.ref, present, at, replicas=replicas)
+        case i.Start():
+            return _reshape(intent.ref, present, at, running=True)
+        case i.Stop():
+            return _reshape(intent.ref, present, at, running=False)
+        case i.Restart():
+            return (_fact(intent.ref, e.AppRestarted, present, at, revision=present.revision + 1),)
+        case i.Refresh():
+            return _refresh(context, intent.ref, present, at)
+        case i.Undo(to=to):
+            return _undo(context, intent.ref, present, to, at)
+        case i.Hold(reason=reason, until=until):
+            return _hold(intent.ref, present, reason, until, at)
+        case i.Resume():
+            if present.paused is None:
+                return ()
+            return (_fact(intent.ref, e.AppResumed, present, at, paused=None),)
+        case i.ResolveImage(revision=revision, image=image):
+            if not at.actor.startswith("system:"):
+                raise unsuitable(intent)
+            if revision != present.revision or present.image == image:
+                return ()
+            generation = present.generation
+            resolved = {"image": image, "generation": generation}
+            return (_fact(intent.ref, e.AppImageResolved, present, at, **resolved),)
+        case i.Delete(volumes=volumes, orphan=orphan):
+            return delete(intent.ref, present, at, volumes=volumes, orphan=orphan)
+        case _:
+            raise unsuitable(intent)
+
+
+def delete(
+    ref: Ref, present: state.App, at: Moment, *, volumes: bool = False, orphan: bool = False
+) -> tuple[Fact, ...]:
+    """An existing app leaves its project and its target. Its engine confirms later."""
+    on = spec_of.decode(present.spec).target or ""
+    gone = e.AppDeleted(
+        **at.stamp,
+        uid=present.uid,
+        revision=present.revision,
+        target=on,
+        volumes=volumes,
+        orphan=orphan,
+    )
+    left = e.MemberLeft(**at.stamp, member=ref.stream)
+    return (
+        Fact(ref.stream, gone),
+        Fact(members_stream(Ref("Project", "", ref.project)), left),
+        Fact(members_stream(Ref("Target", "", on)), left),
+    )
+
+
+def rotated(ref: Ref, present: state.App, secret: str, token: str, at: Moment) -> Fact:
+    """The app's next revision, with new values of one of its Secrets."""
+    secrets = {**present.secrets, secret: token}
+    template = spec_of.template(spec_of.decode(present.spec))
+    return _fact(
+        ref,
+        e.AppSecretRotated,
+        present,
+        at,
+        secret=secret,
+        secrets=secrets,
+        digest=spec_of.digest(template, secrets),
+        revision=present.revision + 1,
+    )
+
+
+def keys_used(present: state.App, secret: str) -> set[str]:
+    """The keys of a Secret that the app refers to."""
+    spec = spec_of.decode(present.spec)
+    references = [v.secret_ref for v in spec.env.values() if isinstance(v, FromSecret)]
+    keys = {reference.key for reference in references if reference.name == secret}
+    return keys | ({"username", "password"} if spec.image_pull.secret_ref == secret else set())
+
+
+def _fact(
+    ref: Ref, event: type[e.AppEvent], present: state.App, at: Moment, **changes: object
+) -> Fact:
+    """An event with the app's present record but for the changes. A new revision has no image."""
+    record: dict[str, object] = {
+        "uid": present.uid,
+        "revision": present.revision,
+        "digest": present.digest,
+        "spec": msgspec.Raw(present.spec),
+        "labels": present.labels,
+        "secrets": present.secrets,
+        "image": present.image,
+        "paused": present.paused,
+    }
+    return Fact(ref.stream, event(**at.stamp, **(record | changes)))  # type: ignore[arg-type]
+
+
+def _apply(
+    context: Context,
+    ref: Ref,
+    asked: AppSpec,
+    labels: dict[str, str],
+    present: state.App,
+    at: Moment,
+) -> tuple[Fact, ...]:
+    spec_of.check(asked)
+    on = placement.target_of(context, ref, asked)
+    placement.check_engine(asked, on)
+    secrets = placement.tokens(context, ref, asked)
+    before = spec_of.decode(present.spec) if present.exists else None
+    replicas, running = asked.replicas, asked.running
+    if replicas is None:
+        replicas = before.replicas if before and before.replicas is not None else 1
+    if running is None:
+        running = before.running is not False if before else True
+    spec = spec_of.complete(asked, target=on.name, replicas=replicas, running=running)
+    template = spec_of.template(spec)
+    encoded = spec_of.encode(spec, template)
+    digest = spec_of.digest(template, secrets)
+    if before is not None and digest == present.digest:
+        return _reshaped(ref, present, at, before, spec, encoded, labels)
+    defined = e.AppDefined(
+        **at.stamp,
+        uid=present.uid if present.exists else 0,
+        revision=present.revision + 1,
+        digest=digest,
+        spec=msgspec.Raw(encoded),
+        labels=labels,
+        secrets=secrets,
+        paused=present.paused,
+        replaces=present.revision if present.exists else 0,
+    )
+    return (Fact(ref.stream, defined), *_moves(ref, before, on.name, at))
+
+
+def _moves(ref: Ref, before: AppSpec | None, on: str, at: Moment) -> tuple[Fact, ...]:
+    """Who the app joins and leaves when it is made, or moves to another target."""
+    joined = e.MemberJoined(**at.stamp, member=ref.stream)
+    here = Fact(members_stream(Ref("Target", "", on)), joined)
+    if before is None:
+        return (Fact(members_stream(Ref("Project", "", ref.project)), joined), here)
+    if before.target == on or before.target is None:
+        return ()
+    left = e.MemberLeft(**at.stamp, member=ref.stream)
+    return (Fact(members_stream(Ref("Target", "", before.target)), left), here)
+
+
+def _reshaped(
+    ref: Ref,
+    present: state.App,
+    at: Moment,
+    before: AppSpec,
+    spec: AppSpec,
+    encoded: bytes,
+    labels: dict[str, str],
+) -> tuple[Fact, ...]:
+    """The events of an apply that needs no new revision: one for each thing that it changes."""
+    kinds: list[type[e.AppEvent]] = []
+    if spec.replicas != before.replicas:
+        kinds.append(e.AppScaled)
+    if spec.running != before.running:
+        kinds.append(e.AppStarted if spec.running else e.AppStopped)
+    if spec.rollout != before.rollout:
+        kinds.append(e.AppRolloutSet)
+    if labels != present.labels:
+        kinds.append(e.AppLabelled)
+    changes = {"spec": msgspec.Raw(encoded), "labels": labels}
+    return tuple(_fact(ref, kind, present, at, **changes) for kind in kinds)
+
+
+def _reshape(
+    ref: Ref,
+    present: state.App,
+    at: Moment,
+    *,
+    replicas: int | None = None,
+    running: bool | None = None,
+) -> tuple[Fact, ...]:
+    before = spec_of.decode(present.spec)
+    spec = replace(
+        before,
+        replicas=before.replicas if replicas is None else replicas,
+        running=before.running if running is None else running,
+    )
+    return _reshaped(ref, present, at, before, spec, spec_of.encode(spec), present.labels)
+
+
+def _refresh(context: Context, ref: Ref, present: state.App, at: Moment) -> tuple[Fact, ...]:
+    spec = spec_of.decode(present.spec)
+    on = context.target(Ref("Target", "", spec.target or ""))
+    if spec.image is None or not on.exists or target.decode(on.spec).engine == "process":
+        raise NotPossible(f"{ref} runs no image, so there is no tag to resolve again")
+    return (_fact(ref, e.AppRefreshed, present, at, image=None, revision=present.revision + 1),)
+
+
+def _undo(
+    context: Context, ref: Ref, present: state.App, to: int | None, at: Moment
+) -> tuple[Fact, ...]:
+    number = present.revision - 1 if to is None else to
+    old = context.revision(ref, number)
+    if old is None or number == present.revision:
+        raise NotFound(
+            f"revision {number} of {ref}"
+            if old is None
+            else f"a revision before {number} of {ref}",
+            f"the present one is {present.revision}; `stateward rollout history` lists them",
+        )
+    if old.digest == present.digest and old.image == present.image:
+        raise NotPossible(
+            f"{ref} already has the spec of revision {number}; there is nothing to undo"
+        )
+    now = spec_of.decode(present.spec)
+    then = spec_of.decode(bytes(old.spec))
+    if then.target != now.target:
+        placement.target_of(context, ref, then)
+    spec = replace(then, replicas=now.replicas, running=now.running)
+    undone = _fact(
+        ref,
+        e.AppUndone,
+        present,
+        at,
+        to=number,
+        revision=present.revision + 1,
+        digest=old.digest,
+        secrets=old.secrets,
+        image=old.image,
+        spec=msgspec.Raw(spec_of.encode(spec)),
+    )
+    return (undone, *_moves(ref, now, spec.target or "", at))
+
+
+def _hold(ref: Ref, present: state.App, reason: str, until: object, at: Moment) -> tuple[Fact, ...]:
+    revision = present.paused.revision if present.paused else present.revision
+    pause = msgspec.convert(
+        {"revision": revision, "reason": reason, "until": until}, e.Pause, from_attributes=True
+    )
+    if pause == present.paused:
+        return ()
+    return (_fact(ref, e.AppPaused, present, at, paused=pause),)

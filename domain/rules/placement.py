@@ -1,0 +1,75 @@
+"""Where an app may run, and whether what it needs is there."""
+
+from typing import NamedTuple
+
+from domain import project, target
+from domain.app import AppSpec, FromSecret
+from domain.names import Ref
+from domain.refusals import BadValue, NotFound
+from domain.rules.context import Context
+
+DEFAULT_TARGET = "local"  # made at first start
+
+
+class Place(NamedTuple):
+    name: str
+    engine: str
+
+
+def target_of(context: Context, ref: Ref, spec: AppSpec) -> Place:
+    """The target that the spec names, else its project's default, else `local`.
+
+    Raises:
+        NotFound: the project or the target does not exist.
+    """
+    owner = Ref("Project", "", ref.project)
+    home = context.project(owner)
+    if not home.exists:
+        raise NotFound(owner, f"apply a Project named {ref.project!r} first, or in the same set")
+    name = spec.target or project.decode(home.spec).target or DEFAULT_TARGET
+    on = context.target(Ref("Target", "", name))
+    if not on.exists:
+        raise NotFound(f"Target/{name}", "`stateward get targets` lists those that do")
+    return Place(name, target.decode(on.spec).engine)
+
+
+def check_engine(spec: AppSpec, on: Place) -> None:
+    """Raises `BadValue` when the target's engine cannot run such a spec."""
+    where = f"target {on.name} runs {on.engine}"
+    if on.engine == "docker" and spec.image is None:
+        raise BadValue("spec.image", None, f"{where}, which needs an image")
+    if on.engine == "process" and spec.image is not None:
+        raise BadValue("spec.image", spec.image, f"{where}, which runs a command and no image")
+    if on.engine == "process" and not spec.command:
+        raise BadValue("spec.command", [], f"{where}, which needs a command")
+    if spec.image is None and not spec.command:
+        raise BadValue("spec", "neither image nor command", "there is nothing to run")
+
+
+def tokens(context: Context, ref: Ref, spec: AppSpec) -> dict[str, str]:
+    """The tokens of the Secrets that the spec uses, by name.
+
+    Raises:
+        NotFound: there is no such Secret in the app's project.
+        BadValue: it has no such key.
+    """
+    found: dict[str, str] = {}
+    for name in sorted(spec.secrets):
+        secret = context.secret(Ref("Secret", ref.project, name))
+        if not secret.exists:
+            remedy = f"make it with `stateward secret set {name} KEY=VALUE -n {ref.project}`"
+            raise NotFound(f"Secret/{ref.project}/{name}", remedy)
+        found[name] = secret.token
+        for variable, value in spec.env.items():
+            if isinstance(value, FromSecret) and value.secret_ref.name == name:
+                _check_key(variable, value.secret_ref.key, secret.keys)
+        if spec.image_pull.secret_ref == name:
+            for key in ("username", "password"):
+                _check_key("imagePull", key, secret.keys)
+    return found
+
+
+def _check_key(where: str, key: str, keys: tuple[str, ...]) -> None:
+    if key not in keys:
+        path = "spec.imagePull.secretRef" if where == "imagePull" else f"spec.env.{where}"
+        raise BadValue(path, key, f"the Secret has only the keys {', '.join(keys)}")
