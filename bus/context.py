@@ -1,0 +1,86 @@
+"""What a decision has read: states by stream, with the version each must still be at."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+from domain import state
+from domain.events import AppEvent, Fact
+from domain.names import Ref, members_stream
+from domain.rules import Context
+
+
+class NotLoaded(Exception):
+    """The rules asked for something that has to be read from the log first."""
+
+    def __init__(self, stream: str, revision: int | None = None) -> None:
+        super().__init__(stream)
+        self.stream, self.revision = stream, revision
+
+
+@final
+class LoadedContext(Context):
+    """Answers rules from memory, and notes what they relied on.
+
+    `loaded` holds the states as they were read, `expected` their versions. Facts of the same
+    submission are folded on top, so that a later intent sees what an earlier one brought about.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, state.State]] = {}
+        self._revisions: dict[tuple[str, int], AppEvent | None] = {}
+        self._cache: Mapping[str, tuple[int, state.State]] = {}
+        self.begin({})
+
+    def begin(self, cache: Mapping[str, tuple[int, state.State]]) -> None:
+        """Start deciding (again); `cache` holds states that may be used if they are asked for."""
+        self._cache = cache
+        self.loaded: dict[str, state.State] = {}
+        self.expected: dict[str, int] = {}
+        self._present: dict[str, state.State] = {}
+
+    def supply(self, stream: str, version: int, loaded: state.State) -> None:
+        self._known[stream] = (version, loaded)
+
+    def supply_revision(self, stream: str, number: int, event: AppEvent | None) -> None:
+        self._revisions[stream, number] = event
+
+    def fold(self, fact: Fact) -> None:
+        """Let what follows see a fact that is not appended yet; its position is taken as 0."""
+        before = self._read(fact.stream)
+        self._present[fact.stream] = state.evolve(before, 0, fact.event)
+
+    def _read(self, stream: str) -> Any:
+        present = self._present.get(stream)
+        if present is not None:
+            return present
+        found = self._known.get(stream) or self._cache.get(stream)
+        if found is None:
+            raise NotLoaded(stream)
+        self.expected[stream], self.loaded[stream] = found
+        self._present[stream] = found[1]
+        return found[1]
+
+    def app(self, ref: Ref) -> state.App:
+        found: state.App = self._read(ref.stream)
+        return found
+
+    def project(self, ref: Ref) -> state.Project:
+        found: state.Project = self._read(ref.stream)
+        return found
+
+    def target(self, ref: Ref) -> state.Target:
+        found: state.Target = self._read(ref.stream)
+        return found
+
+    def secret(self, ref: Ref) -> state.Secret:
+        found: state.Secret = self._read(ref.stream)
+        return found
+
+    def members(self, owner: Ref) -> state.Members:
+        found: state.Members = self._read(members_stream(owner))
+        return found
+
+    def revision(self, ref: Ref, number: int) -> AppEvent | None:
+        if (ref.stream, number) not in self._revisions:
+            raise NotLoaded(ref.stream, number)
+        return self._revisions[ref.stream, number]

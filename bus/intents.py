@@ -1,0 +1,317 @@
+"""The application service: the one way in which intents become events.
+
+authorise → load what the rules rely on → decide → append on the condition that all of it is still
+so → answer, once it is on disk. A lost race is decided again on fresh state. All interfaces (HTTP,
+NATS, the system's own reconcilers) call `IntentService.submit`, and none can do more.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Final, final
+
+import msgspec
+
+from bus import codec
+from bus.context import LoadedContext, NotLoaded
+from bus.log import IdempotencyKey, Log, LogUnavailable, NewEvent, VersionConflict
+from bus.manifests import SecretManifest
+from bus.secrets import SecretStore
+from domain import state
+from domain.access import Actor, authorise
+from domain.events import AppEvent, Event, Fact
+from domain.intents import Apply, Intent, SecretContent
+from domain.names import Ref
+from domain.refusals import BadValue, Frozen, Refusal
+from domain.rules import decide
+
+CACHED_STREAMS: Final = 50_000  # about 1 kB each
+MAX_RACES: Final = 50  # lost in a row by one intent before it is told to come back
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one resource: `created`, `configured`, `deleted` or `unchanged`."""
+
+    resource: str
+    result: str
+    generation: int
+    events: tuple[str, ...] = ()
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The acknowledgement of one submission: on disk, up to `position`."""
+
+    position: int
+    changes: tuple[Change, ...]
+    repeated: bool = False
+
+
+class RecordedRefusal(Refusal):
+    """A refusal that was given before under the same idempotency key."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.recorded_code = code
+
+
+class _Outcome(msgspec.Struct, omit_defaults=True):
+    """What is stored under an idempotency key. The positions of `changes` come from the log."""
+
+    changes: tuple[Change, ...] = ()
+    code: str = ""
+    message: str = ""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a submission would append: the facts, and the version each stream must be at."""
+
+    facts: tuple[Fact, ...]
+    expect: dict[str, int]
+    before: dict[str, state.State]
+
+
+type Asked = Intent | SecretManifest
+
+
+@final
+class IntentService:
+    """Decides intents of one installation.
+
+    Args:
+        log: where facts go, and where states are folded from.
+        secrets: where a Secret's values go before the event that names them.
+        now: aware UTC time.
+        appended: told of every commit with its last position and the streams it wrote; must not
+            block. A lost call only delays what follows from the intent.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        secrets: SecretStore,
+        *,
+        now: Callable[[], datetime],
+        appended: Callable[[int, Sequence[str]], None] = lambda _position, _streams: None,
+    ) -> None:
+        self._log = log
+        self._secrets = secrets
+        self._now = now
+        self._appended = appended
+        self._streams: OrderedDict[str, tuple[int, state.State]] = OrderedDict()
+        self._turns: dict[str, asyncio.Lock] = {}
+
+    async def submit(
+        self, asked: Sequence[Asked] | Asked, *, actor: Actor, key: str, digest: bytes = b""
+    ) -> Answer:
+        """Decide and append all of `asked`, or nothing.
+
+        Args:
+            asked: one intent or several; several are decided in order, each on what those before
+                it bring about.
+            actor: who asks; authenticated by the caller.
+            key: the idempotency key. The same key and `digest` give the same answer, once.
+            digest: over the whole submission as it was sent; of `asked` when empty.
+
+        Raises:
+            Refusal: nothing changed.
+            KeyReused: the key belongs to another submission.
+            LogUnavailable: unknown for this key; ask again with the same one.
+        """
+        items = [asked] if isinstance(asked, Intent | SecretManifest) else list(asked)
+        self._authorise(items, actor)
+        token = IdempotencyKey(actor.name, key, digest or _digest_of(items))
+        intents = [await self._sealed(item) for item in items]
+        for race in range(MAX_RACES):
+            try:
+                return await self._attempt(intents, actor, token)
+            except VersionConflict as conflict:
+                self._streams.pop(conflict.stream, None)
+                if race:  # let those who wait for the same stream pass one by one
+                    turn = self._turns.setdefault(conflict.stream, asyncio.Lock())
+                    async with turn:
+                        await self._load(conflict.stream)
+        raise LogUnavailable(f"lost {MAX_RACES} races in a row; send the intent again")
+
+    async def plan(self, asked: Sequence[Asked], *, actor: Actor) -> tuple[Change, ...]:
+        """What `submit` would do now, without doing it. Raises what `submit` would."""
+        self._authorise(asked, actor)
+        intents = [self._preview(item) for item in asked]
+        plan = await self._decide(intents, actor.name, "dry-run")
+        return _changes(plan, intents, None)
+
+    async def present(self, stream: str) -> state.State:
+        """The present state of one stream, as rules would see it; `Frozen` if unreadable."""
+        return (await self._load(stream))[1]
+
+    def _authorise(self, asked: Sequence[Asked], actor: Actor) -> None:
+        seen: set[Ref] = set()
+        for item in asked:
+            authorise(actor, item.verb if isinstance(item, Intent) else "apply", item.ref)
+            if item.ref in seen:
+                rule = "a submission names each resource once"
+                raise BadValue("metadata.name", str(item.ref), rule)
+            seen.add(item.ref)
+
+    async def _sealed(self, item: Asked) -> Intent:
+        """A Secret's values go to their store; what is decided holds their token."""
+        if isinstance(item, Intent):
+            return item
+        await self._secrets.put(item.ref, item.values)
+        return self._preview(item)
+
+    def _preview(self, item: Asked) -> Intent:
+        if isinstance(item, Intent):
+            return item
+        content = SecretContent(
+            token=self._secrets.token(item.values), keys=tuple(sorted(item.values))
+        )
+        return Apply(ref=item.ref, spec=content, labels=item.labels, generation=item.generation)
+
+    async def _attempt(
+        self, intents: Sequence[Intent], actor: Actor, token: IdempotencyKey
+    ) -> Answer:
+        try:
+            plan = await self._decide(intents, actor.name, token.key)
+        except Refusal as refusal:
+            outcome = _Outcome(code=refusal.code, message=str(refusal))
+            known = await self._log.append(
+                (), expect={}, key=token, outcome=msgspec.json.encode(outcome)
+            )
+            if known.repeated:
+                return self._answered_before(known.outcome, known.positions)
+            raise
+        changes = _changes(plan, intents, None)
+        new = [NewEvent(f.stream, f.event.type, codec.encode(f.event)) for f in plan.facts]
+        appended = await self._log.append(
+            new,
+            expect=plan.expect,
+            key=token,
+            outcome=msgspec.json.encode(_Outcome(changes=changes)),
+        )
+        if appended.repeated:
+            return self._answered_before(appended.outcome, appended.positions)
+        self._remember(plan, appended.positions)
+        if not appended.positions:
+            return Answer(position=(await self._log.head()).position, changes=changes)
+        position = appended.positions[-1]
+        self._appended(position, [fact.stream for fact in plan.facts])
+        return Answer(position=position, changes=_changes(plan, intents, appended.positions))
+
+    def _answered_before(self, outcome: bytes, positions: tuple[int, ...]) -> Answer:
+        before = msgspec.json.decode(outcome, type=_Outcome)
+        if before.code:
+            raise RecordedRefusal(before.code, before.message)
+        position = (
+            positions[-1] if positions else max((c.generation for c in before.changes), default=0)
+        )
+        changes = before.changes
+        if positions:
+            changes = _with_generations(changes, positions)
+        return Answer(position=position, changes=changes, repeated=True)
+
+    async def _decide(self, intents: Sequence[Intent], actor: str, cause: str) -> Plan:
+        context = LoadedContext()
+        now = self._now()
+        while True:
+            try:
+                return self._decided(context, intents, actor, cause, now)
+            except NotLoaded as missing:
+                await self._supply(context, missing)
+
+    def _decided(
+        self,
+        context: LoadedContext,
+        intents: Sequence[Intent],
+        actor: str,
+        cause: str,
+        now: datetime,
+    ) -> Plan:
+        context.begin(self._streams)
+        facts: list[Fact] = []
+        for intent in intents:
+            decided = decide(context, intent, actor=actor, cause=cause, now=now)
+            for fact in decided:
+                context.fold(fact)
+            facts += decided
+        return Plan(tuple(facts), context.expected, context.loaded)
+
+    async def _supply(self, context: LoadedContext, missing: NotLoaded) -> None:
+        if missing.revision is None:
+            context.supply(missing.stream, *await self._load(missing.stream))
+            return
+        found: AppEvent | None = None
+        for row in await self._log.stream(missing.stream):
+            event = codec.decode(row.type, row.data)
+            if isinstance(event, AppEvent) and event.revision == missing.revision:
+                found = event
+        context.supply_revision(missing.stream, missing.revision, found)
+
+    async def _load(self, stream: str) -> tuple[int, state.State]:
+        known = self._streams.get(stream)
+        if known is not None:
+            self._streams.move_to_end(stream)
+            return known
+        rows = await self._log.stream(stream)
+        try:
+            history = [(row.position, codec.decode(row.type, row.data)) for row in rows]
+        except codec.Undecodable as error:
+            raise Frozen(stream, str(error)) from error
+        loaded = (rows[-1].version if rows else 0, state.fold(stream, history))
+        self._keep(stream, *loaded)
+        return loaded
+
+    def _keep(self, stream: str, version: int, folded: state.State) -> None:
+        self._streams[stream] = (version, folded)
+        if len(self._streams) > CACHED_STREAMS:
+            self._streams.popitem(last=False)
+
+    def _remember(self, plan: Plan, positions: Sequence[int]) -> None:
+        """Fold what was appended into the cache, now that its positions are known."""
+        after: dict[str, tuple[int, state.State]] = {}
+        for fact, position in zip(plan.facts, positions, strict=True):
+            start = (plan.expect[fact.stream], plan.before[fact.stream])
+            version, folded = after.get(fact.stream, start)
+            after[fact.stream] = (version + 1, state.evolve(folded, position, fact.event))
+        for stream, (version, folded) in after.items():
+            known = self._streams.get(stream)
+            if known is None or known[0] < version:
+                self._keep(stream, version, folded)
+
+
+def _digest_of(items: Sequence[Asked]) -> bytes:
+    """A digest over intents that came without their bytes."""
+    return sha256(repr(items).encode()).digest()
+
+
+def _changes(
+    plan: Plan, intents: Sequence[Intent], positions: Sequence[int] | None
+) -> tuple[Change, ...]:
+    return tuple(_change(plan, intent.ref, positions) for intent in intents)
+
+
+def _change(plan: Plan, ref: Ref, positions: Sequence[int] | None) -> Change:
+    own = [n for n, fact in enumerate(plan.facts) if fact.stream == ref.stream]
+    events: tuple[Event, ...] = tuple(plan.facts[n].event for n in own)
+    before = plan.before[ref.stream]
+    existed = not isinstance(before, state.Members) and before.exists
+    generation = getattr(before, "generation", 0)
+    if not events:
+        return Change(ref.stream, "unchanged", generation)
+    if events[-1].type.endswith(".deleted"):
+        result = "deleted"
+    else:
+        result = "configured" if existed else "created"
+    kinds = tuple(event.type for event in events)
+    # Until the positions are known, the place in the submission stands for them.
+    return Change(ref.stream, result, positions[own[-1]] if positions else -1 - own[-1], kinds)
+
+
+def _with_generations(changes: tuple[Change, ...], positions: Sequence[int]) -> tuple[Change, ...]:
+    return tuple(
+        msgspec.structs.replace(c, generation=positions[-1 - c.generation])
+        if c.generation < 0
+        else c
+        for c in changes
+    )

@@ -1,0 +1,39 @@
+"""The secret store in memory."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import final, override
+
+from bus.secrets import SecretStore, SecretUnavailable
+from domain.names import Ref
+from domain.secret import SecretText
+
+
+@final
+class SimulatedSecrets(SecretStore):
+    def __init__(self) -> None:
+        self._values: dict[tuple[Ref, str], Mapping[str, SecretText]] = {}
+
+    @override
+    def token(self, values: Mapping[str, SecretText]) -> str:
+        items = sorted((key, value.reveal()) for key, value in values.items())
+        return sha256(repr(items).encode()).hexdigest()[:32]
+
+    @override
+    async def put(self, ref: Ref, values: Mapping[str, SecretText]) -> str:
+        token = self.token(values)
+        self._values[ref, token] = dict(values)
+        return token
+
+    @override
+    async def get(self, ref: Ref, token: str) -> Mapping[str, SecretText]:
+        try:
+            return self._values[ref, token]
+        except KeyError:
+            raise SecretUnavailable(f"{ref} has no values under its token") from None
+
+    @override
+    async def remove(self, ref: Ref, *, keep: frozenset[str] = frozenset()) -> None:
+        for owner, token in list(self._values):
+            if owner == ref and token not in keep:
+                del self._values[owner, token]
