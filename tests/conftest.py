@@ -1,0 +1,54 @@
+"""What every test run shares: skips by declared need, their summary, Hypothesis profiles.
+
+A test is skipped only with a sentence that says why; the sentences are counted at the end of the
+run, so a machine that lacks something cannot look like one where everything passed.
+"""
+
+import os
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.support import requirements
+
+# Machines that run tests are shared and slow at times: time says nothing about correctness.
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+settings.register_profile("dev", _PATIENT, max_examples=50)
+settings.register_profile(
+    "ci", _PATIENT, max_examples=200, derandomize=True, database=None, print_blob=True
+)
+settings.register_profile("deep", _PATIENT, max_examples=2000, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "needs(*names): technologies without which the test is skipped with the reason; "
+        f"known are {', '.join(requirements.REQUIREMENTS)}",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        requirements.require(*mark.args)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reasons = Counter(_reason(report) for report in terminalreporter.getreports("skipped"))
+    if not reasons:
+        return
+    terminalreporter.section("skipped, by reason")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count:6}  {reason}")
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    match report.longrepr:
+        case (_, _, str(reason)):
+            return reason.removeprefix("Skipped: ")
+        case other:
+            return str(other)
