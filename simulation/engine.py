@@ -1,0 +1,209 @@
+"""The simulated engine: a `simulation.machine.Machine` as one installation sees it.
+
+Every call meets the machine's faults first. An effect is one step without an await in it, so a
+call that is cancelled has either taken place or not.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+from typing import final, override
+
+from domain.secret import SecretText
+from reconcilers.ports import (
+    Engine,
+    EngineEvent,
+    EngineEvents,
+    Grounds,
+    Images,
+    ImageUnavailable,
+    NameTaken,
+    Replica,
+    ReplicaName,
+    Replicas,
+    ReplicaState,
+    StartFailed,
+    StartReplica,
+)
+from simulation.faults import Trouble
+from simulation.looking import SimulatedIO
+from simulation.machine import EVENTS, KILLED, STOPPED, Machine, Running
+from simulation.program import MISSING, ImpossibleWorld
+
+
+def simulated_engine(machine: Machine, installation: str) -> Engine:
+    """The engine ports of one installation on a machine."""
+    return Engine(
+        SimulatedReplicas(machine, installation),
+        SimulatedImages(machine),
+        SimulatedGrounds(machine, installation),
+        SimulatedEvents(machine, installation),
+        SimulatedIO(machine, installation),
+    )
+
+
+@asynccontextmanager
+async def _call(
+    machine: Machine,
+    verb: str,
+    about: ReplicaName | str | tuple[str, str] | None,
+    *,
+    writes: bool = True,
+) -> AsyncIterator[Trouble]:
+    """Count a call, and let its trouble happen around the effect in the body."""
+    machine.calls[verb] += 1
+    if writes:
+        machine.writes[verb] += 1
+    trouble = machine.faults.meet(verb, about)
+    if trouble.delay_seconds:
+        await asyncio.sleep(trouble.delay_seconds / 2)
+    if trouble.before:
+        raise trouble.before
+    yield trouble
+    if trouble.delay_seconds:
+        await asyncio.sleep(trouble.delay_seconds / 2)
+    if trouble.after:
+        raise trouble.after
+
+
+@final
+class SimulatedReplicas(Replicas):
+    def __init__(self, machine: Machine, installation: str) -> None:
+        self._machine = machine
+        self._installation = installation
+
+    @override
+    async def list(self, app: tuple[str, str] | None = None) -> Sequence[Replica]:
+        async with _call(self._machine, "list", app, writes=False) as trouble:
+            seen = [running.seen for running in self._machine.owned(self._installation, app)]
+        return trouble.distort(seen) if trouble.distort else seen
+
+    @override
+    async def start(self, order: StartReplica) -> None:
+        async with _call(self._machine, "start", order.name):
+            self._start(order)
+
+    def _start(self, order: StartReplica) -> None:
+        machine = self._machine
+        name = order.name.of(self._installation)
+        if order.image is not None and order.image not in machine.present_images:
+            raise ImageUnavailable(
+                f"image {order.image!r} is not on this machine; resolve it first"
+            )
+        there = machine.named.get(name)
+        if name in machine.named:
+            if there is None:
+                raise NameTaken(f"the name {name!r} belongs to something foreign; left as it is")
+            if (there.order.uid, there.order.digest) != (order.uid, order.digest):
+                raise NameTaken(f"the name {name!r} belongs to a replica of another order")
+        if order.command and order.command[0].startswith(MISSING):
+            raise StartFailed(f"no command {order.command[0]!r} on this machine; check the spec")
+        if not machine.ground(self._installation, order.name.project).is_prepared:
+            raise StartFailed(f"project {order.name.project!r} has no ground; prepare it first")
+        running = there or machine.create(self._installation, order)
+        if running.program.refused:
+            raise StartFailed(f"the machine refuses {name!r}: its program says so")
+        if running.seen.state is ReplicaState.CREATED:
+            machine.begin(running)
+
+    @override
+    async def stop(self, replica: Replica, *, grace: float) -> None:
+        async with _call(self._machine, "stop", replica.name):
+            running = self._found(replica)
+            if running is None or running.seen.state is not ReplicaState.RUNNING:
+                return
+            needed = grace if running.program.stubborn else min(grace, running.program.slow)
+            await asyncio.sleep(needed)
+            is_killed = running.program.stubborn or running.program.slow > grace
+            self._machine.finish(running, KILLED if is_killed else STOPPED)
+
+    @override
+    async def remove(self, replica: Replica) -> None:
+        async with _call(self._machine, "remove", replica.name):
+            if running := self._found(replica):
+                self._machine.discard(running)
+
+    def _found(self, replica: Replica) -> Running | None:
+        found = self._machine.find(self._installation, replica.name)
+        return found if found and found.seen.id == replica.id else None
+
+
+@final
+class SimulatedImages(Images):
+    """Every image exists, but for the machine's `missing_images`."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    @override
+    async def resolve(
+        self, image: str, *, policy: str, credentials: Mapping[str, SecretText] | None
+    ) -> str:
+        present = self._machine.present_images.get(image)
+        pulls = policy == "Always" or (policy == "IfNotPresent" and present is None)
+        async with _call(self._machine, "resolve", image, writes=pulls):
+            if pulls and image in self._machine.missing_images:
+                raise ImageUnavailable(f"image {image!r} is in no registry; check its name")
+            if pulls:
+                present = f"sim@{blake2b(image.encode(), digest_size=16).hexdigest()}"
+                self._machine.present_images |= {image: present, present: present}
+        if present is None:
+            raise ImageUnavailable(f"image {image!r} is not present and its policy is Never")
+        return present
+
+
+@final
+class SimulatedGrounds(Grounds):
+    def __init__(self, machine: Machine, installation: str) -> None:
+        self._machine = machine
+        self._installation = installation
+
+    @override
+    async def prepare(self, project: str) -> None:
+        async with _call(self._machine, "prepare", project):
+            self._machine.ground(self._installation, project).is_prepared = True
+
+    @override
+    async def clear(self, project: str) -> None:
+        async with _call(self._machine, "clear", project):
+            owned = self._machine.owned(self._installation, None)
+            if left := [r.order.name for r in owned if r.order.name.project == project]:
+                raise ImpossibleWorld(f"the ground of {project!r} is cleared under {left}")
+            self._machine.ground(self._installation, project).is_prepared = False
+
+    @override
+    async def projects(self) -> Sequence[str]:
+        async with _call(self._machine, "projects", None, writes=False):
+            return sorted(
+                project
+                for (owner, project), ground in self._machine.grounds.items()
+                if owner == self._installation and ground.is_prepared
+            )
+
+    @override
+    async def remove_volumes(self, project: str, app: str) -> None:
+        async with _call(self._machine, "remove_volumes", (project, app)):
+            if next(self._machine.owned(self._installation, (project, app)), None):
+                raise ImpossibleWorld(f"the volumes of {project}/{app} are removed under it")
+            volumes = self._machine.ground(self._installation, project).volumes
+            for key in [key for key in volumes if key[0] == app]:
+                del volumes[key]
+
+
+@final
+class SimulatedEvents(EngineEvents):
+    def __init__(self, machine: Machine, installation: str) -> None:
+        self._machine = machine
+        self._installation = installation
+
+    @override
+    async def watch(self) -> AsyncIterator[EngineEvent]:
+        queue: asyncio.Queue[EngineEvent] = asyncio.Queue(EVENTS)
+        queue.put_nowait(EngineEvent(None))
+        self._machine.watchers[queue] = self._installation
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            del self._machine.watchers[queue]

@@ -1,0 +1,202 @@
+"""A simulated machine that replicas of any installation run on, and the mischief done to it.
+
+It holds the truth; `simulation.engine` shows it to installations through the engine ports, with
+the machine's faults on the way. Time passes only by `asyncio.sleep` and the loop's timers, so a
+loop with virtual time runs it in no time.
+"""
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from domain.app import Volume
+from reconcilers.ports import Address, EngineEvent, LogLine, Replica, ReplicaName, ReplicaState
+from reconcilers.ports import StartReplica as Order
+from simulation.faults import Faults
+from simulation.program import ImpossibleWorld, Program, program_of
+
+KILLED = 137  # 128 + SIGKILL, as shells and Docker count
+STOPPED = 143  # 128 + SIGTERM
+LOG_LINES = 200  # kept per replica
+EVENTS = 256  # kept per watcher, as a Docker daemon does
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """One replica on the machine. `seen` is what a list shows of it."""
+
+    installation: str
+    order: Order
+    program: Program
+    host: str
+    seen: Replica
+    lines: list[LogLine] = field(default_factory=list)
+    dropped: int = 0  # lines that are no longer kept
+    changed: asyncio.Event | None = None
+    end: asyncio.TimerHandle | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.installation, self.order.name.project, self.order.name.app
+
+
+@dataclass(slots=True)
+class Ground:
+    """What an installation's project has here."""
+
+    volumes: dict[tuple[str, str, int], dict[str, str]] = field(default_factory=dict)
+    is_prepared: bool = False
+
+
+class Machine:
+    """The truth about one machine, for tests and for `simulation.engine`.
+
+    Args:
+        now: seconds since the epoch.
+        faults: what goes wrong with calls.
+    """
+
+    def __init__(self, now: Callable[[], float], faults: Faults | None = None) -> None:
+        self.now = now
+        self.faults = faults or Faults()
+        self.calls: Counter[str] = Counter()  # by verb
+        self.writes: Counter[str] = Counter()  # those that may change the machine
+        self.named: dict[str, Running | None] = {}  # by name on the engine; None is foreign
+        self.apps: dict[tuple[str, str, str], dict[ReplicaName, Running]] = {}
+        self.hosts: dict[str, Running] = {}
+        self.grounds: dict[tuple[str, str], Ground] = {}
+        self.missing_images: set[str] = set()  # in no registry
+        self.present_images: dict[str, str] = {}  # tag or id to id
+        self.watchers: dict[asyncio.Queue[EngineEvent], str] = {}
+        self._made = 0
+
+    # What engines do.
+
+    def create(self, installation: str, order: Order) -> Running:
+        """Make what `start` makes before the program runs."""
+        name = order.name.of(installation)
+        if name in self.named:
+            raise ImpossibleWorld(f"{name!r} is created twice")
+        ports = [port.name for port in order.ports]
+        if len(set(ports)) < len(ports) or min(order.name.revision, order.uid) < 0:
+            raise ImpossibleWorld(f"{name!r} is an order that no valid spec makes: {order}")
+        self._made += 1
+        host = f"10.{self._made >> 16 & 255}.{self._made >> 8 & 255}.{self._made & 255}"
+        seen = Replica(
+            id=f"sim-{self._made}",
+            name=order.name,
+            uid=order.uid,
+            digest=order.digest,
+            position=order.position,
+            state=ReplicaState.CREATED,
+            addresses=tuple(Address(port.name, host, port.port) for port in order.ports),
+        )
+        made = Running(installation, order, program_of(order), host, seen)
+        self.named[name] = self.hosts[host] = made
+        self.apps.setdefault(made.key, {})[order.name] = made
+        for volume in order.volumes:
+            self.volume(made, volume)
+        return made
+
+    def begin(self, running: Running) -> None:
+        """Run its program."""
+        running.seen = msgspec.structs.replace(
+            running.seen, state=ReplicaState.RUNNING, started_at=self.now()
+        )
+        self.write_line(running, "stdout", "serving")
+        self.write_line(running, "stderr", "listening")
+        self.tell(running)
+        lives, code = running.program.lives, running.program.exit_code
+        if lives <= 0:
+            self.finish(running, code)
+        elif lives < math.inf:
+            loop = asyncio.get_running_loop()
+            running.end = loop.call_later(lives, self.finish, running, code)
+
+    def finish(self, running: Running, exit_code: int) -> None:
+        """End its program. One that does not run is left as it is."""
+        if running.seen.state is not ReplicaState.RUNNING:
+            return
+        running.seen = msgspec.structs.replace(
+            running.seen,
+            state=ReplicaState.EXITED,
+            finished_at=self.now(),
+            exit_code=exit_code,
+        )
+        self._forget_timer(running)
+        self.tell(running)
+
+    def discard(self, running: Running) -> None:
+        """Take it away, whatever it does. One that is gone stays gone."""
+        name = running.order.name
+        app = self.apps.get(running.key, {})
+        if app.get(name) is not running:
+            return
+        self.finish(running, KILLED)
+        del app[name], self.named[name.of(running.installation)]
+        self.hosts.pop(running.host, None)
+        if not app:
+            del self.apps[running.key]
+        self._forget_timer(running)
+        self.tell(running)
+
+    def volume(self, running: Running, volume: Volume) -> dict[str, str]:
+        """The files on one of its volumes, made when missing."""
+        name = running.order.name
+        ground = self.ground(running.installation, name.project)
+        slot = -1 if volume.scope == "app" else name.slot
+        return ground.volumes.setdefault((name.app, volume.name, slot), {})
+
+    def ground(self, installation: str, project: str) -> Ground:
+        return self.grounds.setdefault((installation, project), Ground())
+
+    def owned(self, installation: str, app: tuple[str, str] | None) -> Iterator[Running]:
+        """The replicas of an installation; those of one app cost no more than they are."""
+        if app is not None:
+            yield from self.apps.get((installation, *app), {}).values()
+            return
+        for (owner, _, _), replicas in self.apps.items():
+            if owner == installation:
+                yield from replicas.values()
+
+    def find(self, installation: str, name: ReplicaName) -> Running | None:
+        return self.apps.get((installation, name.project, name.app), {}).get(name)
+
+    def write_line(self, running: Running, stream: str, text: str) -> None:
+        if len(running.lines) >= LOG_LINES:
+            del running.lines[: LOG_LINES // 2]
+            running.dropped += LOG_LINES // 2
+        running.lines.append(LogLine(self.now(), stream, text.encode()))
+        if running.changed:
+            running.changed.set()
+
+    def tell(self, running: Running) -> None:
+        """Let the watchers of its installation know; followers of its log too."""
+        if running.changed:
+            running.changed.set()
+        event = EngineEvent((running.order.name.project, running.order.name.app))
+        for queue, installation in self.watchers.items():
+            if installation != running.installation or self.faults.unavailable:
+                continue
+            if self.faults.loses(event):
+                continue
+            if queue.full():  # The watcher missed something: it must list again.
+                _empty(queue)
+                queue.put_nowait(EngineEvent(None))
+            else:
+                queue.put_nowait(event)
+
+    @staticmethod
+    def _forget_timer(running: Running) -> None:
+        if running.end:
+            running.end.cancel()
+            running.end = None
+
+
+def _empty(queue: asyncio.Queue[EngineEvent]) -> None:
+    while not queue.empty():
+        queue.get_nowait()
