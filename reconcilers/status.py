@@ -1,0 +1,130 @@
+"""Status: what an app is like now, as people and programs read it.
+
+Computed from desired and observed by one pure function (`reconcilers.judging`), published by the
+worker that owns the app, served with its age by whoever asks. It is never in the log; only
+transitions are.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, Protocol, final, override
+
+import msgspec
+
+type Truth = Literal["True", "False", "Unknown"]
+
+CONDITIONS: Final = ("Ready", "Progressing", "Degraded", "Synced", "Paused")
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One claim about a resource, with a reason for programs and a sentence for people."""
+
+    type: str
+    status: Truth
+    reason: str
+    message: str
+    last_transition_time: float = 0.0
+
+
+class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One replica. `addresses` maps port names to `host:port`, reachable from this host."""
+
+    name: str
+    revision: int
+    slot: int
+    attempt: int
+    state: str
+    ready: bool
+    message: str = ""
+    started_at: float | None = None
+    exit_code: int | None = None
+    addresses: Mapping[str, str] = {}
+
+
+class AppStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An app as it was seen at `observed_at` (seconds since the epoch).
+
+    `observed_generation` is the generation the conditions speak of. `serving` is the revision
+    that the ready replicas run (the newest if several).
+    """
+
+    uid: int
+    observed_generation: int
+    observed_at: float
+    revision: int
+    serving: int
+    wanted: int
+    ready: int
+    updated: int
+    conditions: tuple[Condition, ...]
+    replicas: tuple[ReplicaStatus, ...] = ()
+
+    def condition(self, kind: str) -> Condition | None:
+        return next((c for c in self.conditions if c.type == kind), None)
+
+    def is_true(self, kind: str) -> bool:
+        found = self.condition(kind)
+        return found is not None and found.status == "True"
+
+
+class TargetStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether a target answers, since when it is so, and how many replicas are ours there."""
+
+    answers: bool
+    message: str
+    observed_at: float
+    replicas: int
+
+
+class StatusStore(Protocol):
+    """Where statuses are published. The last one wins."""
+
+    def put(self, stream: str, status: AppStatus) -> None: ...
+
+    def get(self, stream: str) -> AppStatus | None: ...
+
+    def drop(self, stream: str) -> None: ...
+
+    def put_target(self, name: str, status: TargetStatus) -> None: ...
+
+    def get_target(self, name: str) -> TargetStatus | None: ...
+
+    def changes(self) -> Sequence[str]:
+        """The streams whose status was put since the last call."""
+        ...
+
+
+@final
+class StatusMemory(StatusStore):
+    """The store of one process."""
+
+    def __init__(self) -> None:
+        self._apps: dict[str, AppStatus] = {}
+        self._targets: dict[str, TargetStatus] = {}
+        self._changed: dict[str, None] = {}
+
+    @override
+    def put(self, stream: str, status: AppStatus) -> None:
+        self._apps[stream] = status
+        self._changed[stream] = None
+
+    @override
+    def get(self, stream: str) -> AppStatus | None:
+        return self._apps.get(stream)
+
+    @override
+    def drop(self, stream: str) -> None:
+        self._apps.pop(stream, None)
+
+    @override
+    def put_target(self, name: str, status: TargetStatus) -> None:
+        self._targets[name] = status
+
+    @override
+    def get_target(self, name: str) -> TargetStatus | None:
+        return self._targets.get(name)
+
+    @override
+    def changes(self) -> Sequence[str]:
+        changed = list(self._changed)
+        self._changed.clear()
+        return changed
