@@ -246,6 +246,7 @@ def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
         contents = set(archive.namelist())
     tops = {name.split("/")[0] for name in contents if ".dist-info/" not in name}
     assert tops == set(SHIPPED)
+    assert tops.isdisjoint({"tests", "scripts", "docs"})
     assert {named(path) for path in files_of(*SHIPPED, suffix=".py")} <= contents
 
 
