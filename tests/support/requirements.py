@@ -110,14 +110,7 @@ def _user_exists(name: str) -> bool:
     return True
 
 
-_DOCKER_PACKAGES = MappingProxyType(
-    {
-        "dockerd": "docker.io",
-        "containerd": "containerd",
-        "runc": "runc",
-        "iptables": "iptables",
-    }
-)
+_DOCKER_PACKAGES = MappingProxyType({"dockerd": "docker.io", "iptables": "iptables"})
 _POSTGRES_PACKAGES = MappingProxyType({"initdb": "postgresql", "postgres": "postgresql"})
 
 REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
