@@ -103,7 +103,13 @@ class IntentService:
         self._turns: dict[str, asyncio.Lock] = {}
 
     async def submit(
-        self, asked: Sequence[Asked] | Asked, *, actor: Actor, key: str, digest: bytes = b""
+        self,
+        asked: Sequence[Asked] | Asked,
+        *,
+        actor: Actor,
+        key: str,
+        digest: bytes = b"",
+        check: Callable[[datetime], None] = lambda _now: None,
     ) -> Answer:
         """Decide and append all of `asked`, or nothing.
 
@@ -113,6 +119,8 @@ class IntentService:
             actor: who asks; authenticated by the caller.
             key: the idempotency key. The same key and `digest` give the same answer, once.
             digest: over the whole submission as it was sent; of `asked` when empty.
+            check: a condition of the sender's beside the rules, such as an expiry: raises a
+                `Refusal`. A repeat gets its first answer whatever the condition says now.
 
         Raises:
             Refusal: nothing changed.
@@ -125,7 +133,7 @@ class IntentService:
         intents = [await self._sealed(item) for item in items]
         for race in range(MAX_RACES):
             try:
-                return await self._attempt(intents, actor, token)
+                return await self._attempt(intents, actor, token, check)
             except VersionConflict as conflict:
                 self._streams.pop(conflict.stream, None)
                 if race:  # let those who wait for the same stream pass one by one
@@ -170,9 +178,14 @@ class IntentService:
         return Apply(ref=item.ref, spec=content, labels=item.labels, generation=item.generation)
 
     async def _attempt(
-        self, intents: Sequence[Intent], actor: Actor, token: IdempotencyKey
+        self,
+        intents: Sequence[Intent],
+        actor: Actor,
+        token: IdempotencyKey,
+        check: Callable[[datetime], None],
     ) -> Answer:
         try:
+            check(self._now())
             plan = await self._decide(intents, actor.name, token.key)
         except Refusal as refusal:
             outcome = _Outcome(code=refusal.code, message=str(refusal))

@@ -7,6 +7,7 @@ Refusal
 ├── InUse           something else still needs it
 ├── Stale           the sender decided on an older generation (409; If-Match: 412)
 ├── Overtaken       a newer intent was appended first (fire-and-forget producers)
+├── Expired         it came later than its sender found useful
 ├── NotPossible     the resource is in a state in which this makes no sense
 ├── Frozen          its history cannot be read; nothing may change until it can
 └── Forbidden       the actor may not do this
@@ -81,6 +82,18 @@ class Overtaken(Refusal):
             f"{ref} already has the later intent {actual} of the submit stream; "
             f"number {asked} came after it and was not applied",
             resource=str(ref),
+        )
+
+
+class Expired(Refusal):
+    code = "Expired"
+
+    def __init__(self, ref: object, expires: object) -> None:
+        super().__init__(
+            f"the intent for {ref} was worth something until {expires} and came later; "
+            "send it again with a new key if it is still wanted",
+            resource=str(ref),
+            expires=str(expires),
         )
 
 
