@@ -1,0 +1,314 @@
+"""Replicas: desired against observed, and the actions that close the gap. Pure.
+
+`diff` is the whole decision. It is asked again after every action has run, so it never waits: it
+returns what may be done now and, if only time can help, when to ask again.
+
+Replicas are *new* when they are of the wanted revision and as it was ordered, else *old*. A
+revision is *proven* once one of its replicas was ready, or its rollout completed earlier; until
+then the revision before it keeps serving and is healed, and a *failing* one gets a single probe.
+"""
+
+from collections.abc import Mapping, Sequence, Set
+from typing import NamedTuple
+
+import msgspec
+
+from reconcilers.ports import Replica, ReplicaState
+
+
+class Slot(NamedTuple):
+    """A place for one replica of a revision."""
+
+    revision: int
+    number: int
+
+
+class Want(msgspec.Struct, frozen=True, kw_only=True):
+    """What one app should have on one target.
+
+    `replicas` is 0 when it is stopped or deleted; `keep_dead` are the slots whose last dead replica
+    is kept for its logs. `stable` is the last revision that completed a rollout (0: none).
+    `startable` are the revisions whose image and secrets are at hand: no old replica ends for one
+    that is not. `stalled` says that the revision missed its deadline.
+    """
+
+    uid: int
+    revision: int
+    digest: str
+    replicas: int
+    keep_dead: int = 0
+    stable: int = 0
+    surge: int = 1
+    max_unavailable: int = 0
+    stop_first: bool = False
+    startable: Set[int] = frozenset()
+    stalled: bool = False
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A replica and what health says of it. `failed` is why it must be replaced, or empty.
+
+    `known` is False until its health was asked for the first time, as after a restart.
+    """
+
+    replica: Replica
+    ready: bool = False
+    failed: str = ""
+    known: bool = True
+
+    @property
+    def slot(self) -> Slot:
+        return Slot(self.replica.name.revision, self.replica.name.slot)
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What past passes left: attempts used up, when a slot may start again, refused attempts."""
+
+    attempts: Mapping[Slot, int] = {}
+    not_before: Mapping[Slot, float] = {}
+    refused: Set[tuple[Slot, int]] = frozenset()
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Run this attempt of this slot."""
+
+    slot: Slot
+    attempt: int
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """End a replica; unless `keep`, remove what is left of it."""
+
+    replica: Replica
+    keep: bool
+    reason: str
+
+
+class Remove(msgspec.Struct, frozen=True):
+    """Take away a replica that has ended."""
+
+    replica: Replica
+
+
+type Action = Start | Stop | Remove
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Actions in order: starts, stops, removals. `wake_at` is when a held start may run."""
+
+    actions: tuple[Action, ...]
+    wake_at: float | None = None
+
+
+class _View:
+    """The replicas of one app, sorted into what they are to the decision."""
+
+    def __init__(self, want: Want, seen: Sequence[Seen], memory: Memory) -> None:
+        ordered = sorted(seen, key=lambda s: s.replica.name)
+        self.strangers = [s for s in ordered if s.replica.uid != want.uid]
+        mine = [s for s in ordered if s.replica.uid == want.uid]
+        self.unstarted = [s for s in mine if _waits(s, want, memory)]
+        self.dead = [s for s in mine if not _runs(s) and s not in self.unstarted]
+        self.failed = [s for s in mine if _runs(s) and s.failed]
+        live = [s for s in mine if _runs(s) and not s.failed]
+        self.new: dict[int, Seen] = {}
+        self.old: list[Seen] = []
+        self.doubles: list[Seen] = []
+        for one in sorted(live, key=lambda s: (not s.ready, s.replica.name)):
+            if not _is_new(one, want):
+                self.old.append(one)
+            elif one.slot.number in self.new:
+                self.doubles.append(one)
+            else:
+                self.new[one.slot.number] = one
+        self.old.sort(key=lambda s: (s.slot.number, s.ready, s.replica.name))
+        self.ready_new = {number for number, one in self.new.items() if one.ready}
+        self.proven = want.revision == want.stable or bool(self.ready_new)
+        tried = {s.slot for s in self.dead if s.slot.revision == want.revision}
+        tried |= {s for s, n in memory.attempts.items() if n > 1 and s.revision == want.revision}
+        self.failing = not self.proven and (want.stalled or bool(tried))
+
+    @property
+    def ready(self) -> int:
+        """How many replicas serve, of whatever revision."""
+        return len(self.ready_new) + sum(1 for one in self.old if one.ready)
+
+
+def diff(want: Want, seen: Sequence[Seen], memory: Memory, now: float) -> Plan:
+    """Return what may be done now to turn `seen` into `want`, starts before stops."""
+    view = _View(want, seen, memory)
+    ending = [Stop(one.replica, keep=True, reason=one.failed) for one in view.failed]
+    ending += [Stop(one.replica, keep=False, reason="extra") for one in view.doubles]
+    ending += [_gone(one) for one in view.strangers if _runs(one)]
+    held: list[Start] = []
+    starts: list[Start] = []
+    if want.replicas == 0:
+        keep = want.keep_dead > 0
+        for one in (*view.new.values(), *view.old):
+            ending.append(Stop(one.replica, keep=keep, reason="stopped"))
+    else:
+        for start in _starts(want, view, memory):
+            at = memory.not_before.get(start.slot, 0.0)
+            (starts if at <= now else held).append(start)
+        ending += _stops(want, view)
+    wake_at = min((memory.not_before[start.slot] for start in held), default=None)
+    starting = {(start.slot, start.attempt) for start in (*starts, *held)}
+    return Plan((*starts, *ending, *_removals(want, view, starting)), wake_at)
+
+
+def _runs(one: Seen) -> bool:
+    return one.replica.state is ReplicaState.RUNNING
+
+
+def _waits(one: Seen, want: Want, memory: Memory) -> bool:
+    """Whether it was created but never started, and may still be."""
+    return (
+        one.replica.state is ReplicaState.CREATED
+        and one.slot.number < want.replicas
+        and one.replica.digest != ""
+        and (one.slot, one.replica.name.attempt) not in memory.refused
+    )
+
+
+def _is_new(one: Seen, want: Want) -> bool:
+    replica = one.replica
+    as_ordered = replica.digest == want.digest and not replica.edited
+    return replica.name.revision == want.revision and as_ordered
+
+
+def _gone(one: Seen) -> Stop:
+    return Stop(one.replica, keep=False, reason="its app was deleted")
+
+
+def _starts(want: Want, view: _View, memory: Memory) -> list[Start]:
+    numbers = _new_starts(want, view) if want.revision in want.startable else []
+    probing = len(view.new) - len(view.ready_new) + len(numbers)
+    starts = [_start(want.revision, number, view, memory) for number in numbers]
+    healed = _old_starts(want, view, numbers, probing)
+    return starts + [_start(want.stable, number, view, memory) for number in healed]
+
+
+def _new_starts(want: Want, view: _View) -> list[int]:
+    """The slots in which to start the wanted revision now."""
+    old = {one.slot.number for one in view.old}
+    missing = [n for n in range(want.replicas) if n not in view.new]
+    missing.sort(key=lambda number: (number in old, number))
+    unready = len(view.new) - len(view.ready_new)
+    if want.stop_first:
+        missing = [number for number in missing if number not in old]
+    if view.failing:
+        return missing[: max(0, 1 - unready)]
+    if not view.old:
+        return missing
+    room = want.replicas + want.surge - len(view.new) - len(view.old)
+    if want.stop_first:
+        room = max(1, want.max_unavailable) - unready
+    elif not view.proven:
+        room = min(room, max(want.surge, 1) - unready)
+    return missing[: max(0, room)]
+
+
+def _old_starts(want: Want, view: _View, starting: Sequence[int], probing: int) -> list[int]:
+    """The slots in which to heal the revision before an unproven one.
+
+    Without room for a surge, or with one replica to a slot, the probe's slot stays its own.
+    """
+    if view.proven or want.stable == 0 or want.stable not in want.startable:
+        return []
+    covered = {one.slot.number for one in view.old} | view.ready_new
+    uncovered = [number for number in range(want.replicas) if number not in covered]
+    if want.stop_first:
+        mine = set(starting) | set(view.new)
+        return [number for number in uncovered if number not in mine]
+    spare = max(0, probing - want.surge)
+    return uncovered[: max(0, len(uncovered) - spare)]
+
+
+def _start(revision: int, number: int, view: _View, memory: Memory) -> Start:
+    slot = Slot(revision, number)
+    for one in view.unstarted:
+        if one.slot == slot:
+            return Start(slot, one.replica.name.attempt)
+    everyone = (*view.dead, *view.failed, *view.old, *view.new.values(), *view.doubles)
+    used = [one.replica.name.attempt for one in everyone if one.slot == slot]
+    return Start(slot, 1 + max([memory.attempts.get(slot, 0), *used]))
+
+
+def _stops(want: Want, view: _View) -> list[Stop]:
+    """What may end now without serving less than agreed."""
+    stops = [
+        Stop(one.replica, keep=False, reason="scaled down")
+        for number, one in view.new.items()
+        if number >= want.replicas
+    ]
+    ready = view.ready - sum(1 for n in view.ready_new if n >= want.replicas)
+    if want.stop_first:
+        return stops + _stops_in_place(want, view)
+    least = max(0, want.replicas - want.max_unavailable)
+    crowded = len(view.new) + len(view.old) >= want.replicas + want.surge
+    best = {one.slot.number: one for one in sorted(view.old, key=lambda s: (s.ready, s.slot))}
+    for one in view.old:
+        number = one.slot.number
+        replaced = number in view.ready_new or number >= want.replicas or best[number] is not one
+        surplus = len(view.ready_new) >= want.replicas or _is_leftover(one, want)
+        may_thin = want.max_unavailable > 0 and want.revision in want.startable
+        makes_room = may_thin and (view.proven or (crowded and not view.failing and not view.new))
+        if not (replaced or surplus or makes_room):
+            continue
+        if (one.ready or not one.known) and ready - 1 < least:
+            continue
+        ready -= one.ready
+        stops.append(Stop(one.replica, keep=False, reason=_why(one, want)))
+    return stops
+
+
+def _is_leftover(one: Seen, want: Want) -> bool:
+    """Whether it is of a revision that was overtaken before it ever became healthy."""
+    between = one.slot.revision not in (want.revision, want.stable)
+    return between and one.known and not one.ready
+
+
+def _stops_in_place(want: Want, view: _View) -> list[Stop]:
+    """Stop-first: an old replica ends when its slot's turn has come and the new one could start."""
+    if want.revision not in want.startable:
+        return []
+    old = {one.slot.number for one in view.old}
+    open_slots = sum(
+        1
+        for n in range(want.replicas)
+        if n not in view.ready_new and (n not in old or n in view.new)
+    )
+    stops = []
+    for one in view.old:
+        number = one.slot.number
+        if number >= want.replicas or number in view.new:
+            stops.append(Stop(one.replica, keep=False, reason=_why(one, want)))
+        elif not view.failing and open_slots < max(1, want.max_unavailable):
+            open_slots += 1
+            stops.append(Stop(one.replica, keep=False, reason=_why(one, want)))
+    return stops
+
+
+def _why(one: Seen, want: Want) -> str:
+    if one.slot.revision != want.revision:
+        return f"replaced by revision {want.revision}"
+    edited = one.replica.edited
+    return f"drift: {', '.join(edited)}" if edited else "drift: digest"
+
+
+def _removals(want: Want, view: _View, starting: Set[tuple[Slot, int]]) -> list[Remove]:
+    """Take away the dead, but for the last of each slot, which is kept for its logs."""
+    kept: dict[int, Seen] = {}
+    revisions = {want.revision} if view.proven else {want.revision, want.stable}
+    for one in view.dead:
+        if one.slot.revision in revisions and one.slot.number < want.keep_dead:
+            kept[one.slot.number] = max(
+                one, kept.get(one.slot.number, one), key=lambda s: s.replica.name
+            )
+    stay = {one.replica.id for one in kept.values()}
+    removals = [Remove(one.replica) for one in view.strangers if not _runs(one)]
+    removals += [Remove(one.replica) for one in view.dead if one.replica.id not in stay]
+    for one in view.unstarted:
+        if (one.slot, one.replica.name.attempt) not in starting:
+            removals.append(Remove(one.replica))
+    return removals

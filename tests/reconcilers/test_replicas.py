@@ -1,0 +1,258 @@
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from reconcilers.ports import ReplicaState
+from reconcilers.replicas import Memory, Remove, Seen, Slot, Start, Stop, Want, diff
+from tests.support.replicas import World, replica, wanting
+
+EXITED = ReplicaState.EXITED
+
+
+def served(want: Want, revision: int, count: int) -> World:
+    """A world in which `count` healthy replicas of a revision serve."""
+    world = World(want)
+    world.put(*(Seen(replica(revision, slot), ready=True) for slot in range(count)))
+    world.least_ready = world.ready
+    return world
+
+
+def slots(world: World) -> list[tuple[int, int]]:
+    return sorted((r.name.revision, r.name.slot) for r in world.running())
+
+
+def test_a_first_app_starts_all_its_replicas_at_once() -> None:
+    world = World(wanting(3))
+    assert world.plan().actions == tuple(Start(Slot(1, n), 1) for n in range(3))
+
+
+def test_a_scale_down_ends_the_highest_slots_and_leaves_nothing() -> None:
+    world = served(wanting(2, stable=1), 1, 5)
+    world.converge()
+    assert slots(world) == [(1, 0), (1, 1)]
+    assert len(world.seen) == 2
+
+
+def test_a_dead_replica_is_started_again_as_the_next_attempt_and_its_logs_are_kept() -> None:
+    world = World(wanting(1, stable=1))
+    world.put(Seen(replica(1, 0, 1, state=EXITED)))
+    assert world.plan().actions == (Start(Slot(1, 0), 2),)
+    world.converge()
+    assert sorted(one.replica.name.attempt for one in world.seen.values()) == [1, 2]
+
+
+def test_only_the_last_dead_replica_of_a_slot_is_kept() -> None:
+    world = World(wanting(1, stable=1))
+    world.put(*(Seen(replica(1, 0, n, state=EXITED)) for n in (1, 2, 3)))
+    world.converge()
+    assert sorted(one.replica.name.attempt for one in world.seen.values()) == [3, 4]
+
+
+def test_a_start_is_held_until_its_backoff_ends() -> None:
+    world = World(wanting(1, stable=1), memory=Memory(not_before={Slot(1, 0): 30.0}))
+    assert world.plan().actions == ()
+    assert world.plan().wake_at == 30.0
+
+
+def test_an_edited_replica_is_replaced_before_it_ends() -> None:
+    world = World(wanting(1, stable=1))
+    world.put(Seen(replica(edited=("memory",)), ready=True))
+    world.least_ready = 1
+    assert world.plan().actions == (Start(Slot(1, 0), 2),)
+    world.converge()
+    assert world.least_ready == 1
+    assert [r.name.attempt for r in world.running()] == [2]
+
+
+def test_an_unhealthy_replica_ends_with_its_logs_and_is_replaced() -> None:
+    world = World(wanting(1, stable=1))
+    world.put(Seen(replica(), failed="liveness: answered 500"))
+    stop = world.plan().actions[-1]
+    assert isinstance(stop, Stop)
+    assert stop.keep
+    world.converge()
+    assert [r.name.attempt for r in world.running()] == [2]
+
+
+def test_replicas_of_a_deleted_app_of_the_same_name_go() -> None:
+    world = World(wanting(1, uid=7))
+    world.put(Seen(replica(uid=3), ready=True), Seen(replica(1, 1, uid=3, state=EXITED)))
+    world.converge()
+    assert [one.replica.uid for one in world.seen.values()] == [7]
+
+
+def test_a_stopped_app_keeps_the_logs_of_its_replicas_and_a_deleted_one_nothing() -> None:
+    stopped = served(wanting(0, stable=1, keep_dead=2), 1, 2)
+    stopped.converge()
+    assert [one.replica.state for one in stopped.seen.values()] == [EXITED, EXITED]
+    deleted = served(wanting(0, stable=1), 1, 2)
+    deleted.converge()
+    assert not deleted.seen
+
+
+def test_a_created_replica_is_started_and_one_that_was_refused_gets_a_new_attempt() -> None:
+    world = World(wanting(1, stable=1))
+    world.put(Seen(replica(state=ReplicaState.CREATED)))
+    assert world.plan().actions == (Start(Slot(1, 0), 1),)
+    world.memory = Memory(refused=frozenset({(Slot(1, 0), 1)}))
+    assert world.plan().actions == (Start(Slot(1, 0), 2),)
+
+
+def test_nothing_old_ends_for_a_revision_that_cannot_start() -> None:
+    for stop_first in (False, True):
+        want = wanting(3, 2, stable=1, startable=frozenset({1}), stop_first=stop_first)
+        world = served(want, 1, 3)
+        world.converge()
+        assert slots(world) == [(1, 0), (1, 1), (1, 2)]
+
+
+def test_a_failed_rollout_leaves_the_old_revision_serving_and_one_probe() -> None:
+    world = served(wanting(3, 2, stable=1, surge=3), 1, 3)
+    world.good = lambda revision: revision == 1
+    for _ in range(20):
+        for action in world.plan().actions:
+            world.act(action)
+    assert slots(world) == [(1, 0), (1, 1), (1, 2)]
+    assert world.least_ready == 3
+    probes = [a for a in world.plan().actions if isinstance(a, Start)]
+    assert len(probes) == 1
+    assert probes[0].slot.revision == 2
+
+
+def test_an_old_replica_that_dies_during_a_failed_rollout_is_healed() -> None:
+    world = served(wanting(3, 2, stable=1, stalled=True), 1, 3)
+    world.good = lambda revision: revision == 1
+    world.put(Seen(replica(1, 2, 1, state=EXITED)))
+    assert Start(Slot(1, 2), 2) in world.plan().actions
+
+
+def test_a_third_revision_does_not_wait_for_the_failed_second() -> None:
+    world = served(wanting(1, 3, stable=1), 1, 1)
+    world.put(Seen(replica(2, 0)))
+    world.converge()
+    assert slots(world) == [(3, 0)]
+    assert world.least_ready == 1
+
+
+def test_health_that_is_not_known_yet_ends_nothing() -> None:
+    world = World(wanting(2, 3, stable=1))
+    world.put(*(Seen(replica(r, n), known=False) for r, n in ((1, 0), (1, 1), (2, 0))))
+    assert not [a for a in world.plan().actions if isinstance(a, Stop)]
+
+
+def test_stop_first_replaces_one_slot_after_the_other_and_never_two_in_a_slot() -> None:
+    world = served(wanting(3, 2, stable=1, stop_first=True), 1, 3)
+    for _ in range(50):
+        for action in world.plan().actions:
+            world.act(action)
+            numbers = [number for _, number in slots(world)]
+            assert len(numbers) == len(set(numbers))
+        world.settle()
+    assert slots(world) == [(2, 0), (2, 1), (2, 2)]
+    assert world.least_ready == 2
+
+
+def test_a_failing_stop_first_rollout_costs_one_slot_only() -> None:
+    world = served(wanting(3, 2, stable=1, stop_first=True), 1, 3)
+    world.good = lambda revision: revision == 1
+    for _ in range(30):
+        for action in world.plan().actions:
+            world.act(action)
+        world.settle()
+    assert len(world.running(1)) == 2
+
+
+wants = st.builds(
+    wanting,
+    st.integers(0, 5),
+    st.integers(1, 4),
+    stable=st.integers(0, 4),
+    surge=st.integers(0, 3),
+    max_unavailable=st.integers(0, 3),
+    stop_first=st.booleans(),
+    stalled=st.booleans(),
+)
+anything = st.lists(
+    st.builds(
+        Seen,
+        st.builds(
+            replica,
+            st.integers(1, 4),
+            st.integers(0, 6),
+            st.integers(1, 3),
+            uid=st.sampled_from([1, 1, 1, 2]),
+            state=st.sampled_from(list(ReplicaState)),
+            digest=st.sampled_from(["d", "d", "d", "other"]),
+            edited=st.sampled_from([(), (), ("cpu",)]),
+        ),
+        ready=st.booleans(),
+        failed=st.sampled_from(["", "", "liveness"]),
+    ),
+    max_size=12,
+    unique_by=lambda one: one.replica.id,
+)
+
+
+def world_of(want: Want, seen: list[Seen]) -> World:
+    runs = ReplicaState.RUNNING
+    world = World(want)
+    world.put(
+        *(
+            Seen(s.replica, s.ready and s.replica.state is runs and not s.failed, s.failed)
+            for s in seen
+        )
+    )
+    return world
+
+
+@given(wants, anything)
+def test_from_any_world_acting_leaves_nothing_to_do_and_exactly_what_is_wanted(
+    want: Want, seen: list[Seen]
+) -> None:
+    assume(want.stop_first or want.surge or want.max_unavailable)
+    assume(want.stable <= want.revision)
+    world = world_of(want, seen)
+    world.converge()
+    assert slots(world) == [(want.revision, n) for n in range(want.replicas)]
+    assert all(not r.edited and r.uid == want.uid for r in world.running())
+
+
+@given(wants, anything, st.data())
+def test_a_crash_after_any_action_still_converges(
+    want: Want, seen: list[Seen], data: st.DataObject
+) -> None:
+    assume(want.stop_first or want.surge or want.max_unavailable)
+    assume(want.stable <= want.revision)
+    world = world_of(want, seen)
+    actions = world.plan().actions
+    for action in actions[: data.draw(st.integers(0, len(actions)), label="survived")]:
+        world.act(action)
+    world.memory = Memory()
+    world.converge()
+    assert slots(world) == [(want.revision, n) for n in range(want.replicas)]
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 3), st.integers(0, 3))
+def test_a_rollout_never_serves_less_than_agreed(
+    before: int, after: int, surge: int, max_unavailable: int
+) -> None:
+    assume(surge or max_unavailable)
+    want = wanting(after, 2, stable=1, surge=surge, max_unavailable=max_unavailable)
+    world = served(want, 1, before)
+    world.converge()
+    assert world.least_ready >= min(before, after - max_unavailable)
+
+
+@given(wants, anything)
+def test_the_plan_names_targets_so_asking_twice_gives_the_same(
+    want: Want, seen: list[Seen]
+) -> None:
+    again = diff(want, list(reversed(seen)), Memory(), 0.0)
+    assert diff(want, seen, Memory(), 0.0) == again
+
+
+@given(wants, anything)
+def test_no_replica_both_stops_and_is_removed(want: Want, seen: list[Seen]) -> None:
+    ended = [
+        a.replica.id for a in world_of(want, seen).plan().actions if isinstance(a, Stop | Remove)
+    ]
+    assert len(ended) == len(set(ended))
