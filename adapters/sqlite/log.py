@@ -172,9 +172,12 @@ class SqliteLog(Log):
         """Start a query of one's own on the log's tables, which it cannot change."""
         return self._reader.rows(sql, parameters)
 
-    async def committed(self) -> None:
-        """Wait for the next group commit of this process."""
-        await asyncio.wait((self._news,))
+    async def commits(self) -> AsyncIterator[None]:
+        """Yield at once, and again after group commits: look for news each time, miss none."""
+        while not self._closing:
+            news = self._news
+            yield
+            await asyncio.wait((news,))
 
     async def redact(self, positions: Sequence[int], actor: str) -> tuple[int, ...]:
         """Erase the payloads of events for ever; seals stay valid. Return those that had one."""

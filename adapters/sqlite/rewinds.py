@@ -9,7 +9,8 @@ from pathlib import Path
 
 from adapters.sqlite.headfile import HeadFileDamaged, read_head_file, write_head
 from adapters.sqlite.ledger import Ledger
-from bus.log import Head, LogRewound
+from adapters.sqlite.schema import read_head
+from bus.log import LogRewound
 
 _INSERT_REWIND = (
     "INSERT INTO rewinds (at, actor, witness, seen, head, seal) VALUES (?, ?, ?, ?, ?, ?)"
@@ -28,7 +29,7 @@ def inspect(ledger: Ledger, directory: Path) -> tuple[LogRewound | None, int]:
     """
     ledger.open()
     try:
-        rewound = find_rewind(ledger.connection, ledger.head, directory)
+        rewound = find_rewind(ledger.connection, directory)
         (ceiling,) = ledger.connection.execute(_SELECT_CEILING).fetchone()
     except sqlite3.Error as error:
         ledger.abandon()
@@ -36,12 +37,14 @@ def inspect(ledger: Ledger, directory: Path) -> tuple[LogRewound | None, int]:
     return rewound, int(ceiling)
 
 
-def find_rewind(connection: sqlite3.Connection, head: Head, directory: Path) -> LogRewound | None:
-    """Compare the log with its head file."""
+def find_rewind(connection: sqlite3.Connection, directory: Path) -> LogRewound | None:
+    """Compare the log with its head file; the file first, since only the log may run ahead."""
     try:
         kept = read_head_file(directory)
     except HeadFileDamaged:
+        head = read_head(connection)
         return LogRewound(head=head.position, seen=head.position, witness="a damaged head file")
+    head = read_head(connection)
     if kept is None or kept.position == 0:
         return None
     if kept.position > head.position:

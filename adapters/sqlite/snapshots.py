@@ -1,0 +1,84 @@
+"""Snapshots of projections: caches in files, worth nothing when there is any doubt.
+
+A snapshot carries the position and the seal it was taken at, so that one of another history is
+recognised. A damaged or unfinished file is as good as none.
+"""
+
+import re
+from hashlib import sha256
+from pathlib import Path
+from struct import Struct
+from typing import NamedTuple, final
+
+from adapters.sqlite.durable import replace_file
+
+KEPT = 2  # the newest, and the one before it in case the newest is damaged
+
+_HEADER = Struct(">8sQ32s32s")  # magic, position, seal, checksum over what follows and these
+_MAGIC = b"SWSNAP01"
+_NAME = re.compile(r"(?P<name>.+)-(?P<position>\d+)\.snap")
+
+
+class Snapshot(NamedTuple):
+    position: int
+    seal: bytes
+    data: bytes
+
+
+@final
+class Snapshots:
+    """Blocking: call it in a thread where data is large."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def save(self, name: str, position: int, seal: bytes, data: bytes) -> None:
+        """Keep a snapshot and the one before it; later ones are of a history that is gone.
+
+        Raises:
+            OSError: it could not be written; what was there is still there.
+        """
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        header = _HEADER.pack(_MAGIC, position, seal, _checksum(name, position, seal, data))
+        replace_file(self._path(name, position), header + data)
+        found = self._positions(name)
+        older = [at for at in found if at <= position]
+        for at in set(found).difference(older[-KEPT:]):
+            self._path(name, at).unlink(missing_ok=True)
+
+    def load(self, name: str) -> Snapshot | None:
+        """Return the newest snapshot that is whole, or None."""
+        for position in reversed(self._positions(name)):
+            snapshot = self._read(name, position)
+            if snapshot is not None:
+                return snapshot
+        return None
+
+    def _read(self, name: str, position: int) -> Snapshot | None:
+        try:
+            content = self._path(name, position).read_bytes()
+        except OSError:
+            return None
+        if len(content) < _HEADER.size:
+            return None
+        magic, at, seal, checksum = _HEADER.unpack_from(content)
+        data = content[_HEADER.size :]
+        if magic != _MAGIC or at != position or checksum != _checksum(name, at, seal, data):
+            return None
+        return Snapshot(at, seal, data)
+
+    def _positions(self, name: str) -> list[int]:
+        """The positions of which there is a file, oldest first."""
+        if not self._directory.is_dir():
+            return []
+        matches = (_NAME.fullmatch(path.name) for path in self._directory.iterdir())
+        return sorted(int(m["position"]) for m in matches if m is not None and m["name"] == name)
+
+    def _path(self, name: str, position: int) -> Path:
+        return self._directory / f"{name}-{position}.snap"
+
+
+def _checksum(name: str, position: int, seal: bytes, data: bytes) -> bytes:
+    checksum = sha256(f"{name} {position} ".encode() + seal)
+    checksum.update(data)
+    return checksum.digest()
