@@ -64,7 +64,7 @@ docs-check: setup ## fail if the generated reference is stale
 	@$(BIN)/python -m stateward.docs --check
 
 constraints: .venv/bin/uv ## pin what pyproject.toml asks for (UPGRADE=--upgrade: the newest of all)
-	@$(BIN)/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.12 --group dev \
+	@$(BIN)/uv pip compile --quiet --system-certs $(UPGRADE) --universal --python-version 3.12 --group dev \
 	  --no-header --no-annotate --no-emit-index-url --output-file constraints.txt pyproject.toml >/dev/null
 	@$(MAKE) setup
 
