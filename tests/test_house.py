@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SHIPPED = [str(name) for name in SETTINGS["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
 FOLDERS = [*SHIPPED, "tests", "scripts", "docs"]
+OWNERS = packages_distributions()  # which distributions install a top-level module
 GENERATED = {"__pycache__", ".venv"}
 
 
@@ -95,7 +96,7 @@ def test_the_shell_guard_sees_every_way_to_start_one(source: str) -> None:
 
 @pytest.mark.parametrize("package", [*SHIPPED, "tests"])
 def test_no_dependency_and_not_python_itself_owns_the_name_of_a_package(package: str) -> None:
-    owners = set(packages_distributions().get(package, ())) - {"stateward"}
+    owners = set(OWNERS.get(package, ())) - {"stateward"}
     assert not owners, f"{package!r} is also installed by {owners}; imports would be ambiguous"
     assert package not in sys.stdlib_module_names
 
@@ -238,6 +239,25 @@ def test_every_dependency_is_pinned() -> None:
     asked = [*SETTINGS["project"]["dependencies"], *SETTINGS["dependency-groups"]["dev"]]
     missing = {normal(requirement) for requirement in asked} - pinned
     assert not missing, f"{missing} are not in constraints.txt; run 'make constraints'"
+
+
+def test_shipped_code_imports_nothing_that_only_developers_install() -> None:
+    tools = {normal(requirement) for requirement in SETTINGS["dependency-groups"]["dev"]}
+    modules = {module for module, owners in OWNERS.items() if tools.issuperset(map(normal, owners))}
+    assert "hypothesis" in modules
+    found = {named(path): imported(path) & modules for path in files_of(*SHIPPED, suffix=".py")}
+    assert not {path: names for path, names in found.items() if names}
+
+
+def imported(path: Path) -> set[str]:
+    """Return the top-level names of the modules that a file imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
 
 
 def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
