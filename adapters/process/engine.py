@@ -1,0 +1,57 @@
+"""The process engine: replicas are processes of this host, each a session of its own.
+
+The truth is on disk and in the kernel (`adapters.process.slots`), so a control plane that starts
+anew sees what runs; the keeper (`adapters.process.keeper`) starts, signals and reaps. A replica
+lives on when either dies.
+"""
+
+from pathlib import Path
+
+from adapters.process.client import KeeperClient
+from adapters.process.events import ProcessEvents, Watchers
+from adapters.process.grounds import ProcessGrounds, ProcessImages
+from adapters.process.limits import Limits
+from adapters.process.looking import ProcessIO
+from adapters.process.replicas import ProcessReplicas
+from adapters.process.slots import Slots
+from reconcilers.ports import Engine
+
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+
+
+class ProcessEngine:
+    """One installation's processes below a data directory; `ports` is what reconcilers use.
+
+    Args:
+        data: absolute; `replicas/` and `volumes/` are made in it.
+        installation: whose replicas these are.
+        search_path: where commands are looked for, unless an app sets its own PATH.
+        control_groups: where the kernel's control groups are mounted.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        installation: str,
+        *,
+        search_path: str = SEARCH_PATH,
+        control_groups: Path = CONTROL_GROUPS,
+    ) -> None:
+        root = data / "replicas"
+        watchers = Watchers(root)
+        self._keeper = KeeperClient(root, watchers.ended, watchers.missed)
+        slots = Slots(root, installation)
+        grounds = ProcessGrounds(data, installation)
+        limits = Limits(control_groups, installation)
+        self.ports = Engine(
+            ProcessReplicas(slots, grounds, limits, self._keeper, search_path),
+            ProcessImages(),
+            grounds,
+            ProcessEvents(watchers, self._keeper),
+            ProcessIO(slots, self._keeper),
+        )
+
+    async def close(self) -> None:
+        """Let go of the keeper; it and the replicas go on."""
+        await self._keeper.close()

@@ -1,0 +1,218 @@
+"""The directories of one installation's replicas, read as the state of each.
+
+DATA/replicas/PROJECT/APP/rREVISION.SLOT.ATTEMPT appears whole, with its order in it, or not at
+all. A replica runs while its lock is held and no exit is written: a bare process number is never
+believed.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from adapters.process.files import (
+    EXIT,
+    KEEPER,
+    LOCK,
+    ORDER,
+    PID,
+    WORK,
+    Process,
+    folders,
+    read_text,
+    write_whole,
+)
+from reconcilers.ports import Address, Replica, ReplicaName, ReplicaState
+
+UNSEEN = "it ended while nobody watched; its exit code is unknown"
+
+
+class Filed(msgspec.Struct, frozen=True, kw_only=True):
+    """What `order.json` says: the order without its environment, and what was made for it."""
+
+    installation: str
+    name: ReplicaName
+    uid: int
+    digest: str
+    position: int
+    addresses: tuple[Address, ...]
+    workdir: str
+    stop_signal: str
+    cgroups: tuple[str, ...]
+    data_bytes: int | None
+    unenforced: str
+
+
+class Ended(msgspec.Struct, frozen=True):
+    code: int | None
+    at: float
+
+
+class Slot(NamedTuple):
+    """A directory, told from a later one of the same name by its inode."""
+
+    path: str
+    inode: int
+    filed: Filed
+    replica: Replica
+
+
+class Slots:
+    """All replicas of one installation below `root`."""
+
+    def __init__(self, root: Path, installation: str) -> None:
+        self.root = root
+        self.installation = installation
+        self._known: dict[str, Slot] = {}
+
+    def path(self, name: ReplicaName) -> str:
+        leaf = f"r{name.revision}.{name.slot}.{name.attempt}"
+        return f"{self.root}/{name.project}/{name.app}/{leaf}"
+
+    def list(self, app: tuple[str, str] | None) -> list[Slot]:
+        """Every replica's present state, ordered by path."""
+        if app is not None:
+            apps = [f"{self.root}/{app[0]}/{app[1]}"]
+        else:
+            apps = [path for project in folders(str(self.root)) for path in folders(project)]
+        slots = [slot for path in apps for leaf in sorted(folders(path)) if (slot := self.at(leaf))]
+        if app is None:
+            self._known = {slot.path: slot for slot in slots}
+        return slots
+
+    def find(self, name: ReplicaName) -> Slot | None:
+        return self.at(self.path(name))
+
+    def at(self, path: str) -> Slot | None:
+        """Read one directory; None when it is not there, or not this installation's."""
+        try:
+            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            self._known.pop(path, None)
+            return None
+        try:
+            inode = os.fstat(directory).st_ino
+            known = self._known.get(path)
+            if known is None or known.inode != inode:
+                known = self._read(path, inode, directory)
+            if known and known.replica.state is not ReplicaState.EXITED:
+                known = known._replace(replica=_state(directory, known.replica, known.filed))
+        finally:
+            os.close(directory)
+        if known:
+            self._known[path] = known
+        return known
+
+    def _read(self, path: str, inode: int, directory: int) -> Slot | None:
+        try:
+            filed = msgspec.json.decode(read_text(directory, ORDER) or "", type=Filed)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None  # Whatever it is, it is not ours.
+        if filed.installation != self.installation or self.path(filed.name) != path:
+            return None
+        replica = Replica(
+            id=filed.name.of(filed.installation),
+            name=filed.name,
+            uid=filed.uid,
+            digest=filed.digest,
+            position=filed.position,
+            state=ReplicaState.CREATED,
+            addresses=filed.addresses,
+            reason=filed.unenforced,
+        )
+        return Slot(path, inode, filed, replica)
+
+    def create(self, filed: Filed) -> None:
+        """Make a replica's directory.
+
+        Raises:
+            FileExistsError: there is one of that name.
+        """
+        path = Path(self.path(filed.name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = self.root / KEEPER / f"new.{filed.name.of(filed.installation)}"
+        shutil.rmtree(new, ignore_errors=True)  # Left by a crash, and nobody's.
+        new.mkdir(parents=True, mode=0o700)
+        (new / WORK).mkdir(mode=0o755)
+        directory = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            write_whole(directory, ORDER, msgspec.json.encode(filed).decode(), durable=True)
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        try:
+            new.rename(path)
+        except OSError as error:
+            shutil.rmtree(new)
+            raise FileExistsError(f"{path} is there already") from error
+
+    def discard(self, slot: Slot) -> None:
+        """Remove the directory of what does not run, in one step for whoever looks."""
+        self._known.pop(slot.path, None)
+        gone = self.root / KEEPER / f"gone.{slot.inode}"
+        try:
+            Path(slot.path).rename(gone)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(gone)
+        with contextlib.suppress(OSError):  # It has other replicas, or just got one.
+            Path(slot.path).parent.rmdir()
+
+
+def _state(directory: int, replica: Replica, filed: Filed) -> Replica:
+    """Bring a replica that has not ended up to date."""
+    if (ended := read_text(directory, EXIT)) is not None:
+        return _ended(directory, replica, filed, ended)
+    written = read_text(directory, PID)
+    if written is None:
+        return replica
+    if _is_locked(directory):
+        if replica.state is ReplicaState.RUNNING:
+            return replica
+        return msgspec.structs.replace(
+            replica, state=ReplicaState.RUNNING, started_at=Process.parse(written).started_at
+        )
+    ended = read_text(directory, EXIT)  # Perhaps written just before the lock was let go.
+    return _ended(directory, replica, filed, ended)
+
+
+def _ended(directory: int, replica: Replica, filed: Filed, written: str | None) -> Replica:
+    end = msgspec.json.decode(written, type=Ended) if written else Ended(None, _touched(directory))
+    process = read_text(directory, PID)
+    return msgspec.structs.replace(
+        replica,
+        state=ReplicaState.EXITED,
+        started_at=Process.parse(process).started_at if process else None,
+        finished_at=end.at,
+        exit_code=end.code,
+        reason="; ".join(filter(None, (_why(end.code), filed.unenforced))),
+    )
+
+
+def _why(code: int | None) -> str:
+    if code is None:
+        return UNSEEN
+    if code > 128 and (code - 128) in signal.Signals:
+        return f"ended by {signal.Signals(code - 128).name}"
+    return ""
+
+
+def _touched(directory: int) -> float:
+    """When the program last wrote something: the best guess at its end."""
+    return max(os.stat(name, dir_fd=directory).st_mtime for name in (PID, "stdout", "stderr"))
+
+
+def _is_locked(directory: int) -> bool:
+    lock = os.open(LOCK, os.O_RDWR, dir_fd=directory)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
