@@ -1,0 +1,157 @@
+"""Settings of the control plane: frozen, typed, and each from one known layer.
+
+`stateward.layers` puts them together from flags, environment, file and defaults. Parts of the
+control plane are handed the values they need; none looks here by itself.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    model_validator,
+)
+
+from domain import quantities
+from domain.secret import SecretText
+
+FROZEN: Final = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, str):
+        return quantities.seconds(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"a bare number has no unit; write {value}s")
+    return value
+
+
+def _secret(value: object) -> SecretText:
+    if isinstance(value, SecretText):
+        return value
+    if not isinstance(value, str) or not value:
+        raise ValueError("it is text; quote it")
+    return SecretText(value)
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=86_400)]
+"""Written with its unit: `10s`, `1m30s`, `500ms`."""
+Secret = Annotated[SecretText, PlainValidator(_secret)]
+File = Annotated[Path, AfterValidator(_absolute)]
+
+
+class Api(BaseModel):
+    """Where the HTTP API listens; port 0 takes a free one."""
+
+    model_config = FROZEN
+    host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
+    port: int = Field(default=7440, ge=0, le=65535)
+
+
+class Data(BaseModel):
+    """Where everything is kept."""
+
+    model_config = FROZEN
+    directory: File
+
+
+class Log(BaseModel):
+    """`NORMAL` may lose the newest events in a power cut, though none in a crash."""
+
+    model_config = FROZEN
+    synchronous: Literal["FULL", "NORMAL"] = "FULL"
+
+
+class Nats(BaseModel):
+    """The bus: a server of our own, an external one by `url`, or none."""
+
+    model_config = FROZEN
+    enabled: bool = True
+    embedded: bool = True
+    url: Annotated[str, Field(pattern=r"^(nats|tls|ws|wss)://[^\s/]+.*$")] | None = None
+    user: str | None = None
+    password: Secret | None = None
+    token: Secret | None = None
+    credentials_file: File | None = None
+    nkey_file: File | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        ways = [self.user, self.token, self.credentials_file, self.nkey_file]
+        if sum(way is not None for way in ways) > 1:
+            raise ValueError("give one of user, token, credentials_file and nkey_file")
+        if (self.user is None) != (self.password is None):
+            raise ValueError("user and password go together")
+        if self.enabled and self.url is None and not self.embedded:
+            raise ValueError("give a url, or embedded: true, or enabled: false")
+        if self.url is None and any(way is not None for way in ways):
+            raise ValueError("credentials are for an external server; give its url")
+        return self
+
+    @property
+    def starts_server(self) -> bool:
+        """Whether a server of our own is wanted: a `url` takes its place."""
+        return self.enabled and self.embedded and self.url is None
+
+
+class Replay(BaseModel):
+    """The timer that looks at everything again; `jitter` is a share of the interval."""
+
+    model_config = FROZEN
+    interval: Seconds = 10.0
+    jitter: float = Field(default=0.1, ge=0, le=0.5)
+
+
+class Reconcile(BaseModel):
+    """How many passes at once, how long one may take, how often the log is read unasked."""
+
+    model_config = FROZEN
+    concurrency: int = Field(default=16, ge=1, le=1024)
+    pass_deadline: Seconds = 60.0
+    tail: Seconds = 2.0
+    hints: bool = True
+
+
+class Engine(BaseModel):
+    """What the target `local` is made of at the first start: `auto` is Docker if it answers."""
+
+    model_config = FROZEN
+    default: Literal["auto", "docker", "process", "simulated"] = "auto"
+    docker_host: Annotated[str, Field(pattern=r"^(unix|tcp|https?)://\S+$")] | None = None
+
+
+class Logging(BaseModel):
+    model_config = FROZEN
+    format: Literal["json", "text"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(BaseModel):
+    """All of them."""
+
+    model_config = FROZEN
+    api: Api = Api()
+    data: Data
+    log: Log = Log()
+    nats: Nats = Nats()
+    replay: Replay = Replay()
+    reconcile: Reconcile = Reconcile()
+    engine: Engine = Engine()
+    logging: Logging = Logging()
+
+
+SECTIONS: Final[Mapping[str, type[BaseModel]]] = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+}
