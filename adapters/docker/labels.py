@@ -1,0 +1,116 @@
+"""The labels that say whose an object is and what it was ordered to be.
+
+Labels are fixed when an object is made, so they are the order's memory: what a container should
+look like is read from them, never from what it looks like.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from domain.app import Port
+from reconcilers.ports import ReplicaName, StartReplica
+
+INSTALLATION = "stateward/installation"
+PROJECT = "stateward/project"
+APP = "stateward/app"
+UID = "stateward/uid"
+REVISION = "stateward/revision"
+SLOT = "stateward/slot"
+ATTEMPT = "stateward/attempt"
+DIGEST = "stateward/digest"
+POSITION = "stateward/position"
+VOLUME = "stateward/volume"
+PORTS = "stateward/ports"  # {"http": 8080}
+LIMITS = "stateward/limits"  # what `docker update` would change
+
+MAX_PIDS = 2048  # of one replica: plenty for a thread pool, and the end of a fork bomb
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the daemon holds a container to: bytes, billionths of a CPU, processes; 0 is none."""
+
+    memory: int
+    cpu: int
+    pids: int
+
+    @classmethod
+    def of(cls, order: StartReplica) -> "Limits":
+        return cls(order.memory_bytes or 0, (order.cpu_millis or 0) * 1_000_000, MAX_PIDS)
+
+
+class Identity(NamedTuple):
+    """What a container's labels say."""
+
+    name: ReplicaName
+    uid: int
+    digest: str
+    position: int
+    ports: tuple[tuple[str, int], ...]
+    limits: Limits
+
+
+def of_order(order: StartReplica, installation: str) -> dict[str, str]:
+    """The labels of the container that an order makes."""
+    name = order.name
+    return {
+        INSTALLATION: installation,
+        PROJECT: name.project,
+        APP: name.app,
+        UID: str(order.uid),
+        REVISION: str(name.revision),
+        SLOT: str(name.slot),
+        ATTEMPT: str(name.attempt),
+        DIGEST: order.digest,
+        POSITION: str(order.position),
+        PORTS: _ports_text(order.ports),
+        LIMITS: msgspec.json.encode(Limits.of(order)).decode(),
+    }
+
+
+def identity(labels: Mapping[str, str]) -> Identity:
+    """Read a container's labels.
+
+    Raises:
+        KeyError, ValueError: they are not those of a replica.
+    """
+    name = ReplicaName(
+        labels[PROJECT],
+        labels[APP],
+        int(labels[REVISION]),
+        int(labels[SLOT]),
+        int(labels[ATTEMPT]),
+    )
+    ports = msgspec.json.decode(labels[PORTS], type=dict[str, int])
+    return Identity(
+        name=name,
+        uid=int(labels[UID]),
+        digest=labels[DIGEST],
+        position=int(labels[POSITION]),
+        ports=tuple(ports.items()),
+        limits=msgspec.json.decode(labels[LIMITS], type=Limits),
+    )
+
+
+def fulfils(labels: Mapping[str, str], order: StartReplica, installation: str) -> bool:
+    """Whether a container with these labels is the one that was ordered."""
+    expected = of_order(order, installation)
+    decisive = (INSTALLATION, PROJECT, APP, UID, REVISION, SLOT, ATTEMPT, DIGEST)
+    return all(labels.get(label) == expected[label] for label in decisive)
+
+
+def owned(installation: str, project: str | None = None, app: str | None = None) -> dict[str, str]:
+    """The labels that select what an installation owns, or a part of it."""
+    wanted = {INSTALLATION: installation, PROJECT: project, APP: app}
+    return {label: value for label, value in wanted.items() if value is not None}
+
+
+def selecting(labels: Mapping[str, str]) -> str:
+    """The `filters` parameter of the Docker API that finds objects with these labels."""
+    return json.dumps({"label": [f"{label}={value}" for label, value in labels.items()]})
+
+
+def _ports_text(ports: tuple[Port, ...]) -> str:
+    return msgspec.json.encode({port.name: port.port for port in ports}).decode()
