@@ -1,0 +1,178 @@
+"""Judging: from desired and observed to the conditions that people read. One pure function."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from projections.desired import DesiredApp
+from reconcilers.ports import Replica, ReplicaState
+from reconcilers.replicas import Seen, Want
+from reconcilers.status import AppStatus, Condition, ReplicaStatus, Truth
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pass learned besides the replicas.
+
+    `troubles` are (reason, sentence), the most telling first. `progressing` says that something is
+    being done about the difference, `stalled` that a rollout missed its deadline. `messages` say of
+    replicas, by id, what keeps them from being ready.
+    """
+
+    troubles: Sequence[tuple[str, str]] = ()
+    stalled: bool = False
+    synced: bool = False
+    messages: Mapping[str, str] = {}
+
+
+def judge(
+    desired: DesiredApp,
+    want: Want,
+    seen: Sequence[Seen],
+    findings: Findings,
+    *,
+    now: float,
+    before: AppStatus | None,
+) -> AppStatus:
+    """What the app is like. Conditions keep the time of their last change from `before`."""
+    ready = [one for one in seen if one.ready]
+    updated = [one for one in ready if one.slot.revision == want.revision]
+    conditions = (
+        _ready(want, ready, updated, findings),
+        _progressing(want, updated, findings),
+        _degraded(want, ready, findings),
+        _synced(findings),
+        _paused(desired),
+    )
+    return AppStatus(
+        uid=desired.uid,
+        observed_generation=desired.generation,
+        observed_at=now,
+        revision=desired.revision,
+        serving=max((one.slot.revision for one in ready), default=0),
+        wanted=want.replicas,
+        ready=len(ready),
+        updated=len(updated),
+        conditions=tuple(_dated(c, before, now) for c in conditions),
+        replicas=tuple(_replica(one, findings) for one in seen),
+    )
+
+
+def unknown(
+    desired: DesiredApp, message: str, *, now: float, before: AppStatus | None
+) -> AppStatus:
+    """The status while the target does not answer: what was seen last, and that it is old."""
+    last = before or AppStatus(
+        uid=desired.uid,
+        observed_generation=0,
+        observed_at=0.0,
+        revision=desired.revision,
+        serving=0,
+        wanted=desired.wanted,
+        ready=0,
+        updated=0,
+        conditions=(),
+    )
+    conditions = [
+        Condition(type=kind, status="Unknown", reason="TargetUnreachable", message=message)
+        for kind in ("Ready", "Progressing", "Degraded", "Synced")
+    ]
+    return msgspec.structs.replace(
+        last,
+        conditions=tuple(_dated(c, before, now) for c in (*conditions, _paused(desired))),
+    )
+
+
+def _claim(kind: str, status: Truth, reason: str, message: str) -> Condition:
+    return Condition(type=kind, status=status, reason=reason, message=message)
+
+
+def _ready(
+    want: Want, ready: Sequence[Seen], updated: Sequence[Seen], findings: Findings
+) -> Condition:
+    if want.replicas == 0:
+        return _claim("Ready", "False", "Stopped", "no replica is wanted")
+    if len(ready) >= want.replicas:
+        if len(updated) >= want.replicas:
+            count = f"{want.replicas} of {want.replicas} replicas are ready"
+            return _claim("Ready", "True", "AllReplicasReady", count)
+        older = f"revision {max(one.slot.revision for one in ready)} serves"
+        return _claim("Ready", "True", "Serving", f"{older} while revision {want.revision} comes")
+    count = f"{len(ready)} of {want.replicas} replicas are ready"
+    if findings.troubles:
+        reason, message = findings.troubles[0]
+        return _claim("Ready", "False", reason, f"{count}: {message}")
+    return _claim("Ready", "False", "Starting", count)
+
+
+def _progressing(want: Want, updated: Sequence[Seen], findings: Findings) -> Condition:
+    if findings.stalled:
+        message = f"revision {want.revision} did not become healthy by its deadline"
+        return _claim("Progressing", "False", "DeadlineExceeded", message)
+    if want.replicas == 0 or (want.revision == want.stable and len(updated) >= want.replicas):
+        return _claim("Progressing", "False", "Complete", f"revision {want.revision} is rolled out")
+    message = f"{len(updated)} of {want.replicas} replicas run revision {want.revision}"
+    return _claim("Progressing", "True", "RolloutInProgress", message)
+
+
+def _degraded(want: Want, ready: Sequence[Seen], findings: Findings) -> Condition:
+    if findings.troubles:
+        return _claim("Degraded", "True", *findings.troubles[0])
+    if findings.stalled:
+        message = f"revision {want.revision} did not become healthy by its deadline"
+        return _claim("Degraded", "True", "DeadlineExceeded", message)
+    if want.revision == want.stable and len(ready) < want.replicas:
+        message = f"{len(ready)} of {want.replicas} replicas are ready"
+        return _claim("Degraded", "True", "ReplicasMissing", message)
+    return _claim("Degraded", "False", "AsExpected", "nothing is wrong")
+
+
+def _synced(findings: Findings) -> Condition:
+    if findings.synced:
+        return _claim("Synced", "True", "Converged", "what runs is what is wanted")
+    return _claim("Synced", "False", "Converging", "what runs is not yet what is wanted")
+
+
+def _paused(desired: DesiredApp) -> Condition:
+    paused = desired.paused
+    if paused is None:
+        return _claim("Paused", "False", "NotPaused", "changes are rolled out")
+    until = f" until {paused.until.isoformat()}" if paused.until else ""
+    message = f"held at revision {paused.revision}{until}: {paused.reason}"
+    return _claim("Paused", "True", "Held", message)
+
+
+def _dated(condition: Condition, before: AppStatus | None, now: float) -> Condition:
+    old = before.condition(condition.type) if before else None
+    same = old is not None and old.status == condition.status
+    at = old.last_transition_time if old is not None and same else now
+    return msgspec.structs.replace(condition, last_transition_time=at)
+
+
+def _replica(one: Seen, findings: Findings) -> ReplicaStatus:
+    replica = one.replica
+    message = one.failed or findings.messages.get(replica.id, "") or replica.reason
+    return ReplicaStatus(
+        name=f"{replica.name.app}.r{one.slot.revision}.{one.slot.number}.{replica.name.attempt}",
+        revision=one.slot.revision,
+        slot=one.slot.number,
+        attempt=replica.name.attempt,
+        state=replica.state.value,
+        ready=one.ready,
+        message=message,
+        started_at=replica.started_at,
+        exit_code=replica.exit_code,
+        addresses={a.port: f"{a.host}:{a.number}" for a in replica.addresses},
+    )
+
+
+def died(replica: Replica) -> str:
+    """How a replica ended, in words."""
+    if replica.reason:
+        return replica.reason
+    if replica.exit_code is None:
+        return "it ended"
+    return f"it exited with {replica.exit_code}"
+
+
+def is_dead(replica: Replica) -> bool:
+    return replica.state is ReplicaState.EXITED

@@ -1,0 +1,152 @@
+"""The queue of keys to look at: one entry a key, one pass at a time a key, fresh intents first.
+
+A key that is added while its pass runs is looked at once more afterwards. A key that failed waits
+for its backoff: a replay tick never shortens that, an engine event may, and an intent ends it.
+The queue gives up on nothing.
+"""
+
+import asyncio
+import heapq
+import random
+from collections.abc import Callable
+from enum import IntEnum
+from itertools import count
+from typing import Final, final
+
+BACKOFF_FIRST: Final = 0.2  # seconds
+BACKOFF_MOST: Final = 300.0
+
+
+class Priority(IntEnum):
+    """Why a key is looked at; the lowest value goes first."""
+
+    INTENT = 0
+    ENGINE = 1
+    REPLAY = 2
+
+
+@final
+class KeyQueue:
+    """Keys by priority, then in order of arrival.
+
+    Args:
+        clock: monotonic seconds, the loop's.
+        rng: for the jitter of backoffs.
+    """
+
+    def __init__(self, *, clock: Callable[[], float], rng: random.Random) -> None:
+        self._clock, self._rng = clock, rng
+        self._order = count()
+        self._ready: list[tuple[int, int, str]] = []
+        self._entry: dict[str, tuple[int, int, float]] = {}
+        self._later: list[tuple[float, int, str, Priority]] = []
+        self._waiting: dict[str, tuple[float, int, bool]] = {}
+        self._running: dict[str, Priority | None] = {}
+        self._failures: dict[str, int] = {}
+        self._moved = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._entry)
+
+    @property
+    def delayed(self) -> int:
+        """How many keys wait for a time."""
+        return len(self._waiting)
+
+    def depth(self, priority: Priority) -> int:
+        return sum(1 for entry in self._entry.values() if entry[0] == priority)
+
+    def idle(self) -> bool:
+        """Whether no key is ready or being looked at."""
+        return not self._entry and not self._running
+
+    def add(self, key: str, priority: Priority) -> None:
+        """Look at `key` as soon as its turn comes."""
+        if priority is Priority.INTENT:
+            self._failures.pop(key, None)
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            if priority is Priority.REPLAY and waiting[2]:
+                return
+            del self._waiting[key]
+        if key in self._running:
+            known = self._running[key]
+            self._running[key] = priority if known is None else min(known, priority)
+            return
+        known_entry = self._entry.get(key)
+        if known_entry is not None and known_entry[0] <= priority:
+            return
+        self._push(key, priority)
+
+    def add_at(self, key: str, at: float, priority: Priority, *, backoff: bool = False) -> None:
+        """Look at `key` at a time of the clock, unless something makes it earlier."""
+        waiting = self._waiting.get(key)
+        if waiting is not None and waiting[0] <= at and not backoff:
+            return
+        number = next(self._order)
+        self._waiting[key] = (at, number, backoff)
+        heapq.heappush(self._later, (at, number, key, priority))
+        self._moved.set()
+
+    def failed(self, key: str) -> float:
+        """Look at `key` again after its backoff, which doubles each time; return the seconds."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        delay = min(BACKOFF_MOST, BACKOFF_FIRST * 2.0 ** min(failures, 20))
+        delay *= self._rng.uniform(0.75, 1.25)
+        self.add_at(key, self._clock() + delay, Priority.REPLAY, backoff=True)
+        return delay
+
+    def succeeded(self, key: str) -> None:
+        self._failures.pop(key, None)
+
+    async def get(self) -> tuple[str, Priority, float]:
+        """Take the next key, with its priority and since when (of the clock) it was ready.
+
+        Whoever takes a key says `done` when its pass has ended.
+        """
+        while True:
+            self._promote()
+            while self._ready:
+                priority, number, key = heapq.heappop(self._ready)
+                entry = self._entry.get(key)
+                if entry is None or entry[1] != number:
+                    continue  # an older place of a key that moved ahead
+                del self._entry[key]
+                self._running[key] = None
+                return key, Priority(priority), entry[2]
+            await self._wait()
+
+    def done(self, key: str) -> None:
+        again = self._running.pop(key)
+        if again is not None:
+            waiting = self._waiting.get(key)
+            if again is Priority.REPLAY and waiting is not None and waiting[2]:
+                return
+            self._waiting.pop(key, None)
+            self._push(key, again)
+
+    def _push(self, key: str, priority: Priority) -> None:
+        known = self._entry.get(key)
+        number = next(self._order)
+        self._entry[key] = (priority, number, known[2] if known else self._clock())
+        heapq.heappush(self._ready, (priority, number, key))
+        self._moved.set()
+
+    def _promote(self) -> None:
+        now = self._clock()
+        while self._later and self._later[0][0] <= now:
+            _, number, key, priority = heapq.heappop(self._later)
+            waiting = self._waiting.get(key)
+            if waiting is not None and waiting[1] == number:
+                del self._waiting[key]
+                self.add(key, priority)
+
+    async def _wait(self) -> None:
+        self._moved.clear()
+        timeout = max(0.0, self._later[0][0] - self._clock()) if self._later else None
+        try:
+            async with asyncio.timeout(timeout):
+                await self._moved.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,202 @@
+"""Targets as reconcilers see them: an engine, what it last reported, and whether it answers.
+
+A target that does not answer delays no other: its keys fail and back off by themselves.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol, final
+
+import structlog
+
+from domain.target import TargetSpec
+from reconcilers.ports import (
+    Engine,
+    EngineUnavailable,
+    Replica,
+    ReplicaState,
+)
+from reconcilers.status import StatusStore, TargetStatus
+
+_log = structlog.get_logger("targets")
+
+type AppKey = tuple[str, str]
+
+
+class OpenedEngine(NamedTuple):
+    engine: Engine
+    close: Callable[[], Awaitable[None]]
+
+
+class EngineOpener(Protocol):
+    async def __call__(self, name: str, spec: TargetSpec) -> OpenedEngine:
+        """Connect to a target's engine.
+
+        Raises:
+            EngineUnavailable: it cannot be reached now.
+        """
+        ...
+
+
+def fingerprint(uid: int, revision: int, digest: str, replicas: int) -> str:
+    """What converged replicas look like, in one string that is cheap to compare."""
+    return f"{uid}:{revision}:{digest}:{replicas}" if replicas else ""
+
+
+def seen_fingerprint(replicas: Sequence[Replica]) -> str:
+    """The fingerprint of an app's replicas; one that nothing wanted equals if they are mixed."""
+    running = [one for one in replicas if one.state is ReplicaState.RUNNING]
+    if not running:
+        created = any(one.state is ReplicaState.CREATED for one in replicas)
+        return "created" if created else ""
+    first = running[0]
+    slots = set()
+    for one in running:
+        if (
+            one.uid != first.uid
+            or one.digest != first.digest
+            or one.name.revision != first.name.revision
+            or one.edited
+            or one.healthy is False
+        ):
+            return "mixed"
+        slots.add(one.name.slot)
+    count = len(running)
+    if len(slots) != count or max(slots) != count - 1:
+        return "mixed"
+    return fingerprint(first.uid, first.name.revision, first.digest, count)
+
+
+@final
+class TargetView:
+    """One target. `replicas` and `fingerprints` are what it reported last, by app."""
+
+    def __init__(self, name: str, spec: TargetSpec, *, now: Callable[[], float]) -> None:
+        self.name, self.spec = name, spec
+        self._now = now
+        self.opened: OpenedEngine | None = None
+        self.replicas: dict[AppKey, tuple[Replica, ...]] = {}
+        self.fingerprints: dict[str, str] = {}
+        self.trouble = "it was not asked yet"
+        self.observed_at = 0.0
+
+    @property
+    def engine(self) -> Engine:
+        """Raises `EngineUnavailable` while there is no connection."""
+        if self.opened is None:
+            raise EngineUnavailable(f"target {self.name} does not answer: {self.trouble}")
+        return self.opened.engine
+
+    async def sweep(self) -> None:
+        """List everything that is ours there, in one call.
+
+        Raises:
+            EngineUnavailable: as the engine's; what was known stays.
+        """
+        try:
+            listed = await self.engine.replicas.list()
+        except EngineUnavailable as error:
+            self.trouble = str(error)
+            raise
+        self.take(listed)
+        self._answered()
+
+    def take(self, listed: Iterable[Replica]) -> None:
+        """Replace what is known by a complete list."""
+        apps: dict[AppKey, list[Replica]] = defaultdict(list)
+        for one in listed:
+            apps[one.name[0], one.name[1]].append(one)
+        self.replicas = {key: tuple(found) for key, found in apps.items()}
+        self.fingerprints = {
+            f"App/{key[0]}/{key[1]}": seen_fingerprint(found)
+            for key, found in self.replicas.items()
+        }
+
+    async def look(self, key: AppKey) -> Sequence[Replica]:
+        """List the replicas of one app.
+
+        Raises:
+            EngineUnavailable: as the engine's.
+        """
+        try:
+            found = tuple(await self.engine.replicas.list(key))
+        except EngineUnavailable as error:
+            self.trouble = str(error)
+            raise
+        stream = f"App/{key[0]}/{key[1]}"
+        if found:
+            self.replicas[key] = found
+            self.fingerprints[stream] = seen_fingerprint(found)
+        else:
+            self.replicas.pop(key, None)
+            self.fingerprints.pop(stream, None)
+        self._answered()
+        return found
+
+    def _answered(self) -> None:
+        self.trouble = ""
+        self.observed_at = self._now()
+
+
+@final
+class Targets:
+    """The targets of the desired state, opened when they appear and closed when they go."""
+
+    def __init__(
+        self, opener: EngineOpener, *, status: StatusStore, now: Callable[[], float]
+    ) -> None:
+        self._opener, self._status, self._now = opener, status, now
+        self._views: dict[str, TargetView] = {}
+
+    def __iter__(self) -> Iterator[TargetView]:
+        return iter(list(self._views.values()))
+
+    def get(self, name: str) -> TargetView | None:
+        return self._views.get(name)
+
+    async def follow(self, specs: Mapping[str, TargetSpec]) -> Sequence[TargetView]:
+        """Open what is new, close what went or changed; return the newly opened views."""
+        for name, view in list(self._views.items()):
+            if specs.get(name) != view.spec:
+                await self._close(view)
+                del self._views[name]
+        fresh = []
+        for name, spec in specs.items():
+            if name not in self._views:
+                self._views[name] = TargetView(name, spec, now=self._now)
+            view = self._views[name]
+            if view.opened is None and await self._open(view):
+                fresh.append(view)
+        return fresh
+
+    async def _open(self, view: TargetView) -> bool:
+        try:
+            view.opened = await self._opener(view.name, view.spec)
+        except EngineUnavailable as error:
+            view.trouble = str(error)
+            self.publish(view)
+            return False
+        _log.info("target opened", target=view.name, engine=view.spec.engine)
+        return True
+
+    async def _close(self, view: TargetView) -> None:
+        if view.opened is not None:
+            await view.opened.close()
+            view.opened = None
+
+    def publish(self, view: TargetView) -> None:
+        """Say how the target is."""
+        self._status.put_target(
+            view.name,
+            TargetStatus(
+                answers=not view.trouble,
+                message=view.trouble or "it answers",
+                observed_at=view.observed_at,
+                replicas=sum(map(len, view.replicas.values())),
+            ),
+        )
+
+    async def close(self) -> None:
+        await asyncio.gather(*(self._close(view) for view in self._views.values()))
+        self._views.clear()
