@@ -258,6 +258,6 @@ class SqliteLog(Log):
         news.set_result(None)
 
     def _close(self) -> None:
-        self._writer.close()
+        self._reader.close()  # first: the last connection to close empties the write-ahead log,
+        self._writer.close()  # which a read-only one cannot
         self._keeper.close()
-        self._reader.close()

@@ -102,9 +102,11 @@ class _Check:
             count, rest = divmod(len(digests), DIGEST_BYTES)
             first = position - count + 1
             if rest or count == 0 or first <= self.head.position:
+                unsealed = self.head.position + 1
                 raise _Altered(
-                    max(first, self.head.position + 1),
-                    f"the seal at position {position} does not follow the one before it",
+                    unsealed,
+                    f"position {unsealed} is not sealed: the seal at position {position} does not "
+                    "follow the one before it",
                 )
             for index in range(count):
                 digest = digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
