@@ -73,7 +73,11 @@ class SqliteSecrets(SecretStore):
             SecretUnavailable: the database cannot be opened.
         """
         store = cls(directory, now=now)
-        await store._run(store._open)
+        try:
+            await store._run(store._open)
+        except SecretUnavailable:
+            await store.close()
+            raise
         return store
 
     async def close(self) -> None:
