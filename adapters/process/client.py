@@ -25,6 +25,10 @@ _PROGRAM = (
 )
 
 
+class _KeeperEnded(EngineUnavailable):
+    """The next question starts the next keeper."""
+
+
 class KeeperClient:
     """A connection to the keeper of a directory of replicas, made when it is first needed.
 
@@ -49,14 +53,20 @@ class KeeperClient:
         self.pid: int | None = None
 
     async def ask(self, do: str, **what: object) -> dict[str, Any]:
-        """Ask, and return the answer.
+        """Ask, and return the answer. Every question may be asked twice.
 
         Raises:
-            EngineUnavailable: the keeper died or does not answer; unknown what it did.
+            EngineUnavailable: the keeper died twice or does not answer; unknown what it did.
         """
+        try:
+            return await self._ask_once(do, what)
+        except _KeeperEnded:
+            return await self._ask_once(do, what)
+
+    async def _ask_once(self, do: str, what: dict[str, object]) -> dict[str, Any]:
         await self.connect()
         if self._writer is None:
-            raise EngineUnavailable("the process keeper ended; asking again starts another")
+            raise _KeeperEnded("the process keeper ended; asking again starts another")
         self._asked += 1
         number = self._asked
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -136,7 +146,7 @@ class KeeperClient:
         self._on_gap()
 
     def _give_up(self) -> None:
-        lost = EngineUnavailable("the process keeper ended while it was asked; ask again")
+        lost = _KeeperEnded("the process keeper ended while it was asked; ask again")
         ends = (end for ends in self._ends.values() for end in ends)
         waiting: list[asyncio.Future[Any]] = [*self._answers.values(), *ends]
         for future in waiting:

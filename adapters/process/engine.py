@@ -41,9 +41,9 @@ class ProcessEngine:
         root = data / "replicas"
         watchers = Watchers(root)
         self._keeper = KeeperClient(root, watchers.ended, watchers.missed)
-        slots = Slots(root, installation)
         grounds = ProcessGrounds(data, installation)
         limits = Limits(control_groups, installation)
+        slots = Slots(root, installation, limits.ran_out)
         self.ports = Engine(
             ProcessReplicas(slots, grounds, limits, self._keeper, search_path),
             ProcessImages(),

@@ -18,7 +18,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.process.birth import bear
@@ -33,23 +32,11 @@ from adapters.process.files import (
     read_text,
     write_whole,
 )
+from adapters.process.kept import Kept, kill_group
 
 TEND_SECONDS = 1.0  # how exact the dates of log lines are
 VERSION = 1  # of what is said over the socket
 _now = time.time  # noqa: TID251 - a program of its own has nobody to take a clock from
-
-
-@dataclass(slots=True)
-class Kept:
-    """One replica: its open directory, and its process; an adopted one is followed by a pidfd."""
-
-    path: str
-    directory: int
-    pid: int
-    lock: int | None = None
-    pidfd: int | None = None
-    env: dict[str, str] | None = None
-    sizes: dict[str, int] = field(default_factory=dict)
 
 
 class Keeper:
@@ -149,29 +136,16 @@ class Keeper:
         return {"problem": problem}
 
     def _signal(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Signal the program, or with `group` all it started. `gone` when there is none."""
+        """Signal a replica; `gone` when there is none."""
         kept = self._kept.get(asked["path"])
         if kept is None:
             return {"gone": True}
-        with contextlib.suppress(ProcessLookupError):
-            if asked["group"]:
-                os.killpg(kept.pid, asked["signal"])
-            elif kept.pidfd is not None:
-                signal.pidfd_send_signal(kept.pidfd, asked["signal"])
-            else:
-                os.kill(kept.pid, asked["signal"])
+        kept.signal(asked["signal"], group=asked["group"])
         return {}
 
     def _environ(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """The variables a running replica was started with."""
         kept = self._kept.get(asked["path"])
-        if kept is None:
-            return {"gone": True}
-        if kept.env is None:
-            with open(f"/proc/{kept.pid}/environ", "rb") as file:  # noqa: PTH123
-                pairs = os.fsdecode(file.read()).split("\0")
-            kept.env = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-        return {"env": kept.env}
+        return {"env": kept.environment()} if kept else {"gone": True}
 
     def _adopt(self, root: str) -> None:
         """Take over what an earlier keeper started."""
@@ -203,7 +177,7 @@ class Keeper:
     def _see_end(self, pidfd: int) -> None:
         """An adopted replica ended: its exit code was somebody else's to learn."""
         kept = next(kept for kept in self._kept.values() if kept.pidfd == pidfd)
-        _kill_group(kept.pid)
+        kill_group(kept.pid)
         self._end(kept, None)
 
     def _reap(self, wakeup: int) -> None:
@@ -215,7 +189,7 @@ class Keeper:
                 return
             if ended is None:
                 return
-            _kill_group(ended.si_pid)  # Not reaped yet: the number is still its own.
+            kill_group(ended.si_pid)  # Not reaped yet: the number is still its own.
             code = os.waitstatus_to_exitcode(os.waitpid(ended.si_pid, 0)[1])
             for kept in [kept for kept in self._kept.values() if kept.pid == ended.si_pid]:
                 self._end(kept, code if code >= 0 else 128 - code)
@@ -228,9 +202,7 @@ class Keeper:
             write_whole(kept.directory, EXIT, end)
         if kept.pidfd is not None:
             self._events.unregister(kept.pidfd)
-        for file in (kept.lock, kept.pidfd, kept.directory):
-            if file is not None:
-                os.close(file)
+        kept.close()
         del self._kept[kept.path]
         for client in tuple(self._clients):
             self._say(client, {"ended": kept.path})
@@ -238,13 +210,8 @@ class Keeper:
     def _tend(self, kept: Kept) -> None:
         with contextlib.suppress(FileNotFoundError):
             tend(kept.directory, kept.sizes)
-        if os.fstat(kept.directory).st_nlink == 0:
-            _kill_group(kept.pid)  # Its directory was removed: it belongs to nobody.
-
-
-def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
+        if kept.is_removed:
+            kept.signal(signal.SIGKILL, group=True)
 
 
 def main(root: str) -> int:

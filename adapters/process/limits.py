@@ -12,6 +12,8 @@ import signal
 from pathlib import Path
 from typing import NamedTuple
 
+from adapters.process.files import folders
+
 _PERIOD = 100_000  # microseconds over which CPU time is counted; the kernel's default
 
 
@@ -95,6 +97,15 @@ class Limits:
                 Path(group).rmdir()
             with contextlib.suppress(OSError):
                 Path(group).parent.rmdir()
+
+    def strays(self, names: set[str]) -> tuple[str, ...]:
+        """This installation's groups of replicas that are not among `names`."""
+        return tuple(
+            path
+            for hierarchy in ("", "memory", "cpu")
+            for path in folders(str(self._root / hierarchy / self._ours))
+            if Path(path).name not in names
+        )
 
     def ran_out(self, cgroups: tuple[str, ...]) -> bool:
         """Whether the kernel killed something in the groups for its memory."""

@@ -5,9 +5,9 @@ shows as created, and the next start goes on from there.
 """
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 from typing import final, override
 
 import structlog
@@ -22,6 +22,7 @@ from reconcilers.ports import (
     EngineUnavailable,
     NameTaken,
     Replica,
+    ReplicaName,
     Replicas,
     ReplicaState,
     StartFailed,
@@ -54,9 +55,24 @@ class ProcessReplicas(Replicas):
     @override
     async def list(self, app: tuple[str, str] | None = None) -> Sequence[Replica]:
         try:
-            return [slot.replica for slot in await asyncio.to_thread(self._slots.list, app)]
+            slots = await asyncio.to_thread(self._slots.list, app)
+            strays = await asyncio.to_thread(self._strays, slots) if app is None else ()
+            if strays:
+                async with self._one_at_a_time:
+                    await asyncio.to_thread(self._sweep)
         except OSError as error:
             raise EngineUnavailable(f"the replicas cannot be listed: {error}") from error
+        return [slot.replica for slot in slots]
+
+    def _strays(self, slots: Sequence[Slot]) -> tuple[str, ...]:
+        return self._limits.strays({_leaf(slot.filed.name) for slot in slots})
+
+    def _sweep(self) -> None:
+        """End what runs on although its directory was removed."""
+        strays = self._strays(self._slots.list(None))
+        self._limits.empty(strays)
+        with contextlib.suppress(OSError):  # Not dead yet: the next sweep removes the group.
+            self._limits.clear(strays)
 
     @override
     async def start(self, order: StartReplica) -> None:
@@ -87,9 +103,11 @@ class ProcessReplicas(Replicas):
         path = self._slots.path(order.name)
         slot = self._slots.at(path)
         if slot is None:
+            filed = self._file(order)
             try:
-                self._slots.create(self._file(order))
+                self._slots.create(filed)
             except FileExistsError as error:
+                self._limits.clear(filed.cgroups)
                 raise NameTaken(f"{path} is not ours; it is left as it is") from error
             slot = self._slots.at(path)
             if slot is None:
@@ -107,8 +125,7 @@ class ProcessReplicas(Replicas):
             if slot.replica.state is not ReplicaState.EXITED
             for address in slot.replica.addresses
         }
-        leaf = f"{order.name.project}.{order.name.app}.{Path(self._slots.path(order.name)).name}"
-        fence = self._limits.fence(leaf, order.cpu_millis, order.memory_bytes)
+        fence = self._limits.fence(_leaf(order.name), order.cpu_millis, order.memory_bytes)
         return Filed(
             installation=self._slots.installation,
             name=order.name,
@@ -182,6 +199,11 @@ class ProcessReplicas(Replicas):
             self._limits.clear(slot.filed.cgroups)
         except OSError as error:
             _log.warning("control group left behind", replica=slot.path, why=str(error))
+
+
+def _leaf(name: ReplicaName) -> str:
+    """The name of a replica's control groups."""
+    return f"{name.project}.{name.app}.r{name.revision}.{name.slot}.{name.attempt}"
 
 
 def _check(order: StartReplica) -> None:

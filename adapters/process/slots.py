@@ -10,10 +10,12 @@ import fcntl
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from adapters.process.files import (
     EXIT,
@@ -29,6 +31,7 @@ from adapters.process.files import (
 )
 from reconcilers.ports import Address, Replica, ReplicaName, ReplicaState
 
+OUT_OF_MEMORY = "the kernel ended it or a part of it: it used more memory than its limit"
 UNSEEN = "it ended while nobody watched; its exit code is unknown"
 
 
@@ -65,8 +68,14 @@ class Slot(NamedTuple):
 class Slots:
     """All replicas of one installation below `root`."""
 
-    def __init__(self, root: Path, installation: str) -> None:
+    def __init__(
+        self,
+        root: Path,
+        installation: str,
+        ran_out_of_memory: Callable[[tuple[str, ...]], bool] = lambda _cgroups: False,
+    ) -> None:
         self.root = root
+        self._ran_out_of_memory = ran_out_of_memory
         self.installation = installation
         self._known: dict[str, Slot] = {}
 
@@ -101,7 +110,8 @@ class Slots:
             if known is None or known.inode != inode:
                 known = self._read(path, inode, directory)
             if known and known.replica.state is not ReplicaState.EXITED:
-                known = known._replace(replica=_state(directory, known.replica, known.filed))
+                replica = self._state(directory, known.replica, known.filed)
+                known = known._replace(replica=replica)
         finally:
             os.close(directory)
         if known:
@@ -126,6 +136,40 @@ class Slots:
             reason=filed.unenforced,
         )
         return Slot(path, inode, filed, replica)
+
+    def _state(self, directory: int, replica: Replica, filed: Filed) -> Replica:
+        """Bring a replica that has not ended up to date."""
+        if (ended := read_text(directory, EXIT)) is not None:
+            return self._ended(directory, replica, filed, ended)
+        written = read_text(directory, PID)
+        if written is None:
+            return replica
+        if _is_locked(directory):
+            if replica.state is ReplicaState.RUNNING:
+                return replica
+            started_at = Process.parse(written).started_at
+            return replace(replica, state=ReplicaState.RUNNING, started_at=started_at)
+        ended = read_text(directory, EXIT)  # Perhaps written just before the lock was let go.
+        return self._ended(directory, replica, filed, ended)
+
+    def _ended(
+        self, directory: int, replica: Replica, filed: Filed, written: str | None
+    ) -> Replica:
+        end = (
+            msgspec.json.decode(written, type=Ended)
+            if written
+            else Ended(None, _touched(directory))
+        )
+        process = read_text(directory, PID)
+        why = OUT_OF_MEMORY if self._ran_out_of_memory(filed.cgroups) else _why(end.code)
+        return replace(
+            replica,
+            state=ReplicaState.EXITED,
+            started_at=Process.parse(process).started_at if process else None,
+            finished_at=end.at,
+            exit_code=end.code,
+            reason="; ".join(filter(None, (why, filed.unenforced))),
+        )
 
     def create(self, filed: Filed) -> None:
         """Make a replica's directory.
@@ -162,36 +206,6 @@ class Slots:
         shutil.rmtree(gone)
         with contextlib.suppress(OSError):  # It has other replicas, or just got one.
             Path(slot.path).parent.rmdir()
-
-
-def _state(directory: int, replica: Replica, filed: Filed) -> Replica:
-    """Bring a replica that has not ended up to date."""
-    if (ended := read_text(directory, EXIT)) is not None:
-        return _ended(directory, replica, filed, ended)
-    written = read_text(directory, PID)
-    if written is None:
-        return replica
-    if _is_locked(directory):
-        if replica.state is ReplicaState.RUNNING:
-            return replica
-        return msgspec.structs.replace(
-            replica, state=ReplicaState.RUNNING, started_at=Process.parse(written).started_at
-        )
-    ended = read_text(directory, EXIT)  # Perhaps written just before the lock was let go.
-    return _ended(directory, replica, filed, ended)
-
-
-def _ended(directory: int, replica: Replica, filed: Filed, written: str | None) -> Replica:
-    end = msgspec.json.decode(written, type=Ended) if written else Ended(None, _touched(directory))
-    process = read_text(directory, PID)
-    return msgspec.structs.replace(
-        replica,
-        state=ReplicaState.EXITED,
-        started_at=Process.parse(process).started_at if process else None,
-        finished_at=end.at,
-        exit_code=end.code,
-        reason="; ".join(filter(None, (_why(end.code), filed.unenforced))),
-    )
 
 
 def _why(code: int | None) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import final, override
 
-from adapters.process.engine import ProcessEngine
+from adapters.process.engine import CONTROL_GROUPS, ProcessEngine
 from adapters.process.files import KEEPER, PID, Process
+from adapters.process.limits import Limits
 from adapters.process.slots import Filed, Slots
 from reconcilers.ports import Address, Replica, StartReplica
 from tests.contracts.engine_world import World, eventually
@@ -22,11 +23,11 @@ from tests.support import program
 class ProcessWorld(World):
     """Processes below `data`; a second engine there belongs to another installation."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, control_groups: Path = CONTROL_GROUPS) -> None:
         self.program = (sys.executable, "-I", "-S", str(program.__file__))
         self.data = data
         self.installation = str(uuid.uuid4())
-        self.process_engine = ProcessEngine(data, self.installation)
+        self.process_engine = ProcessEngine(data, self.installation, control_groups=control_groups)
         self.other_engine = ProcessEngine(data, str(uuid.uuid4()))
         self.engine = self.process_engine.ports
         self.other = self.other_engine.ports
@@ -82,12 +83,21 @@ class ProcessWorld(World):
         """End all that runs, and see the keeper go by itself."""
         for replica in await self.engine.replicas.list():
             await self.engine.replicas.remove(replica)
+
+        async def nothing_is_left() -> bool:
+            return await self.engine.replicas.list() == [] and not self.groups()
+
+        await eventually(nothing_is_left)
         await self.process_engine.close()
         await self.other_engine.close()
         await eventually(self._keeper_is_gone)
 
     async def _keeper_is_gone(self) -> bool:
         return not self.keepers()
+
+    def groups(self) -> tuple[str, ...]:
+        """The control groups of this place's replicas."""
+        return Limits(CONTROL_GROUPS, self.installation).strays(set())
 
     def keepers(self) -> list[int]:
         """The keepers of this place that are alive."""
