@@ -1,0 +1,116 @@
+"""Every subject that Stateward uses, and how a resource is written in one.
+
+`<project>.<kind>.<name>` has exactly three tokens: names are DNS labels, and `_` stands for the
+project of kinds without one. Whoever publishes can be told by the `<actor>` token alone, because
+the server lets a user publish on its own token only.
+"""
+
+import re
+from typing import Final, NamedTuple
+
+from bus.envelopes import resource_of
+from domain.names import KINDS_WITHOUT_PROJECT, Ref
+from domain.refusals import BadValue
+
+PREFIX: Final = "stateward.v1"
+INTENTS: Final = f"{PREFIX}.intent.*.*.*.*"
+SUBMITS: Final = f"{PREFIX}.submit.*.*.*.*"
+REFUSALS: Final = f"{PREFIX}.refused.*.*.*.*"
+EVENTS: Final = f"{PREFIX}.event.*.*.*.*"
+HINTS: Final = f"{PREFIX}.hint.*"
+DISCOVERY: Final = "$SRV"
+INBOX: Final = "_INBOX"
+SUBMIT_STREAM: Final = "STATEWARD_SUBMIT"
+REFUSED_STREAM: Final = "STATEWARD_REFUSED"
+NO_PROJECT: Final = "_"
+
+_ACTOR = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class Address(NamedTuple):
+    """Who asks, and of what: the last four tokens of an intent's subject."""
+
+    actor: str
+    ref: Ref
+
+
+def address(subject: str) -> Address:
+    """Read the subject of an intent, a submission or a refusal.
+
+    Raises:
+        BadValue: its tokens are no actor and no resource.
+    """
+    tokens = subject.split(".")
+    if len(tokens) != 7 or not _ACTOR.fullmatch(tokens[3]):
+        raise BadValue("subject", subject, "it ends in <actor>.<project>.<kind>.<name>")
+    _, _, _, actor, project, kind, name = tokens
+    if (project == NO_PROJECT) != (kind in KINDS_WITHOUT_PROJECT):
+        raise BadValue("subject", subject, f"{NO_PROJECT} is the project of Project and Target")
+    return Address(actor, Ref.parse("/".join(t for t in (kind, project, name) if t != NO_PROJECT)))
+
+
+def resource_tokens(ref: Ref) -> str:
+    """`shop.App.web`, `_.Project.shop`."""
+    return f"{ref.project or NO_PROJECT}.{ref.kind}.{ref.name}"
+
+
+def intent_subject(actor: str, ref: Ref) -> str:
+    return f"{PREFIX}.intent.{actor}.{resource_tokens(ref)}"
+
+
+def submit_subject(actor: str, ref: Ref) -> str:
+    return f"{PREFIX}.submit.{actor}.{resource_tokens(ref)}"
+
+
+def refused_subject(submitted: str) -> str:
+    """Where the refusal of what came on a subject of the submit stream is kept."""
+    return submitted.replace(f"{PREFIX}.submit.", f"{PREFIX}.refused.", 1)
+
+
+def hint_subject(partition: int) -> str:
+    return f"{PREFIX}.hint.{partition}"
+
+
+def event_subject(stream: str, event_type: str) -> str:
+    """`….event.shop.App.web.scaled` of `app.scaled`; `….rollout-started` of `rollout.started`."""
+    ref = Ref.parse(resource_of(stream))
+    family, _, happened = event_type.partition(".")
+    token = happened if family == ref.kind.lower() else f"{family}-{happened}"
+    return f"{PREFIX}.event.{resource_tokens(ref)}.{token}"
+
+
+def own_inbox(actor: str) -> str:
+    """The inbox prefix of an actor, the only one on which its user may subscribe."""
+    return f"{INBOX}.{actor}"
+
+
+class Permissions(NamedTuple):
+    """What a user of the server may publish and subscribe to."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+def producer_permissions(actor: str) -> Permissions:
+    """Those of a program that hands in intents: its own token, its own inbox, what happened."""
+    return Permissions(
+        publish=(
+            f"{PREFIX}.intent.{actor}.>",
+            f"{PREFIX}.submit.{actor}.>",
+            f"{DISCOVERY}.>",
+        ),
+        subscribe=(
+            f"{own_inbox(actor)}.>",
+            f"{PREFIX}.refused.{actor}.>",
+            f"{PREFIX}.event.>",
+        ),
+    )
+
+
+def may_answer(reply: str) -> bool:
+    """Whether an answer may go there: to inboxes alone.
+
+    The sender chooses where its answer goes, and the server lets us publish anywhere: without
+    this rule anybody could make us speak on any subject, JetStream's API included.
+    """
+    return reply.startswith(INBOX)

@@ -1,0 +1,225 @@
+"""The submit stream: intents of producers that do not wait for an answer.
+
+Each is decided after all earlier ones of the same resource, appended, and then acknowledged; a
+refused one is kept on its `refused` subject first. Nothing is lost: what was not acknowledged
+comes again, and the idempotency key makes the second time harmless.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from random import Random
+from typing import Final, final, override
+
+import msgspec
+import structlog
+
+from bus.intents import Answer
+from bus.log import KeyReused, LogError
+from bus.nats import streams
+from bus.nats.connection import Part
+from bus.nats.lanes import Lanes
+from bus.nats.reception import Received, Reception
+from bus.nats.session import Message, NatsUnavailable, Session
+from bus.nats.settings import BusMetrics
+from bus.nats.subjects import refused_subject
+from bus.problems import Problem, problem
+from domain.refusals import Overtaken, Refusal
+
+FIRST_PAUSE: Final = 0.1  # seconds before a submission is tried again
+LONGEST_PAUSE: Final = 5.0
+AT_ONCE: Final = 64
+REMEMBERED: Final = 50_000  # resources whose last submission is known
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """A submission in our hands. `reply` acknowledges it, and changes when it comes again."""
+
+    sequence: int
+    reply: str
+    message: Message
+
+
+class Refused(msgspec.Struct, kw_only=True):
+    """A CloudEvent that tells why a submission was refused."""
+
+    specversion: str = "1.0"
+    type: str = "stateward.intent.refused.v1"
+    source: str
+    id: str
+    subject: str
+    time: datetime
+    datacontenttype: str = "application/json"
+    data: dict[str, object]
+
+
+@final
+class SubmitConsumer(Part):
+    """Decides what is on `stateward.v1.submit.>`. One process at a time may be attached.
+
+    Args:
+        reception: reads and hands in.
+        installation: named as the source of refusals.
+        metrics: told of every decision.
+        now: aware UTC time.
+        random: for jitter between attempts.
+        replicas: of the streams, on a cluster.
+    """
+
+    def __init__(
+        self,
+        reception: Reception,
+        installation: str,
+        metrics: BusMetrics,
+        *,
+        now: Callable[[], datetime],
+        random: Random,
+        replicas: int = 1,
+    ) -> None:
+        self.name = "submit stream"
+        self._reception = reception
+        self._installation = installation
+        self._metrics = metrics
+        self._now = now
+        self._random = random
+        self._replicas = replicas
+        self._session: Session | None = None
+        self._lanes = Lanes()
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._held: dict[int, _Delivery] = {}
+        self._applied: OrderedDict[str, int] = OrderedDict()
+
+    @override
+    async def attach(self, session: Session) -> None:
+        await streams.ensure_stream(session, streams.SUBMIT, self._replicas)
+        await streams.ensure_stream(session, streams.REFUSED, self._replicas)
+        inbox = session.new_inbox()
+        await session.subscribe_ready(inbox, self.arrived)
+        self._session = session
+        await streams.renew_consumer(session, inbox)
+
+    async def run(self) -> None:
+        """Keep the server patient about what takes long, until cancelled."""
+        while True:
+            await asyncio.sleep(streams.ACK_SECONDS / 3)
+            for delivery in list(self._held.values()):
+                await self._say(delivery, b"+WPI")
+
+    async def stop(self) -> None:
+        """Let go of what is not decided; it comes again at the next start."""
+        await self._lanes.stop()
+
+    async def arrived(self, message: Message) -> None:
+        """Take a delivery, once: a repeat of what is in the making only renews its reply."""
+        sequence = streams.sequence(message.reply)
+        if sequence is None:
+            return
+        known = self._held.get(sequence)
+        if known is not None:
+            known.reply = message.reply
+            return
+        delivery = _Delivery(sequence, message.reply, message)
+        self._held[sequence] = delivery
+        try:
+            received = self._reception.read(message.subject, message.data)
+        except Refusal as refusal:
+            refused = refusal
+            self._lanes.add((), lambda: self._refuse(delivery, None, refused))
+            return
+        lanes = [item.ref.stream for item in received.submission.asked]
+        self._lanes.add(lanes, lambda: self._process(delivery, received, lanes))
+
+    async def _process(self, delivery: _Delivery, received: Received, lanes: list[str]) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                async with self._slots:
+                    answer = await self._reception.hand_in(
+                        received, lambda: self._check_order(delivery, received, lanes)
+                    )
+            except (Refusal, KeyReused) as refusal:
+                await self._refuse(delivery, received, refusal)
+                return
+            except LogError as error:
+                _log.warning("a submission has to wait for the log", reason=str(error))
+            except Exception:
+                _log.exception("a submission could not be decided", sequence=delivery.sequence)
+            else:
+                self._remember(lanes, delivery.sequence)
+                self._metrics.answered("submit", _result(answer), loop.time() - began)
+                await self._settle(delivery)
+                return
+            await asyncio.sleep(pause * self._random.uniform(0.5, 1.5))
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _check_order(self, delivery: _Delivery, received: Received, lanes: list[str]) -> None:
+        latest = max((self._applied.get(lane, 0) for lane in lanes), default=0)
+        if latest > delivery.sequence:
+            raise Overtaken(received.submission.ref, delivery.sequence, latest)
+
+    def _remember(self, lanes: list[str], sequence: int) -> None:
+        for lane in lanes:
+            self._applied[lane] = max(sequence, self._applied.pop(lane, 0))
+        while len(self._applied) > REMEMBERED:
+            self._applied.popitem(last=False)
+
+    async def _refuse(
+        self, delivery: _Delivery, received: Received | None, error: Refusal | KeyReused
+    ) -> None:
+        why = problem(error)
+        self._metrics.answered("submit", why.code, 0.0)
+        notice = msgspec.json.encode(self._notice(delivery, received, why))
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                await self._store(delivery, notice)
+            except NatsUnavailable as trouble:
+                _log.warning("a refusal could not be stored yet", reason=str(trouble))
+                await asyncio.sleep(pause * self._random.uniform(0.5, 1.5))
+                pause = min(pause * 2, LONGEST_PAUSE)
+            else:
+                await self._settle(delivery)
+                return
+
+    async def _store(self, delivery: _Delivery, notice: bytes) -> None:
+        if self._session is None:
+            raise NatsUnavailable("nothing was ever connected")
+        subject = delivery.message.subject
+        # The sequence makes it unique for as long as the stream lives.
+        identity = f"{subject}:{delivery.sequence}"
+        await self._session.store(refused_subject(subject), notice, identity)
+
+    def _notice(self, delivery: _Delivery, received: Received | None, why: Problem) -> Refused:
+        message = delivery.message
+        key = received.submission.key if received else message.headers.get("Nats-Msg-Id")
+        return Refused(
+            source=f"/stateward/{self._installation}",
+            id=f"refused-{delivery.sequence}",
+            subject=str(received.submission.ref) if received else message.subject,
+            time=self._now(),
+            data={"key": key, "sequence": delivery.sequence, "problem": why},
+        )
+
+    async def _settle(self, delivery: _Delivery) -> None:
+        """Acknowledge it. If that is lost it comes again, and gets its first answer."""
+        await self._say(delivery, b"+ACK")
+        self._held.pop(delivery.sequence, None)
+
+    async def _say(self, delivery: _Delivery, word: bytes) -> None:
+        if self._session is None:
+            return
+        try:
+            await self._session.publish(delivery.reply, word)
+        except NatsUnavailable as error:
+            _log.debug("the submit stream could not be told", reason=str(error))
+
+
+def _result(answer: Answer) -> str:
+    return "repeated" if answer.repeated else "accepted"
