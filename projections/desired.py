@@ -34,7 +34,11 @@ _IGNORED: Final = frozenset(
 
 
 class DesiredApp(msgspec.Struct, frozen=True, kw_only=True):
-    """What one app should be. `stable` is the last revision whose rollout completed (0: none)."""
+    """What one app should be.
+
+    `begun` is the last revision whose rollout started and `stable` the last whose rollout
+    completed (0: none). `asked_at` is when its last event was recorded (seconds since the epoch).
+    """
 
     ref: Ref
     position: int
@@ -47,7 +51,9 @@ class DesiredApp(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Mapping[str, str]
     image: str | None
     paused: e.Pause | None
+    begun: int
     stable: int
+    asked_at: float
 
     @property
     def wanted(self) -> int:
@@ -83,6 +89,7 @@ class _Snapshot(msgspec.Struct):
     position: int
     rows: list[Row]
     revisions: dict[str, list[int]]
+    begun: dict[str, tuple[int, int]]
     completed: dict[str, tuple[int, int]]
     removals: list[Row]
     orphans: dict[str, list[int]]
@@ -98,6 +105,7 @@ class DesiredState:
         self.position = 0
         self._rows: dict[str, Row] = {}
         self._revisions: dict[str, list[int]] = {}
+        self._begun: dict[str, tuple[int, int]] = {}
         self._completed: dict[str, tuple[int, int]] = {}
         self._removals: dict[tuple[str, int], Row] = {}
         self._orphans: dict[str, list[int]] = {}
@@ -150,6 +158,8 @@ class DesiredState:
                     self._orphans.setdefault(stream, []).append(uid)
                 else:
                     self._removals[stream, uid] = row
+            case e.RolloutStarted(uid=uid, revision=revision):
+                self._begun[stream.removesuffix("#status")] = (uid, revision)
             case e.RolloutCompleted(uid=uid, revision=revision):
                 self._completed[stream.removesuffix("#status")] = (uid, revision)
             case e.RemovalCompleted(uid=uid):
@@ -193,6 +203,7 @@ class DesiredState:
     def _view(self, row: Row, event: e.AppEvent) -> DesiredApp:
         stream = row[1]
         uid = event.uid or row[0]
+        begun = self._begun.get(stream, (0, 0))
         completed = self._completed.get(stream, (0, 0))
         return DesiredApp(
             ref=Ref.parse(stream),
@@ -206,7 +217,9 @@ class DesiredState:
             secrets=event.secrets,
             image=event.image,
             paused=event.paused,
+            begun=begun[1] if begun[0] == uid else 0,
             stable=completed[1] if completed[0] == uid else 0,
+            asked_at=event.at.timestamp(),
         )
 
     def _decoded(self, row: Row) -> e.Event | None:
@@ -256,6 +269,12 @@ class DesiredState:
                     volumes=event.volumes,
                 )
 
+    def removals_of(self, stream: str) -> Sequence[Removal]:
+        """Those of one name; several when it was made and deleted again and again."""
+        if not any(key[0] == stream for key in self._removals):
+            return ()
+        return [removal for removal in self.removals() if removal.ref.stream == stream]
+
     def orphans(self, stream: str) -> Sequence[int]:
         """The uids of former apps of this name whose replicas are not ours to touch any more."""
         return self._orphans.get(stream, ())
@@ -273,6 +292,7 @@ class DesiredState:
                 position=self.position,
                 rows=[self._rows[stream] for stream in sorted(self._rows)],
                 revisions={s: self._revisions[s] for s in sorted(self._revisions)},
+                begun={s: self._begun[s] for s in sorted(self._begun)},
                 completed={s: self._completed[s] for s in sorted(self._completed)},
                 removals=[self._removals[key] for key in sorted(self._removals)],
                 orphans={s: self._orphans[s] for s in sorted(self._orphans)},
@@ -286,6 +306,7 @@ class DesiredState:
         self.position = snapshot.position
         self._rows = {row[1]: row for row in snapshot.rows}
         self._revisions = snapshot.revisions
+        self._begun = snapshot.begun
         self._completed = snapshot.completed
         self._removals = {(row[1], self._uid(row)): row for row in snapshot.removals}
         self._orphans = snapshot.orphans

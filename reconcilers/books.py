@@ -1,0 +1,88 @@
+"""What a worker remembers of an app between passes. Losing it costs time, never correctness."""
+
+import asyncio
+from typing import Final, final
+
+from projections.desired import DesiredApp
+from reconcilers.backoff import SlotBook
+from reconcilers.ports import Replica, ReplicaState
+from reconcilers.replicas import Slot
+
+LONGEST_GAP: Final = 15.0  # seconds between passes that a deadline counts at most
+
+
+@final
+class AppBook:
+    """The memory of one app.
+
+    `refusals` are an engine's words, by slot; `lost` is when and how the replica of a slot was
+    found to be gone; `stopping` are the replicas whose end is under way, by their ids.
+    """
+
+    def __init__(self, uid: int) -> None:
+        self.uid = uid
+        self.generation = 0
+        self.slots = SlotBook()
+        self.refusals: dict[Slot, str] = {}
+        self.lost: dict[Slot, tuple[float, str]] = {}
+        self.stopping: dict[str, asyncio.Task[None]] = {}
+        self.announced: set[tuple[str, int]] = set()
+        self.condition: tuple[bool, str] | None = None
+        self._running: dict[Slot, Replica] = {}
+        self._rollout = (0, 0.0)
+        self._seen_at: float | None = None
+
+    def meet(self, desired: DesiredApp) -> bool:
+        """Note the app's generation; return whether there is a new intent since the last pass."""
+        if desired.generation == self.generation:
+            return False
+        self.generation = desired.generation
+        self.slots.forgive()
+        self.refusals.clear()
+        return True
+
+    def note(self, replicas: list[Replica], now: float) -> None:
+        """Compare with the last pass: which replicas died or went, and why."""
+        present = {(one.id): one for one in replicas}
+        for slot, before in list(self._running.items()):
+            after = present.get(before.id)
+            if after is not None and after.state is ReplicaState.RUNNING:
+                continue
+            del self._running[slot]
+            reason = "removed" if after is None else f"exited with {after.exit_code}"
+            self.lost[slot] = (now, reason)
+        for one in replicas:
+            self.slots.died(one, now)
+            if one.state is ReplicaState.RUNNING and one.id not in self.stopping:
+                self._running[Slot(one.name.revision, one.name.slot)] = one
+
+    def ended_by_us(self, replica: Replica, *, lost: str = "", now: float = 0.0) -> None:
+        """We end it; with `lost`, only to start it again."""
+        slot = Slot(replica.name.revision, replica.name.slot)
+        if self._running.get(slot) is not None and self._running[slot].id == replica.id:
+            del self._running[slot]
+        if lost:
+            self.lost[slot] = (now, lost)
+
+    def healed(self, slot: Slot, now: float) -> tuple[str, float] | None:
+        """The slot runs again: why it had not, and the seconds since that was noticed."""
+        lost = self.lost.pop(slot, None)
+        self.refusals.pop(slot, None)
+        return (lost[1], now - lost[0]) if lost else None
+
+    def waited(self, revision: int, now: float) -> float:
+        """Seconds of this revision's rollout in which the target answered. Call once a pass."""
+        gap = min(LONGEST_GAP, now - self._seen_at) if self._seen_at is not None else 0.0
+        self._seen_at = now
+        if self._rollout[0] != revision:
+            self._rollout = (revision, 0.0)
+        else:
+            self._rollout = (revision, self._rollout[1] + gap)
+        return self._rollout[1]
+
+    def once(self, what: str, number: int) -> bool:
+        """Whether this is the first time that `what` is said of a revision."""
+        if (what, number) in self.announced:
+            return False
+        self.announced.add((what, number))
+        return True

@@ -1,0 +1,58 @@
+"""Differing: which apps of a target are not as they should be, found by comparing strings.
+
+Every app has one fingerprint for what should run and one for what does. Equal fingerprints cost no
+task, no decoding and no pass, so a replay tick over a converged fleet is one plain loop.
+"""
+
+from collections.abc import Iterable
+from typing import Final, final
+
+from projections.desired import DesiredState
+from reconcilers.targets import TargetView, fingerprint
+
+LOOK: Final = "look"  # equals no fingerprint: a pass has to look at this app
+
+
+@final
+class Wanted:
+    """The fingerprints that the apps of each target should show."""
+
+    def __init__(self, desired: DesiredState) -> None:
+        self._desired = desired
+        self._by_target: dict[str, dict[str, str]] = {}
+        self._place: dict[str, str] = {}
+        self._stale: set[str] | None = None
+
+    def moved(self, stream: str) -> None:
+        """The log has something new of this app."""
+        if self._stale is not None:
+            self._stale.add(stream)
+
+    def of(self, target: str) -> dict[str, str]:
+        """What should run on a target, by stream; empty text for nothing. Do not change it."""
+        stale: Iterable[str] = self._desired.streams("App") if self._stale is None else self._stale
+        for stream in list(stale):
+            self._refresh(stream)
+        self._stale = set()
+        return self._by_target.setdefault(target, {})
+
+    def _refresh(self, stream: str) -> None:
+        before = self._place.pop(stream, None)
+        if before is not None:
+            del self._by_target[before][stream]
+        app = self._desired.app(stream)
+        if app is None:
+            return
+        self._place[stream] = app.target
+        look = app.wanted and (app.stable != app.revision or app.paused is not None)
+        mark = LOOK if look else fingerprint(app.uid, app.revision, app.digest, app.wanted)
+        self._by_target.setdefault(app.target, {})[stream] = mark
+
+
+def differing(wanted: dict[str, str], view: TargetView) -> list[str]:
+    """The streams of the apps whose replicas there are not what they should be."""
+    seen = view.fingerprints
+    get = seen.get
+    differ = [stream for stream, mark in wanted.items() if get(stream, "") != mark]
+    differ += [stream for stream in seen.keys() - wanted.keys() if seen[stream]]
+    return differ

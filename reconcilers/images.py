@@ -1,0 +1,115 @@
+"""Images: a revision's tag is resolved once, before anything of it starts, beside the passes.
+
+A pull may take minutes, so it is a task of its own: meanwhile the app's passes go on and heal what
+serves. The outcome is an intent by `system:images`; a failure is tried again with backoff for ever.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from typing import Final, final
+
+import structlog
+
+from bus.intents import IntentService
+from bus.log import LogError
+from bus.secrets import SecretStore, SecretUnavailable
+from domain.access import system
+from domain.intents import ResolveImage
+from domain.names import Ref
+from domain.refusals import Refusal
+from domain.secret import SecretText
+from projections.desired import DesiredApp
+from reconcilers.orders import Revision
+from reconcilers.ports import EngineError, Images
+
+FIRST: Final = 1.0  # seconds before the second try
+MOST: Final = 300.0
+
+_log = structlog.get_logger("images")
+
+
+@final
+class ImageResolver:
+    """Resolves images, one task for each revision that waits for one."""
+
+    def __init__(
+        self,
+        intents: IntentService,
+        secrets: SecretStore,
+        *,
+        changed: Callable[[str], None],
+        rng: random.Random,
+    ) -> None:
+        self._intents, self._secrets = intents, secrets
+        self._changed, self._rng = changed, rng
+        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._troubles: dict[tuple[str, int], str] = {}
+
+    def want(self, desired: DesiredApp, revision: Revision, images: Images) -> str:
+        """See to it that the revision's image is resolved; return what is wrong so far, if any."""
+        key = (desired.ref.stream, revision.number)
+        for other in [k for k in self._tasks if k[0] == key[0] and k[1] < revision.number]:
+            self._tasks.pop(other).cancel()
+            self._troubles.pop(other, None)
+        if key not in self._tasks:
+            task = asyncio.create_task(self._resolve(desired, revision, images))
+            self._tasks[key] = task
+            task.add_done_callback(lambda _done: self._forget(key, task))
+        return self._troubles.get(key, "")
+
+    def retry_now(self, stream: str) -> None:
+        """A new intent: do not wait for the backoff."""
+        for key in [key for key in self._tasks if key[0] == stream and key in self._troubles]:
+            self._tasks.pop(key).cancel()
+            self._troubles.pop(key, None)
+
+    async def close(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _forget(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
+            self._troubles.pop(key, None)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("image resolution failed", key=key, error=repr(task.exception()))
+
+    async def _resolve(self, desired: DesiredApp, revision: Revision, images: Images) -> None:
+        wait = FIRST
+        while True:
+            try:
+                found = await images.resolve(
+                    revision.spec.image or "",
+                    policy=revision.spec.image_pull.policy,
+                    credentials=await self._credentials(desired.ref, revision),
+                )
+                await self._record(desired, revision.number, found)
+            except (EngineError, SecretUnavailable, LogError) as error:
+                self._trouble(desired.ref.stream, revision.number, str(error))
+            else:
+                return
+            await asyncio.sleep(wait * self._rng.uniform(0.75, 1.25))
+            wait = min(MOST, wait * 2)
+
+    async def _credentials(self, ref: Ref, revision: Revision) -> Mapping[str, SecretText] | None:
+        name = revision.spec.image_pull.secret_ref
+        if name is None:
+            return None
+        return await self._secrets.get(Ref("Secret", ref.project, name), revision.secrets[name])
+
+    async def _record(self, desired: DesiredApp, number: int, image: str) -> None:
+        asked = ResolveImage(ref=desired.ref, revision=number, image=image)
+        key = f"image-{desired.uid}-{number}-{image}"
+        try:
+            await self._intents.submit(asked, actor=system("images"), key=key)
+        except Refusal as refusal:  # the app went meanwhile: nobody waits for its image
+            _log.info("image not recorded", resource=str(desired.ref), reason=str(refusal))
+        self._changed(desired.ref.stream)
+
+    def _trouble(self, stream: str, number: int, message: str) -> None:
+        if self._troubles.get((stream, number)) != message:
+            self._troubles[stream, number] = message
+            self._changed(stream)

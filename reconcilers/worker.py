@@ -1,0 +1,326 @@
+"""The worker: keeps the projection near the log's head, and every app near its desired state.
+
+Four things lead to a pass: a hint after a commit, the tail timer, an event of an engine, and the
+replay tick, which looks at every app of every target. Each alone is enough to converge; the others
+only make it sooner. Nothing is ever given up.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+import structlog
+
+from bus.log import Log, LogError, LogUnavailable
+from domain import target as target_spec
+from domain.names import Ref
+from domain.target import TargetSpec
+from projections.desired import DesiredApp, DesiredState
+from reconcilers.app_pass import AppReconciler, Outcome
+from reconcilers.differing import Wanted, differing
+from reconcilers.journal import Journal
+from reconcilers.metrics import ReconcileMetrics
+from reconcilers.ports import EngineError, EngineUnavailable
+from reconcilers.probing import Probing
+from reconcilers.queue import KeyQueue, Priority
+from reconcilers.removal import Remover
+from reconcilers.targets import Targets, TargetView
+
+PAGE: Final = 2000  # events folded between two looks at the event loop
+TAIL_SECONDS: Final = 2.0
+
+_log = structlog.get_logger("worker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """How a worker runs. `hints` and `tail` may be off: the replay tick alone converges, too."""
+
+    passes: int = 32
+    pass_deadline: float = 120.0
+    replay_interval: float = 10.0
+    hints: bool = True
+    tail: bool = True
+
+
+@final
+class Worker:
+    def __init__(  # noqa: PLR0913 -- the assembly hands in one of each part
+        self,
+        *,
+        log: Log,
+        desired: DesiredState,
+        targets: Targets,
+        queue: KeyQueue,
+        apps: AppReconciler,
+        remover: Remover,
+        probing: Probing,
+        journal: Journal,
+        metrics: ReconcileMetrics,
+        settings: WorkerSettings,
+        clock: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self._log, self._desired, self._targets = log, desired, targets
+        self._queue, self._apps, self._remover = queue, apps, remover
+        self._probing, self._journal, self._metrics = probing, journal, metrics
+        self._settings, self._clock, self._rng = settings, clock, rng
+        self._wanted = Wanted(desired)
+        self._catching_up = asyncio.Lock()
+        self._hinted = asyncio.Event()
+        self._folded = asyncio.Condition()
+        self._watchers: dict[TargetView, asyncio.Task[None]] = {}
+        self.progress: dict[str, float] = {}
+        """When each loop last got round (of the clock): `/livez` asks."""
+        self.log_answers = True
+
+    # -- what leads to passes -----------------------------------------------------------------
+
+    def hint(self, position: int, keys: Sequence[str] | None) -> None:
+        """The log has moved to `position`; never blocks. `keys` None: look yourself."""
+        if self._settings.hints and position > self._desired.position:
+            self._hinted.set()
+        for key in keys or ():
+            if position <= self._desired.position and key.startswith("App/"):
+                self._queue.add(key.partition("#")[0], Priority.REPLAY)
+
+    def engine_event(self, stream: str) -> None:
+        self._queue.add(stream, Priority.ENGINE)
+
+    async def catch_up(self, *, by_timer: bool = False) -> int:
+        """Fold what the log has and the projection lacks; return how many events that were.
+
+        Raises:
+            LogUnavailable: the log cannot be read.
+        """
+        folded = 0
+        async with self._catching_up:
+            while True:
+                try:
+                    page = await self._log.read(self._desired.position, PAGE)
+                except LogUnavailable:
+                    self.log_answers = False
+                    raise
+                self.log_answers = True
+                if not page:
+                    break
+                self._desired.fold(page)
+                folded += len(page)
+                await self._follow_up([row.stream for row in page])
+        if folded:
+            async with self._folded:
+                self._folded.notify_all()
+            if by_timer and self._settings.hints:
+                self._metrics.healed_by_replay(folded)
+        return folded
+
+    async def seen(self, position: int) -> None:
+        """Return when the projection has folded up to `position`."""
+        if position > self._desired.position:
+            await self.catch_up()
+        async with self._folded:
+            await self._folded.wait_for(lambda: self._desired.position >= position)
+
+    async def _follow_up(self, streams: Sequence[str]) -> None:
+        """Queue the apps that new events speak of; follow changed targets."""
+        follow = False
+        for stream in dict.fromkeys(streams):
+            if stream.startswith("App/"):
+                self._wanted.moved(stream.partition("#")[0])
+                if "#" not in stream:
+                    self._queue.add(stream, Priority.INTENT)
+            elif stream.startswith("Target/") and "#" not in stream:
+                follow = True
+        if follow:
+            await self._follow_targets()
+
+    async def _follow_targets(self) -> None:
+        specs: dict[str, TargetSpec] = {}
+        for stream in list(self._desired.streams("Target")):
+            resource = self._desired.resource(stream)
+            if resource is not None:
+                specs[resource.ref.name] = target_spec.decode(resource.spec)
+        for view in await self._targets.follow(specs):
+            self._watch(view)
+
+    # -- loops --------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work, for ever; cancel to stop. What is under way is left for whoever comes next."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._supervise(group, "probing", self._probing.run)
+                self._supervise(group, "journal", self._journal.run)
+                self._supervise(group, "replay", self._replay)
+                if self._settings.hints:
+                    self._supervise(group, "hints", self._follow_hints)
+                if self._settings.tail:
+                    self._supervise(group, "tail", self._tail)
+                for number in range(self._settings.passes):
+                    self._supervise(group, f"passes-{number}", self._work)
+        finally:
+            for watcher in self._watchers.values():
+                watcher.cancel()
+            await asyncio.gather(*self._watchers.values(), return_exceptions=True)
+            await self._apps.close()
+
+    def _supervise(
+        self, group: asyncio.TaskGroup, name: str, loop: Callable[[], Awaitable[None]]
+    ) -> None:
+        group.create_task(self._supervised(name, loop), name=name)
+
+    async def _supervised(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        """Run a loop; if it fails, say so, wait a moment and run it again."""
+        while True:
+            try:
+                await loop()
+            except Exception:
+                self._metrics.lost(name)
+                _log.exception("a loop failed and starts again", loop=name)
+            await asyncio.sleep(1.0)
+
+    async def _follow_hints(self) -> None:
+        while True:
+            await self._hinted.wait()
+            self._hinted.clear()
+            await self._quietly_catch_up(by_timer=False)
+
+    async def _tail(self) -> None:
+        while True:
+            await asyncio.sleep(TAIL_SECONDS * self._rng.uniform(0.9, 1.1))
+            await self._quietly_catch_up(by_timer=True)
+            self.progress["tail"] = self._clock()
+
+    async def _replay(self) -> None:
+        """The replay tick: catch up, list every target, and queue every app that differs."""
+        while True:
+            await self.tick()
+            self.progress["replay"] = self._clock()
+            await asyncio.sleep(self._settings.replay_interval * self._rng.uniform(0.9, 1.1))
+
+    async def tick(self) -> None:
+        await self._quietly_catch_up(by_timer=True)
+        await self._follow_targets()
+        await asyncio.gather(*(self._sweep(view) for view in self._targets))
+        for removal in self._desired.removals():
+            self._queue.add(removal.ref.stream, Priority.REPLAY)
+
+    async def _quietly_catch_up(self, *, by_timer: bool) -> None:
+        try:
+            await self.catch_up(by_timer=by_timer)
+        except LogError as error:
+            _log.warning("the log does not answer; the timers ask again", error=str(error))
+
+    async def _sweep(self, view: TargetView) -> None:
+        try:
+            await view.sweep()
+        except EngineUnavailable as error:
+            _log.warning("target does not answer", target=view.name, error=str(error))
+            self._targets.publish(view)
+            self._queue_all_of(view)
+            return
+        self._targets.publish(view)
+        for stream in differing(self._wanted.of(view.name), view):
+            self._queue.add(stream, Priority.REPLAY)
+
+    def _queue_all_of(self, view: TargetView) -> None:
+        """Every app there must say that it is unknown."""
+        for stream in list(self._desired.streams("App")):
+            app = self._desired.app(stream)
+            if app is not None and app.target == view.name:
+                self._queue.add(stream, Priority.REPLAY)
+
+    # -- engine events ------------------------------------------------------------------------
+
+    def _watch(self, view: TargetView) -> None:
+        task = asyncio.create_task(
+            self._supervised(f"events-{view.name}", lambda: self._follow_events(view))
+        )
+        self._watchers[view] = task
+
+    async def _follow_events(self, view: TargetView) -> None:
+        async for event in view.engine.events.watch():
+            if event.app is None:
+                await self._sweep(view)
+            else:
+                self.engine_event(f"App/{event.app[0]}/{event.app[1]}")
+
+    # -- passes -------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        while True:
+            key, _, since = await self._queue.get()
+            self._metrics.queued(self._clock() - since)
+            try:
+                await self._pass(key)
+            finally:
+                self._queue.done(key)
+            self.progress["passes"] = self._clock()
+
+    async def _pass(self, key: str) -> None:
+        began = self._clock()
+        try:
+            async with asyncio.timeout(self._settings.pass_deadline):
+                outcome = await self._reconcile(key)
+        except (EngineError, LogError, TimeoutError) as error:
+            delay = self._queue.failed(key)
+            self._metrics.passed("error", self._clock() - began)
+            _log.warning("pass failed", resource=key, error=str(error) or repr(error), again=delay)
+            return
+        except Exception:
+            self._queue.failed(key)
+            self._metrics.passed("error", self._clock() - began)
+            _log.exception("pass broke", resource=key)
+            return
+        self._queue.succeeded(key)
+        self._metrics.passed(outcome.result, self._clock() - began)
+        if outcome.wake_at is not None:
+            self._queue.add_at(key, outcome.wake_at, Priority.ENGINE)
+        if outcome.result == "success":
+            position = self._desired.position
+            _log.info(outcome.sentence, resource=key, position=position)
+
+    async def _reconcile(self, key: str) -> Outcome:
+        app = self._desired.app(key)
+        if key in self._desired.frozen or self._owner_frozen(key, app):
+            return Outcome("noop", "frozen: its history cannot be read")
+        ref = Ref.parse(key)
+        said: list[str] = []
+        outcome: Outcome | None = None
+        if app is not None:
+            outcome = await self._reconcile_app(app)
+        else:
+            self._apps.forget(key)
+        for removal in self._desired.removals_of(key):
+            said.append(await self._remover.remove(removal, self._view(removal.target)))
+            self._queue.add_at(key, self._clock() + 1.0, Priority.ENGINE)
+        if not said:
+            for view in self._targets:
+                elsewhere = app is None or view.name != app.target
+                if elsewhere and (ref.project, ref.name) in view.replicas:
+                    said.append(await self._remover.leftovers(ref, app, view))
+        if outcome is None:
+            return Outcome("success" if said else "noop", "; ".join(said) or "there is no such app")
+        return outcome
+
+    async def _reconcile_app(self, app: DesiredApp) -> Outcome:
+        try:
+            return await self._apps.reconcile(app, self._view(app.target))
+        except EngineUnavailable as error:
+            self._apps.unreachable(app, str(error))
+            raise
+
+    def _view(self, target: str) -> TargetView:
+        view = self._targets.get(target)
+        if view is None:
+            raise EngineUnavailable(f"target {target} is not known here")
+        return view
+
+    def _owner_frozen(self, key: str, app: DesiredApp | None) -> bool:
+        frozen = self._desired.frozen
+        if not frozen:
+            return False
+        project = f"Project/{Ref.parse(key).project}"
+        return project in frozen or (app is not None and f"Target/{app.target}" in frozen)
