@@ -1,93 +1,18 @@
 """The Docker engine keeps the contract of engines, on a real daemon."""
 
-import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import final, override
+from typing import override
 
-import docker
 import pytest
 
-from adapters.docker.engine import DockerEngine, docker_engine
-from adapters.docker.replicas import DockerReplicas
-from reconcilers.ports import Replica, StartReplica
 from tests.contracts.engine import EngineContract
-from tests.contracts.engine_world import World
-from tests.support.docker_daemon import DockerDaemon, daemon, erase_installation
-from tests.support.images import PROGRAM, python_image
+from tests.support.docker_world import DockerWorld, client, daemon, docker_world
 
-__all__ = ["daemon"]
-
-OURS, OTHERS = "c0ffee00-0000-4000-8000-000000000001", "decade00-0000-4000-8000-000000000002"
-
-
-def engine_of(host: str, installation: str) -> DockerEngine:
-    return docker_engine(host, installation, now=time.time, rng=random.Random(1))
-
-
-@final
-class DockerWorld(World):
-    program = PROGRAM
-    reports_edits = True
-
-    def __init__(self, client: docker.APIClient, ours: DockerEngine, other: DockerEngine) -> None:
-        self.client = client
-        self.engine = ours
-        self.other = other
-        self.image = python_image(client)
-
-    @override
-    async def kill(self, replica: Replica) -> None:
-        self.client.kill(replica.id)
-
-    @override
-    async def lose(self, replica: Replica) -> None:
-        self.client.remove_container(replica.id, force=True)
-
-    @override
-    async def squat(self, order: StartReplica) -> Callable[[], Awaitable[bool]]:
-        assert self.image is not None
-        made = self.client.create_container(
-            self.image,
-            list(PROGRAM[:1]),
-            name=order.name.of(OURS),
-            labels={"whose": "a stranger's"},
-        )
-        before = self.client.inspect_container(made)
-
-        async def is_intact() -> bool:
-            return bool(self.client.inspect_container(made) == before)
-
-        return is_intact
-
-    @override
-    async def create_only(self, order: StartReplica) -> None:
-        assert isinstance(self.engine.replicas, DockerReplicas)
-        await self.engine.replicas.create(order)
-
-    @override
-    async def edit(self, replica: Replica) -> None:
-        self.client.update_container(replica.id, mem_limit="96m", memswap_limit="96m")
-
-
-@pytest.fixture
-def client(daemon: DockerDaemon) -> Iterator[docker.APIClient]:
-    client = docker.APIClient(daemon.host, version="auto")
-    yield client
-    client.close()
+__all__ = ["client", "daemon", "docker_world"]
 
 
 @pytest.mark.timeout(120)
 class TestDockerEngine(EngineContract):
     @override
     @pytest.fixture
-    async def world(
-        self, daemon: DockerDaemon, client: docker.APIClient
-    ) -> AsyncIterator[DockerWorld]:
-        ours, other = engine_of(daemon.host, OURS), engine_of(daemon.host, OTHERS)
-        yield DockerWorld(client, ours, other)
-        await ours.close()
-        await other.close()
-        for container in client.containers(all=True, filters={"label": "whose"}):
-            client.remove_container(container["Id"], force=True)
-        erase_installation(client, OURS)
+    def world(self, docker_world: DockerWorld) -> DockerWorld:
+        return docker_world
