@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from adapters.sqlite.headfile import HEAD_FILE
 from adapters.sqlite.ledger import KEY_LIFETIME
 from adapters.sqlite.log import SqliteLog
 from adapters.sqlite.schema import EMPTY, LOG_FILE
@@ -109,11 +110,10 @@ async def test_the_durability_asked_for_is_the_one_sqlite_has(
 async def test_only_the_owner_may_read_the_files(tmp_path: Path) -> None:
     log = await SqliteLog.open(tmp_path, now=Clock())
     await log.append(events(1), expect={WEB: 0})
-    assert {f"{LOG_FILE}{end}" for end in ("", "-wal", "-shm")} <= {
-        path.name for path in tmp_path.iterdir()
-    }
-    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    for end in ("", "-wal", "-shm"):
+        assert (tmp_path / f"{LOG_FILE}{end}").stat().st_mode & 0o777 == 0o600
     await log.close()
+    assert (tmp_path / HEAD_FILE).stat().st_mode & 0o777 == 0o600
 
 
 def test_versions_lately_used_are_kept_and_old_ones_forgotten() -> None:

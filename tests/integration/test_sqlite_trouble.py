@@ -121,7 +121,7 @@ async def test_an_append_that_names_no_expectation_for_its_stream_is_a_bug(tmp_p
 async def test_the_writer_survives_a_connection_that_broke(tmp_path: Path) -> None:
     async with opened(tmp_path) as log:
         await append(log)
-        log._writer._ledger.connection.close()
+        await log._run(lambda ledger: ledger.connection.close())
         with pytest.raises(LogUnavailable):
             await append(log)
         assert (await append(log)).positions == (2,)
@@ -222,6 +222,21 @@ async def test_what_another_process_wrote_is_seen_by_a_tail(tmp_path: Path) -> N
         await append(other)
         async with asyncio.timeout(30):
             assert [e.stream for e in await waiting] == [WEB]
+
+
+async def test_a_tail_is_woken_by_a_commit_and_needs_no_timer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "TAIL_SECONDS", 3600)
+    async with opened(tmp_path) as log, asyncio.timeout(30):
+        tail = log.tail(0)
+        waiting = asyncio.ensure_future(anext(tail))
+        for version in range(3):
+            await asyncio.sleep(0)
+            await append(log)
+            assert [e.version for e in await waiting] == [version + 1]
+            waiting = asyncio.ensure_future(anext(tail))
+        waiting.cancel()
 
 
 async def test_a_log_of_a_newer_version_is_refused(tmp_path: Path) -> None:
