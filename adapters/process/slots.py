@@ -179,9 +179,10 @@ class Slots:
         """
         path = Path(self.path(filed.name))
         path.parent.mkdir(parents=True, exist_ok=True)
+        (self.root / KEEPER).mkdir(parents=True, exist_ok=True, mode=0o700)
         new = self.root / KEEPER / f"new.{filed.name.of(filed.installation)}"
         shutil.rmtree(new, ignore_errors=True)  # Left by a crash, and nobody's.
-        new.mkdir(parents=True, mode=0o700)
+        new.mkdir(mode=0o700)
         (new / WORK).mkdir(mode=0o755)
         directory = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
         try:
