@@ -6,7 +6,7 @@ serves. The outcome is an intent by `system:images`; a failure is tried again wi
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, final
 
 import structlog
@@ -31,7 +31,12 @@ _log = structlog.get_logger("images")
 
 @final
 class ImageResolver:
-    """Resolves images, one task for each revision that waits for one."""
+    """Resolves images, one task for each revision that waits for one.
+
+    Args:
+        changed: called with an app's stream when there is something new to look at.
+        seen: waits until the projection has folded a position.
+    """
 
     def __init__(
         self,
@@ -39,10 +44,11 @@ class ImageResolver:
         secrets: SecretStore,
         *,
         changed: Callable[[str], None],
+        seen: Callable[[int], Awaitable[None]],
         rng: random.Random,
     ) -> None:
         self._intents, self._secrets = intents, secrets
-        self._changed, self._rng = changed, rng
+        self._changed, self._seen, self._rng = changed, seen, rng
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._troubles: dict[tuple[str, int], str] = {}
 
@@ -104,7 +110,8 @@ class ImageResolver:
         asked = ResolveImage(ref=desired.ref, revision=number, image=image)
         key = f"image-{desired.uid}-{number}-{image}"
         try:
-            await self._intents.submit(asked, actor=system("images"), key=key)
+            answer = await self._intents.submit(asked, actor=system("images"), key=key)
+            await self._seen(answer.position)
         except Refusal as refusal:  # the app went meanwhile: nobody waits for its image
             _log.info("image not recorded", resource=str(desired.ref), reason=str(refusal))
         self._changed(desired.ref.stream)

@@ -5,7 +5,7 @@ bounded buffer in which a later one of the same kind and place takes the place o
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, final
 
@@ -43,17 +43,23 @@ class Journal:
         appended: Callable[[int, Sequence[str]], None] = lambda _position, _streams: None,
     ) -> None:
         self._log, self._actor, self._now, self._appended = log, actor, now, appended
-        self._buffer: dict[tuple[str, str, int], NewEvent] = {}
-        self._last: dict[tuple[str, str, int], float] = {}
+        self._buffer: dict[tuple[str, str, Hashable], NewEvent] = {}
+        self._last: dict[tuple[str, str, Hashable], float] = {}
         self._waiting = asyncio.Event()
         self.dropped = 0
 
     def record(
-        self, ref: Ref, transition: type[e.Transition], *, cause: int, place: int = 0, **fields: Any
+        self,
+        ref: Ref,
+        transition: type[e.Transition],
+        *,
+        cause: int,
+        place: Hashable = 0,
+        **fields: Any,
     ) -> None:
         """Note a transition of `ref`; `cause` is the position of the intent that it serves.
 
-        One of the same kind and `place` (a slot) within a second is taken as the same.
+        One of the same kind and `place` (a slot, a revision) within a second is taken as the same.
         """
         now = self._now()
         stream = status_stream(ref)

@@ -283,7 +283,7 @@ def _stops_in_place(want: Want, view: _View) -> list[Stop]:
         number = one.slot.number
         if number >= want.replicas or number in view.new:
             stops.append(Stop(one.replica, keep=False, reason=_why(one, want)))
-        elif not view.failing and open_slots < max(1, want.max_unavailable):
+        elif open_slots < (1 if view.failing else max(1, want.max_unavailable)):
             open_slots += 1
             stops.append(Stop(one.replica, keep=False, reason=_why(one, want)))
     return stops

@@ -13,7 +13,7 @@ from typing import Final, final
 
 import structlog
 
-from bus.log import Log, LogError, LogUnavailable
+from bus.log import LogError
 from domain import target as target_spec
 from domain.names import Ref
 from domain.target import TargetSpec
@@ -25,10 +25,10 @@ from reconcilers.metrics import ReconcileMetrics
 from reconcilers.ports import EngineError, EngineUnavailable
 from reconcilers.probing import Probing
 from reconcilers.queue import KeyQueue, Priority
+from reconcilers.reading import Reader
 from reconcilers.removal import Remover
 from reconcilers.targets import Targets, TargetView
 
-PAGE: Final = 2000  # events folded between two looks at the event loop
 TAIL_SECONDS: Final = 2.0
 
 _log = structlog.get_logger("worker")
@@ -50,7 +50,7 @@ class Worker:
     def __init__(  # noqa: PLR0913 -- the assembly hands in one of each part
         self,
         *,
-        log: Log,
+        reader: Reader,
         desired: DesiredState,
         targets: Targets,
         queue: KeyQueue,
@@ -63,18 +63,15 @@ class Worker:
         clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
-        self._log, self._desired, self._targets = log, desired, targets
+        self._reader, self._desired, self._targets = reader, desired, targets
         self._queue, self._apps, self._remover = queue, apps, remover
         self._probing, self._journal, self._metrics = probing, journal, metrics
         self._settings, self._clock, self._rng = settings, clock, rng
         self._wanted = Wanted(desired)
-        self._catching_up = asyncio.Lock()
         self._hinted = asyncio.Event()
-        self._folded = asyncio.Condition()
         self._watchers: dict[TargetView, asyncio.Task[None]] = {}
         self.progress: dict[str, float] = {}
         """When each loop last got round (of the clock): `/livez` asks."""
-        self.log_answers = True
 
     # -- what leads to passes -----------------------------------------------------------------
 
@@ -95,33 +92,16 @@ class Worker:
         Raises:
             LogUnavailable: the log cannot be read.
         """
-        folded = 0
-        async with self._catching_up:
-            while True:
-                try:
-                    page = await self._log.read(self._desired.position, PAGE)
-                except LogUnavailable:
-                    self.log_answers = False
-                    raise
-                self.log_answers = True
-                if not page:
-                    break
-                self._desired.fold(page)
-                folded += len(page)
-                await self._follow_up([row.stream for row in page])
-        if folded:
-            async with self._folded:
-                self._folded.notify_all()
-            if by_timer and self._settings.hints:
-                self._metrics.healed_by_replay(folded)
+        folded = await self._reader.catch_up(self._follow_up)
+        if folded and by_timer and self._settings.hints:
+            self._metrics.healed_by_replay(folded)
         return folded
 
     async def seen(self, position: int) -> None:
         """Return when the projection has folded up to `position`."""
         if position > self._desired.position:
             await self.catch_up()
-        async with self._folded:
-            await self._folded.wait_for(lambda: self._desired.position >= position)
+        await self._reader.wait_for(position)
 
     async def _follow_up(self, streams: Sequence[str]) -> None:
         """Queue the apps that new events speak of; follow changed targets."""

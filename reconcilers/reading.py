@@ -1,0 +1,55 @@
+"""Reading: the projection follows the log, page by page, whoever asks for it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, final
+
+from bus.log import Log, LogUnavailable
+from projections.desired import DesiredState
+
+PAGE: Final = 2000  # events folded between two looks at the event loop
+
+
+@final
+class Reader:
+    """Folds what the log has and the projection lacks. `answers` says whether the log did."""
+
+    def __init__(self, log: Log, desired: DesiredState) -> None:
+        self._log, self._desired = log, desired
+        self._turn = asyncio.Lock()
+        self._moved = asyncio.Condition()
+        self.answers = True
+
+    async def catch_up(self, follow: Callable[[Sequence[str]], Awaitable[None]]) -> int:
+        """Fold up to the log's end; return how many events that were.
+
+        Args:
+            follow: given the streams of each page, after it was folded.
+
+        Raises:
+            LogUnavailable: the log cannot be read.
+        """
+        folded = 0
+        async with self._turn:
+            while page := await self._read():
+                self._desired.fold(page)
+                folded += len(page)
+                await follow([row[1] for row in page])
+        if folded:
+            async with self._moved:
+                self._moved.notify_all()
+        return folded
+
+    async def wait_for(self, position: int) -> None:
+        """Return when the projection has folded up to `position`."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._desired.position >= position)
+
+    async def _read(self) -> Sequence[tuple[int, str, int, str, bytes]]:
+        try:
+            page = await self._log.read(self._desired.position, PAGE)
+        except LogUnavailable:
+            self.answers = False
+            raise
+        self.answers = True
+        return page
