@@ -76,6 +76,7 @@ class Ledger:
         self._busy_seconds = busy_seconds
         self._connection: sqlite3.Connection | None = None
         self._last_position = 0
+        self._data_version = 0
         self._versions = Versions()
 
     @property
@@ -105,32 +106,24 @@ class Ledger:
         if connection is not None:
             connection.close()
 
-    def commit(self, requests: Sequence[Request], *, reloaded: bool = False) -> list[Answer]:
+    def commit(self, requests: Sequence[Request]) -> list[Answer]:
         """Write a group in one transaction and return what to answer each, in order.
 
-        When one of them cannot be written, the group is halved until that one stands alone. What
-        is kept in memory is read anew first, in case another process wrote to the file.
+        When one of them cannot be written, the group is halved until that one stands alone.
         """
         try:
             return self._transaction(requests)
         except _POISON as error:
             self._roll_back()
-            self._load(self.connection)
             if len(requests) == 1:
-                if reloaded:
-                    return [self._refusal(requests[0], error)]
-                return self.commit(requests, reloaded=True)
+                return [self._refusal(requests[0], error)]
         except sqlite3.Error as error:
             self.recover(error)
             return [explain(error, self._path, "append") for _ in requests]
         except LogUnavailable as error:
             return [LogUnavailable(str(error)) for _ in requests]
         middle = len(requests) // 2
-        return [
-            answer
-            for half in (requests[:middle], requests[middle:])
-            for answer in self.commit(half, reloaded=True)
-        ]
+        return self.commit(requests[:middle]) + self.commit(requests[middle:])
 
     def sweep_keys(self) -> bool:
         """Forget some of the keys that are older than a week; True when there may be more."""
@@ -159,6 +152,8 @@ class Ledger:
     def _transaction(self, requests: Sequence[Request]) -> list[Answer]:
         connection = self.connection
         connection.execute("BEGIN IMMEDIATE")
+        if _data_version(connection) != self._data_version:  # another process wrote to the file
+            self._load(connection)
         self._learn_versions(connection, requests)
         known_keys = _known_keys(connection, requests)
         group = Group(self._last_position, self._versions, known_keys, self._now())
@@ -209,6 +204,7 @@ class Ledger:
         self._versions.clear()
         (self._last_position,) = connection.execute(_SELECT_LAST_POSITION).fetchone()
         self.head = schema.read_head(connection)
+        self._data_version = _data_version(connection)
 
 
 def _known_keys(
@@ -219,6 +215,11 @@ def _known_keys(
         return {}
     rows = connection.execute(_SELECT_KEYS, (_json(asked),))
     return {(actor, key): Remembered(*rest) for actor, key, *rest in rows}
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA data_version").fetchone()
+    return int(version)
 
 
 def _json(value: object) -> str:
