@@ -24,6 +24,8 @@ from domain.refusals import BadValue, Forbidden
 
 __all__ = [
     "PARAMETERS",
+    "Envelope",
+    "EventEnvelope",
     "Submission",
     "check_actor",
     "event_envelope",
@@ -59,13 +61,20 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     actor: str | None = None
 
 
-class _Envelope(msgspec.Struct, kw_only=True):
+class Envelope(msgspec.Struct, kw_only=True):
+    """An intent as a CloudEvent.
+
+    `id` is the idempotency key, `subject` the resource. `data` is the manifest of an `apply` (or a
+    list of them, on the Project that holds them), for other verbs their parameters. After
+    `expires` it is refused; with `generation` it is, unless the resource is still at that.
+    """
+
     specversion: str
     type: str
     id: str
     source: str
     subject: str
-    data: msgspec.Raw = msgspec.Raw(b"{}")
+    data: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
     expires: datetime | None = None
     generation: int | None = None
     actor: str | None = None
@@ -73,9 +82,9 @@ class _Envelope(msgspec.Struct, kw_only=True):
     datacontenttype: str = "application/json"
 
 
-_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_ENVELOPE = msgspec.json.Decoder(Envelope)
 _NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ATTRIBUTES: Final = tuple(field.name for field in msgspec.structs.fields(_Envelope))
+_ATTRIBUTES: Final = tuple(field.name for field in msgspec.structs.fields(Envelope))
 
 
 def intent_from(envelope: bytes) -> Submission:
@@ -125,7 +134,7 @@ def event_envelope(stored: StoredEvent, installation: str) -> bytes:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise codec.Undecodable(f"{stored.type!r} cannot be read: {error}") from error
     return msgspec.json.encode(
-        _Outgoing(
+        EventEnvelope(
             type=f"stateward.{stored.type}.v{core.v}",
             source=f"/stateward/{installation}",
             id=str(stored.position),
@@ -146,7 +155,9 @@ class _Core(msgspec.Struct):
     v: int = 1
 
 
-class _Outgoing(msgspec.Struct, kw_only=True):
+class EventEnvelope(msgspec.Struct, kw_only=True):
+    """An event of the log as a CloudEvent: `id` is its position, `subject` the resource."""
+
     specversion: str = "1.0"
     type: str
     source: str
@@ -160,7 +171,7 @@ class _Outgoing(msgspec.Struct, kw_only=True):
 _CORE = msgspec.json.Decoder(_Core)
 
 
-def _envelope(data: bytes) -> _Envelope:
+def _envelope(data: bytes) -> Envelope:
     try:
         names = _NAMES.decode(data)
         for name in names:
@@ -220,7 +231,7 @@ def _applied(ref: Ref, data: bytes, generation: int | None) -> Asked:
     return Apply(ref=asked.ref, spec=asked.spec, labels=asked.labels, generation=generation)
 
 
-def _digest(read: _Envelope) -> bytes:
+def _digest(read: Envelope) -> bytes:
     """Over what the message asks; the time it was sent and who traced it change nothing."""
     parts: Sequence[object] = (read.type, read.subject, read.generation)
     return sha256(msgspec.json.encode(parts) + bytes(read.data)).digest()

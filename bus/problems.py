@@ -5,7 +5,7 @@ under the same idempotency key, may succeed later.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -43,7 +43,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str
     code: str
     retry: bool = False
-    details: Mapping[str, object] = {}
+    details: Mapping[str, Any] = {}
 
 
 class Overloaded(Exception):

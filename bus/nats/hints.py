@@ -20,12 +20,14 @@ type Hinted = Callable[[int, Sequence[str] | None], None]
 _log = structlog.get_logger(__name__)
 
 
-class _Hint(msgspec.Struct, forbid_unknown_fields=True):
+class Hint(msgspec.Struct, forbid_unknown_fields=True):
+    """The log has reached `head`; look at these resources, or at all of them (`scan`)."""
+
     head: Annotated[int, msgspec.Meta(ge=0)]
     keys: Annotated[list[str], msgspec.Meta(max_length=MOST_KEYS)] | Literal["scan"]
 
 
-_decoder = msgspec.json.Decoder(_Hint)
+_decoder = msgspec.json.Decoder(Hint)
 
 
 @final

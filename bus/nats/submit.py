@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
-from typing import Final, final, override
+from typing import Any, Final, final, override
 
 import msgspec
 import structlog
@@ -55,7 +55,7 @@ class Refused(msgspec.Struct, kw_only=True):
     subject: str
     time: datetime
     datacontenttype: str = "application/json"
-    data: dict[str, object]
+    data: dict[str, Any]
 
 
 @final
