@@ -1,0 +1,30 @@
+"""What is accepted, but probably not meant: said once, with the answer that accepts it."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from bus.intents import Asked
+from domain.app import AppSpec
+from domain.intents import Apply
+
+_LOOKS_SECRET: Final = re.compile(
+    r"(PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIALS?)$",
+    re.IGNORECASE,
+)
+
+
+def cautions(asked: Sequence[Asked]) -> list[str]:
+    return [caution for item in asked for caution in _of(item)]
+
+
+def _of(item: Asked) -> Iterator[str]:
+    if not isinstance(item, Apply) or not isinstance(item.spec, AppSpec):
+        return
+    for name, value in item.spec.env.items():
+        if isinstance(value, str) and value and _LOOKS_SECRET.search(name):
+            yield (
+                f"{item.ref}: env.{name} looks like a secret, but stands in the log for ever; "
+                f"use `stateward secret set NAME {name}=... -n {item.ref.project}` and "
+                f"`{name}: {{secretRef: {{name: NAME, key: {name}}}}}`"
+            )

@@ -1,0 +1,64 @@
+"""What the gateway is handed by the assembly. It opens nothing by itself but files of tokens.
+
+Everything that answers a request is a question to one of these; no other state lives here than
+the position that this process has acknowledged.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bus.intents import IntentService
+from bus.log import Log
+from gateway.tokens import Tokens
+from projections.desired import DesiredState
+from reconcilers.ports import Replica, ReplicaIO
+from reconcilers.status import StatusStore
+
+
+class Check(NamedTuple):
+    """One thing that must be so for this server to be of use.
+
+    One that is `vital` and fails means that a loop is stuck and the process should be restarted
+    (`/livez`); any that fails means that it is not of use now (`/readyz`).
+    """
+
+    name: str
+    passed: bool
+    message: str = ""
+    vital: bool = False
+
+
+type OpenReplicas = Callable[[str], Awaitable[tuple[ReplicaIO, Sequence[Replica]]]]
+"""The replicas of an App's stream with the way to look into them; raises `EngineError`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything the gateway needs.
+
+    `catch_up` returns when `desired` has seen a position. `explain_plan` gives the actions that a
+    reconciler would take now for an App's stream, as sentences. `now` is seconds since the epoch;
+    `new_key` makes idempotency keys. `loopback` says that the server is bound to a loopback
+    address. `token_place` tells people where the first token is.
+    """
+
+    intents: IntentService
+    desired: DesiredState
+    log: Log
+    status: StatusStore
+    tokens: Tokens
+    installation: str
+    version: str
+    catch_up: Callable[[int], Awaitable[None]]
+    io: OpenReplicas
+    explain_plan: Callable[[str], Awaitable[Sequence[str]]]
+    checks: Callable[[], Sequence[Check]]
+    metrics: Callable[[], bytes]
+    now: Callable[[], float]
+    new_key: Callable[[], str]
+    loopback: bool = True
+    token_place: str = "the data directory, in the file `token`"  # noqa: S105 -- a place
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the server stops, so that streams end."""

@@ -1,0 +1,55 @@
+"""What a submission would change, as manifests before and after; for dry runs and diffs."""
+
+from typing import Any
+
+import msgspec
+
+from bus import manifests
+from bus.intents import Change, Plan
+from domain import events as e
+from domain import state
+from domain.names import Ref
+
+type Manifest = dict[str, Any]
+
+
+def preview(change: Change, plan: Plan) -> Manifest:
+    """A change with the manifests `before` and `after`, None where there is no resource."""
+    ref = Ref.parse(change.resource)
+    present = plan.before[ref.stream]
+    before = _before(ref, present)
+    own = [fact.event for fact in plan.facts if fact.stream == ref.stream]
+    generation = getattr(present, "generation", 0) if before else 0
+    return {
+        "resource": change.resource,
+        "result": change.result,
+        "generation": generation,
+        "events": change.events,
+        "before": before,
+        "after": _after(ref, own[-1], generation) if own else before,
+    }
+
+
+def _before(ref: Ref, present: state.State) -> Manifest | None:
+    if isinstance(present, state.Members) or not present.exists:
+        return None
+    if isinstance(present, state.Secret):
+        spec = _secret(present.version, present.keys)
+    else:
+        spec = present.spec
+    return manifests.write(ref, spec, present.labels, present.generation)
+
+
+def _after(ref: Ref, event: e.Event, generation: int) -> Manifest | None:
+    match event:
+        case e.AppEvent() | e.ProjectDefined() | e.TargetDefined():
+            return manifests.write(ref, bytes(event.spec), event.labels, generation)
+        case e.SecretSet():
+            spec = _secret(event.version, event.keys)
+            return manifests.write(ref, spec, event.labels, generation)
+        case _:
+            return None
+
+
+def _secret(version: int, keys: tuple[str, ...]) -> bytes:
+    return msgspec.json.encode({"keys": keys, "version": version})

@@ -1,0 +1,185 @@
+"""The HTTP API over a log in memory, statuses that a test sets, and replicas that talk."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any, final, override
+
+import httpx
+from fastapi import FastAPI
+
+from bus import codec
+from domain.access import Role
+from gateway.api import build
+from gateway.ports import Check, Services
+from gateway.tokens import Tokens
+from projections.desired import DesiredState
+from reconcilers.ports import (
+    EngineUnavailable,
+    ExecResult,
+    LogLine,
+    Replica,
+    ReplicaIO,
+    ReplicaName,
+    ReplicaState,
+    StartFailed,
+)
+from reconcilers.status import AppStatus, Condition, ReplicaStatus, StatusMemory
+from simulation.log import SimulatedLog
+from tests.support.intents import NOON, Desk
+
+INSTALLATION = "1f0c9b1e-6a5c-4f0e-9d37-1a2b3c4d5e6f"
+CANARY = "canary-value-that-nobody-may-see"
+
+
+def app_manifest(name: str = "web", **spec: object) -> dict[str, Any]:
+    """An App as JSON, which runs something."""
+    return {
+        "apiVersion": "stateward/v1",
+        "kind": "App",
+        "metadata": {"name": name, "project": "shop"},
+        "spec": {"command": ["/bin/serve"], **spec},
+    }
+
+
+def replica(slot: int, state: ReplicaState = ReplicaState.RUNNING, attempt: int = 1) -> Replica:
+    name = ReplicaName("shop", "web", 1, slot, attempt)
+    return Replica(id=f"id{slot}", name=name, uid=1, digest="d", position=1, state=state)
+
+
+@final
+class TalkingReplicas(ReplicaIO):
+    """Replicas that wrote two lines each, and know the commands `true` and `hang`."""
+
+    @override
+    async def logs(
+        self, replica: Replica, *, tail: int | None, since: float | None, follow: bool
+    ) -> AsyncIterator[LogLine]:
+        for number in range(2)[-tail if tail else 0 :]:
+            at = NOON.timestamp() + number + replica.name.slot / 10
+            yield LogLine(at, "stdout", b"line %d of %d\n" % (number, replica.name.slot))
+
+    @override
+    async def run(
+        self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float
+    ) -> ExecResult:
+        match argv[0]:
+            case "true":
+                return ExecResult(0, b"fine\n", b"")
+            case "hang":
+                raise TimeoutError
+            case other:
+                raise StartFailed(f"there is no command {other!r}")
+
+
+@final
+class House:
+    """One gateway with all that it is handed. `client()` asks it over ASGI."""
+
+    def __init__(self, folder: Path, log: SimulatedLog | None = None) -> None:
+        self.time = NOON.timestamp()
+        self.desk = Desk(log)
+        self.log = self.desk.log
+        self.desired = DesiredState(codec.decode)
+        self.status = StatusMemory()
+        self.checks = [Check("log", passed=True), Check("loop", passed=True, vital=True)]
+        self.replicas: list[Replica] | None = [replica(0), replica(1)]
+        texts = (f"token-{number}" for number in count())
+        self.tokens = Tokens(
+            folder / "tokens.json", now=lambda: self.time, new_text=lambda: next(texts)
+        )
+        self.admin = self.tokens.first(folder / "token") or ""
+        keys = (f"key-{number}" for number in count())
+        self.services = Services(
+            intents=self.desk.service,
+            desired=self.desired,
+            log=self.log,
+            status=self.status,
+            tokens=self.tokens,
+            installation=INSTALLATION,
+            version="0.1.0",
+            catch_up=self.catch_up,
+            io=self._io,
+            explain_plan=self._plan,
+            checks=lambda: self.checks,
+            metrics=lambda: b"stateward_up 1\n",
+            now=lambda: self.time,
+            new_key=lambda: next(keys),
+        )
+        self.app: FastAPI = build(self.services)
+
+    async def catch_up(self, _position: int) -> None:
+        self.desired.fold(await self.log.read(self.desired.position, 100_000))
+
+    async def _io(self, _stream: str) -> tuple[ReplicaIO, Sequence[Replica]]:
+        if self.replicas is None:
+            raise EngineUnavailable("the engine does not answer")
+        return TalkingReplicas(), self.replicas
+
+    async def _plan(self, _stream: str) -> Sequence[str]:
+        return ["start slot 0 of revision 1"]
+
+    async def furnish(self) -> None:
+        await self.desk.furnish()
+        await self.catch_up(0)
+
+    def token(self, name: str, role: Role, *projects: str) -> str:
+        return self.tokens.issue(name, role, projects=projects)[1]
+
+    def client(self, token: str | None = None, **headers: str) -> httpx.AsyncClient:
+        given = {"Authorization": f"Bearer {token or self.admin}", **headers}
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app),
+            base_url="http://127.0.0.1:7440",
+            headers={name: value for name, value in given.items() if value},
+        )
+
+    def publish(self, name: str = "web", *, ready: bool = True) -> None:
+        """A status, as the worker that owns the app would."""
+        stream = f"App/shop/{name}"
+        app = self.desired.app(stream)
+        assert app is not None
+        self.status.put(
+            stream,
+            AppStatus(
+                uid=app.uid,
+                observed_generation=app.generation,
+                observed_at=self.time - 2,
+                revision=app.revision,
+                serving=app.revision,
+                wanted=app.wanted,
+                ready=app.wanted if ready else 0,
+                updated=app.wanted,
+                conditions=(
+                    Condition(
+                        type="Ready",
+                        status="True" if ready else "False",
+                        reason="AllReady" if ready else "CrashLoop",
+                        message="all of it serves" if ready else "it ends with 1",
+                        last_transition_time=self.time - 5,
+                    ),
+                ),
+                replicas=(
+                    ReplicaStatus(
+                        name=replica(0).name.of(INSTALLATION),
+                        revision=1,
+                        slot=0,
+                        attempt=1,
+                        state="running",
+                        ready=ready,
+                        started_at=self.time - 9,
+                        addresses={"http": "127.0.0.1:31337"},
+                    ),
+                ),
+            ),
+        )
+
+
+def problem(response: httpx.Response, status: int, code: str) -> Mapping[str, Any]:
+    """The members of a problem, which the answer must be."""
+    body: Mapping[str, Any] = response.json()
+    assert (response.status_code, body.get("code")) == (status, code), body
+    assert response.headers["content-type"] == "application/problem+json"
+    assert body["status"] == status
+    assert body["detail"]
+    return body
