@@ -135,6 +135,11 @@ class AppReconciler:
             return Outcome("success", sentence, plan.wake_at)
         return Outcome("noop" if status.is_true("Synced") else "requeue", sentence, plan.wake_at)
 
+    async def foresee(self, app: DesiredApp, view: TargetView) -> list[str]:
+        """What the next pass would do, in sentences. Raises what `reconcile` would."""
+        _, _, _, plan = await self._look(app, view, self._book(app))
+        return [_foretold(action) for action in plan.actions]
+
     async def _look(
         self, app: DesiredApp, view: TargetView, book: AppBook
     ) -> tuple[list[Seen], Want, _Known, Plan]:
@@ -495,6 +500,11 @@ def _told(action: Action) -> str:
             )
         case Remove(replica=replica):
             return f"removed attempt {replica.name.attempt} of slot {replica.name.slot}"
+
+
+def _foretold(action: Action) -> str:
+    verb, _, rest = _told(action).partition(" ")
+    return f"{ {'started': 'start', 'stopped': 'stop', 'removed': 'remove'}[verb] } {rest}"
 
 
 __all__ = ["AppReconciler", "EngineError", "EngineUnavailable", "Gate", "Outcome", "Slot"]

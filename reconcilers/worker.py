@@ -125,6 +125,17 @@ class Worker:
         for view in await self._targets.follow(specs):
             self._watch(view)
 
+    async def explain(self, stream: str) -> Sequence[str]:
+        """What a pass over an app would do now, in sentences; nothing is done.
+
+        Raises:
+            EngineUnavailable: its target does not answer.
+        """
+        app = self._desired.app(stream)
+        if app is None:
+            return ()
+        return await self._apps.foresee(app, self.view(app.target))
+
     # -- loops --------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -274,7 +285,7 @@ class Worker:
         else:
             self._apps.forget(key)
         for removal in self._desired.removals_of(key):
-            said.append(await self._remover.remove(removal, self._view(removal.target)))
+            said.append(await self._remover.remove(removal, self.view(removal.target)))
             self._queue.add_at(key, self._clock() + 1.0, Priority.ENGINE)
         if not said:
             for view in self._targets:
@@ -287,12 +298,13 @@ class Worker:
 
     async def _reconcile_app(self, app: DesiredApp) -> Outcome:
         try:
-            return await self._apps.reconcile(app, self._view(app.target))
+            return await self._apps.reconcile(app, self.view(app.target))
         except EngineUnavailable as error:
             self._apps.unreachable(app, str(error))
             raise
 
-    def _view(self, target: str) -> TargetView:
+    def view(self, target: str) -> TargetView:
+        """A target; raises `EngineUnavailable` if there is none of this name."""
         view = self._targets.get(target)
         if view is None:
             raise EngineUnavailable(f"target {target} is not known here")

@@ -101,6 +101,11 @@ class SqliteLog(Log):
         self._wake_tails()
 
     @property
+    def position(self) -> int:
+        """The last position of the log, as far as this process has been told."""
+        return self._head.position
+
+    @property
     def rewound(self) -> LogRewound | None:
         """Why nothing is appended, when the log is older than what it acknowledged."""
         return self._rewound

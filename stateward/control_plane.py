@@ -1,0 +1,333 @@
+"""The control plane of one process: every part made, joined, started and stopped. No decisions."""
+
+import asyncio
+import random
+import secrets as tokens_of_chance
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, NamedTuple, final
+
+from adapters.probes.network import NetworkProber
+from adapters.sqlite.log import SqliteLog
+from adapters.sqlite.secrets import SqliteSecrets
+from adapters.sqlite.snapshots import Snapshots
+from bus.intents import IntentService
+from bus.nats.bus import NatsBus
+from bus.nats.credentials import Credentials
+from bus.nats.settings import NatsSettings
+from domain.access import Actor, system
+from domain.intents import Apply
+from domain.names import Ref
+from domain.project import ProjectSpec
+from gateway.api import build
+from gateway.ports import Check, Services
+from gateway.server import Serving, serve
+from gateway.tokens import Tokens
+from projections.desired import DesiredState
+from reconcilers.assembling import Assembled, World, assemble
+from reconcilers.ports import EngineUnavailable, Replica, ReplicaIO
+from reconcilers.status import StatusMemory
+from reconcilers.worker import WorkerSettings
+from simulation.looking import SimulatedProber
+from simulation.machine import Machine
+from stateward.announcing import Announcer
+from stateward.data import Data
+from stateward.engines import Choice, Opener, choose
+from stateward.metrics import MeteredLog, Metrics
+from stateward.probing import ProberByTarget
+from stateward.projecting import Projecting
+from stateward.settings import Nats, Settings
+
+DEFAULT_PROJECT: Final = "default"
+STUCK_SECONDS: Final = 60.0  # a loop that did not get round for so long, beside its own interval
+
+
+def now() -> float:
+    """Seconds since the epoch: the one place where the wall clock is read."""
+    return time.time()  # noqa: TID251 -- handed to everybody from here
+
+
+def utc() -> datetime:
+    return datetime.fromtimestamp(now(), UTC)
+
+
+class Running(NamedTuple):
+    """A control plane that answers. `choice` is why `local` is what it is, at the first start."""
+
+    serving: Serving
+    data: Data
+    token_file: Path
+    first_token: str | None
+    choice: Choice | None
+    bus: NatsBus | None
+    worker: asyncio.Task[None]
+
+
+@asynccontextmanager
+async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
+    """Run a control plane over a data directory that is held, while the context lasts.
+
+    Raises:
+        AddressInUse: the API's address is taken.
+        LogUnavailable: the log cannot be opened.
+    """
+    async with AsyncExitStack() as stack:
+        rng = random.Random()
+        metrics = Metrics()
+        metrics.build.labels(version("stateward")).set(1)
+        log = await SqliteLog.open(data.directory, now=now, synchronous=settings.log.synchronous)
+        stack.push_async_callback(log.close)
+        secrets = await SqliteSecrets.open(data.directory, now=now)
+        stack.push_async_callback(secrets.close)
+        projecting = Projecting(
+            log,
+            Snapshots(data.directory / "snapshots"),
+            mismatched=metrics.snapshot_mismatches.inc,
+        )
+        desired = await projecting.restore()
+        clock = asyncio.get_running_loop().time
+        metered = MeteredLog(log, metrics, clock)
+        tell = _Telling()
+        intents = IntentService(metered, secrets, now=utc, appended=tell.appended)
+        choice = await _furnish(settings, intents, desired, log)
+        status = StatusMemory()
+        machine = Machine(now)
+        assembled = assemble(
+            World(
+                log=metered,
+                desired=desired,
+                secrets=secrets,
+                intents=intents,
+                open_engine=Opener(
+                    data.directory, data.installation, now=now, rng=rng, machine=machine
+                ),
+                prober=ProberByTarget(NetworkProber(), SimulatedProber(machine)),
+                status=status,
+                metrics=metrics.reconcile,
+                clock=clock,
+                now=now,
+                rng=rng,
+                halted=lambda: str(log.rewound) if log.rewound else None,
+                report_seen=log.report_seen,
+                appended=tell.appended,
+            ),
+            WorkerSettings(
+                passes=settings.reconcile.concurrency,
+                pass_deadline=settings.reconcile.pass_deadline,
+                replay_interval=settings.replay.interval,
+                hints=settings.reconcile.hints,
+                tail=settings.reconcile.tail > 0,
+            ),
+        )
+        bus = _bus(settings.nats, data, intents, assembled, metrics, rng)
+        announcer = Announcer(metered, bus.publish if bus else _told_nobody, after=desired.position)
+        tell.to(assembled.worker.hint, announcer)
+        worker = asyncio.create_task(assembled.worker.run(), name="worker")
+        stack.push_async_callback(_ended, worker)
+        for part, loop in (
+            ("announcer", announcer.run),
+            ("snapshots", lambda: projecting.keep(desired)),
+        ):
+            task = asyncio.create_task(loop(), name=part)
+            stack.push_async_callback(_ended, task)
+        if bus is not None:
+            await bus.start()
+            stack.push_async_callback(bus.stop)
+        metrics.observe(lambda: _gauges(log, desired, assembled))
+        api_tokens = Tokens(
+            data.directory / "tokens.json",
+            now=now,
+            new_text=lambda: tokens_of_chance.token_urlsafe(32),
+        )
+        token_file = data.directory / "token"
+        first = api_tokens.first(token_file)
+        closing = asyncio.Event()
+        services = Services(
+            intents=intents,
+            desired=desired,
+            log=metered,
+            status=status,
+            tokens=api_tokens,
+            installation=data.installation,
+            version=version("stateward"),
+            catch_up=assembled.worker.seen,
+            io=lambda stream: _io(assembled, desired, stream),
+            explain_plan=assembled.worker.explain,
+            checks=lambda: _checks(settings, log, assembled, bus, worker, clock()),
+            metrics=metrics.page,
+            now=now,
+            new_key=lambda: tokens_of_chance.token_hex(16),
+            loopback=_is_loopback(settings.api.host),
+            token_place=str(token_file),
+            closing=closing,
+        )
+        serving = await stack.enter_async_context(
+            serve(build(services), settings.api.host, settings.api.port, closing=closing)
+        )
+        yield Running(serving, data, token_file, first, choice, bus, worker)
+        with suppress(OSError):
+            await projecting.save(desired)
+
+
+@final
+class _Telling:
+    """Tells of commits once those who listen are there."""
+
+    def __init__(self) -> None:
+        self._hint: Callable[[int, Sequence[str]], None] = lambda _position, _streams: None
+        self._announcer: Announcer | None = None
+
+    def to(self, hint: Callable[[int, Sequence[str]], None], announcer: Announcer) -> None:
+        self._hint, self._announcer = hint, announcer
+        announcer.appended()
+
+    def appended(self, position: int, streams: Sequence[str]) -> None:
+        self._hint(position, streams)
+        if self._announcer is not None:
+            self._announcer.appended()
+
+
+def _told_nobody(_events: Sequence[object]) -> None:
+    return
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _furnish(
+    settings: Settings, intents: IntentService, desired: DesiredState, log: SqliteLog
+) -> Choice | None:
+    """At the first start: the target `local` and the project `default`."""
+    if desired.position or log.rewound:
+        return None
+    choice = await choose(settings.engine.default, settings.engine.docker_host)
+    first = [
+        Apply(ref=Ref("Target", "", "local"), spec=choice.spec, labels={}),
+        Apply(ref=Ref("Project", "", DEFAULT_PROJECT), spec=ProjectSpec(), labels={}),
+    ]
+    await intents.submit(first, actor=system("setup"), key="first-start")
+    return choice
+
+
+def _bus(
+    settings: Nats,
+    data: Data,
+    intents: IntentService,
+    assembled: Assembled,
+    metrics: Metrics,
+    rng: random.Random,
+) -> NatsBus | None:
+    if not settings.enabled:
+        return None
+    if settings.starts_server:
+        chosen = NatsSettings(directory=data.directory / "nats", instance=data.installation[:8])
+    else:
+        chosen = NatsSettings(
+            url=settings.url or "",
+            credentials=Credentials(
+                user=settings.user or "",
+                password=settings.password.reveal() if settings.password else "",
+                token=settings.token.reveal() if settings.token else "",
+                creds_file=settings.credentials_file,
+                nkey_seed_file=settings.nkey_file,
+            ),
+            instance=data.installation[:8],
+        )
+    return NatsBus(
+        chosen,
+        intents,
+        actor_of=lambda name: Actor(name=f"program:{name}", role="editor"),
+        hinted=assembled.worker.hint,
+        installation=data.installation,
+        now=utc,
+        random=rng,
+        metrics=metrics.bus,
+    )
+
+
+async def _io(
+    assembled: Assembled, desired: DesiredState, stream: str
+) -> tuple[ReplicaIO, Sequence[Replica]]:
+    """The present replicas of an app and the way to look into them."""
+    wanted = desired.app(stream)
+    if wanted is None:
+        raise EngineUnavailable(f"{stream} does not exist or cannot be read")
+    view = assembled.worker.view(wanted.target)
+    replicas = await view.look((wanted.ref.project, wanted.ref.name))
+    return view.engine.io, replicas
+
+
+def _gauges(
+    log: SqliteLog, desired: DesiredState, assembled: Assembled
+) -> Mapping[str, tuple[str, float]]:
+    queue = assembled.queue
+    head = log.position
+    return {
+        "stateward_log_position": ("The last position of the log.", head),
+        "stateward_projection_position": ("The last position that was folded.", desired.position),
+        "stateward_projection_lag_events": (
+            "Events of the log that are not folded yet.",
+            head - desired.position,
+        ),
+        "stateward_quarantined_streams": (
+            "Streams that cannot be read and are left alone.",
+            len(desired.frozen),
+        ),
+        "stateward_workqueue_depth": ("Keys that are ready for a pass.", len(queue)),
+        "stateward_workqueue_delayed": ("Keys that wait for a time.", queue.delayed),
+        "stateward_journal_dropped": (
+            "Transitions lost because the log was away for too long.",
+            assembled.journal.dropped,
+        ),
+        "stateward_probed_replicas": ("Replicas whose health is kept.", len(assembled.probing)),
+        "stateward_targets_unreachable": (
+            "Targets that do not answer.",
+            sum(1 for view in assembled.targets if view.trouble),
+        ),
+        "stateward_log_rewound": (
+            "1 when the log is older than what it acknowledged.",
+            1.0 if log.rewound else 0.0,
+        ),
+    }
+
+
+def _checks(
+    settings: Settings,
+    log: SqliteLog,
+    assembled: Assembled,
+    bus: NatsBus | None,
+    worker: asyncio.Task[None],
+    clock: float,
+) -> list[Check]:
+    """Liveness never depends on an engine or the bus; readiness says how they are."""
+    ticked = assembled.worker.progress.get("replay", clock)
+    allowed = settings.replay.interval * 2 + settings.reconcile.pass_deadline + STUCK_SECONDS
+    checks = [
+        Check("worker", not worker.done(), "the loops run", vital=True),
+        Check("replay", clock - ticked < allowed, "the replay tick gets round", vital=True),
+        Check("log", log.read_only is None, log.read_only or "it takes events"),
+        Check("history", log.rewound is None, str(log.rewound or "nothing is missing")),
+    ]
+    checks += [
+        Check(f"target-{view.name}", passed=True, message=view.trouble or "it answers")
+        for view in assembled.targets
+    ]
+    return [*checks, Check("bus", passed=True, message=_about(bus))]
+
+
+def _about(bus: NatsBus | None) -> str:
+    if bus is None:
+        return "there is none, as the settings say"
+    status = bus.status()
+    return f"connected to {status.url}" if status.connected else f"not connected: {status.reason}"
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")

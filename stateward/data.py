@@ -1,0 +1,86 @@
+"""The data directory: what one installation keeps on disk, and who has it open.
+
+Laid out as `installation format lock log.db head secrets.db secret.key token tokens.json
+snapshots/ nats/ replicas/`. One process at a time: the `lock` is held by the system, so a crash
+releases it.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+FORMAT: Final = 1
+"""Of the directory; a newer one is refused, because an older program would damage it."""
+
+
+class DataTrouble(Exception):
+    """The data directory cannot be used; the message says what to do."""
+
+
+class Data(NamedTuple):
+    directory: Path
+    installation: str
+
+
+@contextmanager
+def opened(directory: Path, *, new_id: Callable[[], str]) -> Iterator[Data]:
+    """Hold the directory, made if it does not exist, until the end of the block.
+
+    Raises:
+        DataTrouble: another process holds it, it is of a newer format, or not writable.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (directory / "lock").open("a+")
+    except OSError as error:
+        raise DataTrouble(
+            f"the data directory {directory} cannot be used: {error.strerror}; "
+            "give another with --data DIRECTORY"
+        ) from error
+    with lock:
+        _take(lock.fileno(), directory)
+        _check_format(directory)
+        yield Data(directory, _installation(directory, new_id))
+
+
+def _take(lock: int, directory: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 64, 0).decode(errors="replace").strip() or "another process"
+        raise DataTrouble(
+            f"the data directory {directory} is in use by {holder}; "
+            "stop that, or give another with --data DIRECTORY"
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"process {os.getpid()}\n".encode(), 0)
+
+
+def _check_format(directory: Path) -> None:
+    path = directory / "format"
+    if not path.exists():
+        if (directory / "log.db").exists():
+            raise DataTrouble(f"{directory} has a log but no `format`: it is not complete")
+        path.write_text(f"{FORMAT}\n")
+    found = path.read_text().strip()
+    if not found.isdigit() or int(found) > FORMAT:
+        raise DataTrouble(
+            f"{directory} has format {found}, and this version of Stateward knows {FORMAT}; "
+            "use the version that wrote it, or a later one"
+        )
+
+
+def _installation(directory: Path, new_id: Callable[[], str]) -> str:
+    """The id minted with the log; a log whose id is gone belongs to nobody that is known."""
+    path = directory / "installation"
+    if not path.exists():
+        if (directory / "log.db").exists():
+            raise DataTrouble(
+                f"{path} is missing beside a log: without it, what runs cannot be told from what "
+                "is foreign; restore the file from a backup"
+            )
+        path.write_text(f"{new_id()}\n")
+    return path.read_text().strip()

@@ -1,0 +1,85 @@
+"""Engines: from a target's spec to its adapter. The only place that knows all of them."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, final
+
+from adapters.docker.engine import docker_answers, docker_engine
+from adapters.process.engine import ProcessEngine
+from domain.target import DockerSettings, TargetSpec
+from reconcilers.ports import EngineUnavailable
+from reconcilers.targets import EngineOpener, OpenedEngine
+from simulation.engine import simulated_engine
+from simulation.machine import Machine
+
+
+class Choice(NamedTuple):
+    """What the target `local` is made of, and why."""
+
+    spec: TargetSpec
+    reason: str
+
+
+async def choose(default: str, docker_host: str | None) -> Choice:
+    """Decide what `local` is at the first start: `auto` is Docker if a daemon answers."""
+    settings = DockerSettings(host=docker_host) if docker_host else DockerSettings()
+    if default == "auto":
+        trouble = await asyncio.to_thread(docker_answers, settings.host)
+        if trouble is None:
+            spec = TargetSpec(engine="docker", docker=settings)
+            return Choice(spec, f"a Docker daemon answers at {settings.host}")
+        return Choice(TargetSpec(engine="process"), trouble)
+    if default == "docker":
+        return Choice(TargetSpec(engine="docker", docker=settings), "the settings say docker")
+    if default == "process":
+        return Choice(TargetSpec(engine="process"), "the settings say process")
+    return Choice(TargetSpec(engine="simulated"), "the settings say simulated")
+
+
+@final
+class Opener(EngineOpener):
+    """Opens engines for one installation."""
+
+    def __init__(
+        self,
+        directory: Path,
+        installation: str,
+        *,
+        now: Callable[[], float],
+        rng: random.Random,
+        machine: Machine,
+    ) -> None:
+        self._directory, self._installation = directory, installation
+        self._now, self._rng = now, rng
+        self._machine = machine
+
+    async def __call__(self, name: str, spec: TargetSpec) -> OpenedEngine:
+        match spec.engine:
+            case "docker":
+                return await self._docker(spec.docker or DockerSettings())
+            case "process":
+                folder = self._directory if name == "local" else self._directory / "targets" / name
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                engine = ProcessEngine(folder, self._installation)
+                return OpenedEngine(engine.ports, engine.close)
+            case "simulated":
+                return OpenedEngine(simulated_engine(self._machine, self._installation), _nothing)
+
+    async def _docker(self, settings: DockerSettings) -> OpenedEngine:
+        trouble = await asyncio.to_thread(docker_answers, settings.host)
+        if trouble is not None:
+            raise EngineUnavailable(trouble)
+        engine = docker_engine(
+            settings.host,
+            self._installation,
+            parallel_starts=settings.parallel_starts,
+            now=self._now,
+            rng=self._rng,
+        )
+        return OpenedEngine(engine, engine.close)
+
+
+async def _nothing() -> None:
+    return

@@ -1,0 +1,254 @@
+"""Metrics: what Prometheus reads. Names copy controller-runtime's where the idea is the same.
+
+Labels are bounded: kinds, results, reasons and field names, never apps or users.
+"""
+
+from collections import Counter as Tally
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Final, final, override
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from bus.log import Appended, Head, IdempotencyKey, Log, NewEvent, StoredEvent
+from bus.nats.settings import BusMetrics
+from reconcilers.metrics import ReconcileMetrics
+
+SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+SHORT: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+DRIFT_FIELDS: Final = frozenset(
+    {"digest", "name", "memory", "cpu", "pids", "restart", "env", "image", "labels", "state"}
+)
+
+
+@final
+class Metrics:
+    """All metrics of one control plane, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.reconcile = _Reconcile(self.registry)
+        self.bus = _Bus(self.registry)
+        self.appended = Counter(
+            "stateward_events_appended",
+            "Events appended to the log, by type.",
+            ["type"],
+            registry=self.registry,
+        )
+        self.append_seconds = Histogram(
+            "stateward_append_duration_seconds",
+            "From handing in an append until it was on disk.",
+            buckets=SHORT,
+            registry=self.registry,
+        )
+        self.append_errors = Counter(
+            "stateward_append_errors",
+            "Appends that did not happen, by kind of error.",
+            ["error"],
+            registry=self.registry,
+        )
+        self.snapshot_mismatches = Counter(
+            "stateward_snapshot_mismatches",
+            "Snapshots that differed from a rebuild and were thrown away.",
+            registry=self.registry,
+        )
+        build = Gauge("stateward_build_info", "Always 1.", ["version"], registry=self.registry)
+        self.build = build
+
+    def observe(self, gauges: Callable[[], Mapping[str, tuple[str, float]]]) -> None:
+        """Ask for gauges at each scrape: name to (help, value)."""
+        self.registry.register(_Asked(gauges))
+
+    def page(self) -> bytes:
+        """What `/metrics` answers."""
+        return generate_latest(self.registry)
+
+
+@final
+class _Asked(Collector):
+    def __init__(self, gauges: Callable[[], Mapping[str, tuple[str, float]]]) -> None:
+        self._gauges = gauges
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        for name, (text, value) in self._gauges().items():
+            yield GaugeMetricFamily(name, text, value=value)
+
+
+@final
+class _Reconcile(ReconcileMetrics):
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._passes = Counter(
+            "stateward_reconcile",
+            "Passes over one resource, by kind and result.",
+            ["kind", "result"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "stateward_reconcile_duration_seconds",
+            "How long passes took.",
+            ["kind"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._queued = Histogram(
+            "stateward_workqueue_queue_duration_seconds",
+            "How long keys waited for their turn.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._drift = Counter(
+            "stateward_drift_repaired",
+            "Replicas that differed from their order and were replaced, by field.",
+            ["field"],
+            registry=registry,
+        )
+        self._heal = Histogram(
+            "stateward_heal_duration_seconds",
+            "From noticing that a replica had gone until it was started again.",
+            ["reason"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._ready = Histogram(
+            "stateward_intent_to_ready_seconds",
+            "From an intent until what it asked for was ready.",
+            buckets=(*SECONDS, 300, 600),
+            registry=registry,
+        )
+        self._replayed = Counter(
+            "stateward_intents_healed_by_replay",
+            "Events that only a timer found: their hint was lost.",
+            registry=registry,
+        )
+        self._lost = Counter(
+            "stateward_reconcile_panics",
+            "Loops that failed and were started again.",
+            ["loop"],
+            registry=registry,
+        )
+
+    @override
+    def passed(self, result: str, seconds: float) -> None:
+        self._passes.labels("App", result).inc()
+        self._seconds.labels("App").observe(seconds)
+
+    @override
+    def queued(self, seconds: float) -> None:
+        self._queued.observe(seconds)
+
+    @override
+    def healed(self, reason: str, seconds: float) -> None:
+        known = reason in ("removed", "exited", "liveness", "startup")
+        self._heal.labels(reason if known else "other").observe(seconds)
+
+    @override
+    def drifted(self, field: str) -> None:
+        self._drift.labels(field if field in DRIFT_FIELDS else "other").inc()
+
+    @override
+    def ready(self, seconds: float) -> None:
+        self._ready.observe(seconds)
+
+    @override
+    def healed_by_replay(self, intents: int) -> None:
+        self._replayed.inc(intents)
+
+    @override
+    def lost(self, loop: str) -> None:
+        self._lost.labels(loop.partition("-")[0]).inc()
+
+
+@final
+class _Bus(BusMetrics):
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._connected = Gauge(
+            "stateward_bus_connected", "1 while the bus is connected.", registry=registry
+        )
+        self._restarts = Counter(
+            "stateward_bus_server_restarts",
+            "How often the embedded server was restarted.",
+            registry=registry,
+        )
+        self._answered = Histogram(
+            "stateward_bus_intent_duration_seconds",
+            "Intents that came over the bus, by path and result.",
+            ["path", "result"],
+            buckets=SHORT,
+            registry=registry,
+        )
+        self._published = Counter(
+            "stateward_bus_events_published", "Events told on the bus.", registry=registry
+        )
+        self._dropped = Counter(
+            "stateward_bus_dropped",
+            "What could not be told or read; the timers make up for it.",
+            ["what"],
+            registry=registry,
+        )
+
+    @override
+    def connected(self, *, is_connected: bool) -> None:
+        self._connected.set(is_connected)
+
+    @override
+    def server_restarted(self) -> None:
+        self._restarts.inc()
+
+    @override
+    def answered(self, path: str, result: str, seconds: float) -> None:
+        self._answered.labels(path, result).observe(seconds)
+
+    @override
+    def published(self, events: int) -> None:
+        self._published.inc(events)
+
+    @override
+    def dropped(self, what: str, count: int) -> None:
+        self._dropped.labels(what).inc(count)
+
+
+@final
+class MeteredLog(Log):
+    """A log whose appends are counted and timed."""
+
+    def __init__(self, log: Log, metrics: Metrics, clock: Callable[[], float]) -> None:
+        self._log, self._metrics, self._clock = log, metrics, clock
+
+    @override
+    async def append(
+        self,
+        events: Sequence[NewEvent],
+        *,
+        expect: Mapping[str, int],
+        key: IdempotencyKey | None = None,
+        outcome: bytes = b"",
+    ) -> Appended:
+        began = self._clock()
+        try:
+            appended = await self._log.append(events, expect=expect, key=key, outcome=outcome)
+        except Exception as error:
+            self._metrics.append_errors.labels(type(error).__name__).inc()
+            raise
+        self._metrics.append_seconds.observe(self._clock() - began)
+        if not appended.repeated:
+            for kind, count in Tally(event.type for event in events).items():
+                self._metrics.appended.labels(kind).inc(count)
+        return appended
+
+    @override
+    async def read(self, after: int, limit: int) -> Sequence[StoredEvent]:
+        return await self._log.read(after, limit)
+
+    @override
+    async def stream(self, stream: str, after_version: int = 0) -> Sequence[StoredEvent]:
+        return await self._log.stream(stream, after_version)
+
+    @override
+    async def head(self) -> Head:
+        return await self._log.head()
+
+    @override
+    def tail(self, after: int) -> AsyncIterator[Sequence[StoredEvent]]:
+        return self._log.tail(after)

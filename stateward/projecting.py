@@ -1,0 +1,84 @@
+"""Projecting: desired state from a snapshot and the log, and the snapshots that make it quick.
+
+A snapshot is a cache. It is used only if the log's seal at its position is the one it was taken
+with; afterwards it is compared with a rebuild, beside the work, and thrown away if it differs.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, final
+
+import structlog
+
+from adapters.sqlite.log import SqliteLog
+from adapters.sqlite.snapshots import Snapshots
+from bus import codec
+from projections.desired import DesiredState
+
+NAME: Final = "desired"
+EVERY_EVENTS: Final = 10_000
+EVERY_SECONDS: Final = 60.0
+SLICE: Final = 500  # events folded between two looks at the event loop while comparing
+
+_log = structlog.get_logger("projecting")
+
+
+@final
+class Projecting:
+    """Loads, saves and doubts snapshots of the desired state."""
+
+    def __init__(
+        self, log: SqliteLog, snapshots: Snapshots, *, mismatched: Callable[[], None]
+    ) -> None:
+        self._log, self._snapshots, self._mismatched = log, snapshots, mismatched
+        self._saved = 0
+        self._loaded: bytes | None = None
+
+    async def restore(self) -> DesiredState:
+        """The desired state at the log's head."""
+        desired = DesiredState(codec.decode)
+        snapshot = await asyncio.to_thread(self._snapshots.load, NAME)
+        if snapshot is not None and snapshot.seal == await self._log.seal_at(snapshot.position):
+            desired.load(snapshot.data)
+            self._saved, self._loaded = snapshot.position, snapshot.data
+        async for page in self._log.scan(desired.position):
+            desired.fold(page)
+        return desired
+
+    async def save(self, desired: DesiredState) -> None:
+        """Keep a snapshot of the state as it is now."""
+        position, dumped = desired.position, desired.dump()
+        seal = await self._log.seal_at(position)
+        await asyncio.to_thread(self._snapshots.save, NAME, position, seal, dumped)
+        self._saved = position
+
+    async def keep(self, desired: DesiredState) -> None:
+        """Doubt the snapshot that was loaded, then save one from time to time, for ever."""
+        if self._loaded is not None:
+            await self._doubt(desired, self._loaded)
+            self._loaded = None
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            if desired.position - self._saved >= EVERY_EVENTS:
+                try:
+                    await self.save(desired)
+                except OSError as error:
+                    _log.warning("snapshot not saved; the next start is slower", error=str(error))
+
+    async def _doubt(self, desired: DesiredState, dumped: bytes) -> None:
+        """Rebuild what the snapshot claims; if they differ, the rebuilt state takes over."""
+        upto = self._saved
+        rebuilt = DesiredState(codec.decode)
+        async for page in self._log.scan(0, SLICE):
+            rebuilt.fold([row for row in page if row[0] <= upto])
+            await asyncio.sleep(0)
+            if page[-1][0] >= upto:
+                break
+        rebuilt.position = upto
+        if rebuilt.dump() == dumped:
+            return
+        self._mismatched()
+        _log.error("the snapshot differs from the log; the log's state takes over", position=upto)
+        async for page in self._log.scan(upto):
+            rebuilt.fold(page)
+        desired.load(rebuilt.dump())

@@ -1,0 +1,74 @@
+"""`stateward serve`: a control plane in the foreground, until it is told to stop."""
+
+import asyncio
+import signal
+import sys
+import uuid
+from collections.abc import Callable
+
+from rich.console import Console
+
+from bus.log import LogError
+from gateway.server import AddressInUse, AddressUnusable
+from stateward import data, logs
+from stateward.control_plane import Running, running
+from stateward.settings import Settings
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit code."""
+    logs.configure(settings.logging.format, settings.logging.level)
+    console = Console(stderr=True, highlight=False)
+    try:
+        with data.opened(settings.data.directory, new_id=_new_id) as held:
+            asyncio.run(_serve(settings, held, console.print))
+    except (data.DataTrouble, AddressInUse, AddressUnusable, LogError) as error:
+        console.print(f"stateward cannot serve: {error}", style="red", soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())  # noqa: TID251 -- an installation is minted here
+
+
+async def _serve(settings: Settings, held: data.Data, say: Callable[..., None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings, held) as control_plane:
+        for line in welcome(control_plane):
+            say(line, soft_wrap=True)
+        sys.stderr.flush()
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait(
+            {stopped, control_plane.serving.ended, control_plane.worker},
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        stopped.cancel()
+        say("stopping; what runs goes on running")
+
+
+def welcome(control_plane: Running) -> list[str]:
+    """What a person wants to know when it has started."""
+    url = control_plane.serving.url
+    lines = [f"Stateward answers at [bold]{url}[/bold]"]
+    lines.append(f"  data    {control_plane.data.directory}")
+    lines.append(f"  token   {control_plane.token_file} (admin; mode 0600)")
+    if control_plane.first_token:
+        lines.append(f"          {control_plane.first_token} (printed this once)")
+    if control_plane.choice:
+        engine, reason = control_plane.choice.spec.engine, control_plane.choice.reason
+        lines.append(f"  local   runs on {engine}: {reason}")
+    bus = control_plane.bus
+    lines.append(f"  bus     {bus.status().url or 'starting'}" if bus else "  bus     none")
+    lines += [
+        "Try next, in another terminal:",
+        "  stateward get targets",
+        "  stateward apply -f app.yaml --wait",
+        "  stateward events --watch",
+    ]
+    return lines
