@@ -34,6 +34,7 @@ class Connection:
         self.host = host
         self._client: docker.APIClient | None = None
         self._connecting = threading.Lock()
+        self._closed = False
         self._calls = ThreadPoolExecutor(PARALLEL_CALLS, "docker-call")
         self._waits = ThreadPoolExecutor(PARALLEL_WAITS, "docker-wait")
         self._starts = ThreadPoolExecutor(parallel_starts, "docker-start")
@@ -70,11 +71,12 @@ class Connection:
             raise
         except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise self._unavailable(error) from error
-        except OSError as error:
+        except (OSError, msgspec.MsgspecError) as error:
             raise self._unavailable(error) from error
 
     def close(self) -> None:
         """Take no more calls. Those under way end in their threads."""
+        self._closed = True
         for pool in (self._calls, self._waits, self._starts):
             pool.shutdown(wait=False, cancel_futures=True)
         if self._client is not None:
@@ -85,6 +87,8 @@ class Connection:
             with self.connected() as client:
                 return ask(client)
 
+        if self._closed:
+            raise EngineUnavailable(f"the connection to the Docker daemon at {self.host} is closed")
         return await asyncio.get_running_loop().run_in_executor(pool, run)
 
     def _connect(self) -> docker.APIClient:

@@ -7,6 +7,7 @@ event names it, and else in turn, the longest unseen first.
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from math import ceil
@@ -14,9 +15,10 @@ from typing import final
 
 import docker
 import msgspec
-from docker.errors import NotFound
+from docker.errors import APIError
 
 from adapters.docker.connection import Connection, get
+from reconcilers.ports import EngineUnavailable
 
 SHARE = 0.05  # of all replicas are inspected again per sweep
 _NEVER = "0001-01-01"
@@ -67,6 +69,7 @@ class Facts:
         self._known: dict[str, Inspected] = {}  # the longest unseen first
         self._called_off: dict[str, int] = {}
         self._time = 0
+        self._turn: asyncio.Task[None] | None = None
 
     def of(self, replica: str, status: str) -> Inspected | None:
         """What is known of a replica, if it was in this state when it was inspected."""
@@ -85,8 +88,11 @@ class Facts:
             for replica in memory.keys() - replicas:
                 del memory[replica]
 
-    def next_in_turn(self) -> list[str]:
-        return list(islice(self._known, ceil(len(self._known) * SHARE)))
+    def look_again(self) -> None:
+        """Begin to inspect those whose turn it is. Nobody waits: a later list shows the result."""
+        if self._turn is None or self._turn.done():
+            share = ceil(len(self._known) * SHARE)
+            self._turn = asyncio.create_task(self._take_turn(list(islice(self._known, share))))
 
     def longest_unseen(self, replicas: Collection[str]) -> list[str]:
         return list(islice((known for known in self._known if known in replicas), 1))
@@ -100,13 +106,18 @@ class Facts:
                 self._known.pop(inspected.id, None)
                 self._known[inspected.id] = inspected
 
+    async def _take_turn(self, replicas: list[str]) -> None:
+        with suppress(EngineUnavailable, APIError):  # the next list will say so
+            for replica in replicas:
+                await self.learn([replica])
+
 
 def _inspecting(replica: str) -> Callable[[docker.APIClient], Inspected | None]:
     def inspect(client: docker.APIClient) -> Inspected | None:
         try:
             return get(client, Inspected, f"/containers/{replica}/json", {})
-        except NotFound:
-            return None  # gone since it was listed
+        except APIError:
+            return None  # gone since it was listed, or past telling
 
     return inspect
 

@@ -63,7 +63,7 @@ class DockerGrounds(Grounds):
 
     async def _do[T](self, failing: str, ask: Callable[[docker.APIClient], T]) -> T:
         try:
-            return await self._docker.call(ask)
+            return await self._docker.wait(ask)
         except APIError as error:
             raise EngineError(f"{failing}: {sentence(error)}") from error
 

@@ -126,12 +126,13 @@ def _edits(listed: Listed, known: Inspected | None, identity: labels.Identity) -
 
 
 def _changed_limits(known: Inspected, limits: labels.Limits) -> list[str]:
+    """A limit of 0 is one that this daemon cannot enforce, and dropped when it was made."""
     host = known.host_config
     policy = host.restart_policy.name if host.restart_policy else ""
     same = {
-        "memory": host.memory == limits.memory,
-        "cpu": host.nano_cpus == limits.cpu,
-        "pids": (host.pids_limit or 0) == limits.pids,
+        "memory": host.memory in {0, limits.memory},
+        "cpu": host.nano_cpus in {0, limits.cpu},
+        "pids": host.pids_limit in {None, 0, limits.pids},
         "restart policy": policy in {"", "no"},
     }
     return [field for field, is_same in same.items() if not is_same]

@@ -45,9 +45,7 @@ class DockerReplicas(Replicas):
     @override
     async def list(self, app: tuple[str, str] | None = None) -> Sequence[Replica]:
         if app is None:
-            listed, _ = await asyncio.gather(
-                self._listed(), self._facts.learn(self._facts.next_in_turn())
-            )
+            listed = await self._listed()
             present = {entry.id for entry in listed}
             self._facts.keep_only(present)
             for gone in self._identities.keys() - present:
@@ -58,6 +56,8 @@ class DockerReplicas(Replicas):
         new = [entry.id for entry in listed if self._facts.of(entry.id, entry.state) is None]
         if new:
             await self._facts.learn(new)
+        if app is None:
+            self._facts.look_again()
         return [
             replica(entry, self._facts.of(entry.id, entry.state), identity)
             for entry in listed

@@ -69,6 +69,15 @@ async def test_two_volumes_of_one_replica_are_two(docker_world: DockerWorld) -> 
     assert sorted(names) == ["stw-c0ffee-shop.web.a.2", "stw-c0ffee-shop.web.b"]
 
 
+async def test_volumes_that_have_no_name_go_with_their_replica(docker_world: DockerWorld) -> None:
+    docker_world.image = python_image(docker_world.client, ("VOLUME /scratch",))
+    before = docker_world.client.volumes()["Volumes"] or []
+    replica = await docker_world.serve(docker_world.order())
+    assert len(docker_world.client.volumes()["Volumes"]) == len(before) + 1
+    await docker_world.engine.replicas.remove(replica)
+    assert (docker_world.client.volumes()["Volumes"] or []) == before
+
+
 async def test_a_replica_has_few_capabilities_and_gains_none(docker_world: DockerWorld) -> None:
     replica = await docker_world.serve(docker_world.order())
     answer = await docker_world.engine.io.run(
