@@ -48,54 +48,51 @@ def read_head_file(directory: Path) -> Head | None:
 
 @final
 class HeadKeeper:
-    """A thread that writes the head file after commits, so that no commit waits for it."""
+    """A thread that writes the head file after commits, so that no commit waits for it.
+
+    It sleeps through all commits of an interval: waking it for each would slow them down.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._changed = threading.Condition()
-        self._closing = False
-        self._failing = False
         self._latest: Head | None = None
+        self._written: Head | None = None
+        self._failing = False
+        self._changed = threading.Event()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-head", daemon=True)
         self._thread.start()
 
     def note(self, head: Head) -> None:
         """Have `head`, which is on disk, written soon."""
-        with self._changed:
-            self._latest = head
-            self._changed.notify()
+        self._latest = head
+        if not self._changed.is_set():
+            self._changed.set()
 
     def close(self) -> None:
         """Write the last head and end."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
+        self._closing.set()
+        self._changed.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._latest is not None or self._closing)
-                head, self._latest = self._latest, None
-            if head is not None:
-                self._write(head)
-            with self._changed:
-                self._changed.wait_for(lambda: self._closing, INTERVAL_SECONDS)
-                if self._closing and self._latest is None:
-                    return
+        while not self._closing.is_set():
+            self._changed.wait()
+            self._changed.clear()
+            self._write()
+            self._closing.wait(INTERVAL_SECONDS)
+        self._write()
 
-    def _write(self, head: Head) -> None:
+    def _write(self) -> None:
+        head = self._latest
+        if head is None or head is self._written:
+            return
         try:
             write_head(self._directory, head)
         except OSError as error:
             if not self._failing:  # once, not twice a second while the disk is full
                 _log.warning("log.head_file_not_written", position=head.position, error=str(error))
             self._failing = True
-            self._retry(head)
+            self._changed.set()  # try again after the interval
         else:
-            self._failing = False
-
-    def _retry(self, head: Head) -> None:
-        with self._changed:
-            if self._latest is None and not self._closing:
-                self._latest = head
+            self._written, self._failing = head, False

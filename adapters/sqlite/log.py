@@ -193,7 +193,8 @@ class SqliteLog(Log):
 
     def report_seen(self, position: int, witness: str) -> None:
         """Tell that `witness` (an owned object's label) knows a position of this log."""
-        if position > max(self._head.position, self._ceiling):
+        known = self._rewound.seen if self._rewound is not None else 0
+        if position > max(self._head.position, self._ceiling, known):
             self._rewound = LogRewound(head=self._head.position, seen=position, witness=witness)
 
     async def accept_rewind(self, actor: str) -> None:

@@ -22,6 +22,7 @@ SEQUENTIAL = 400
 CALLERS = 32
 DATA = b'{"spec": "' + b"x" * 388 + b'"}'  # 400 bytes
 ROWS = 100_000
+SCAN_TARGET = 0.67  # a rebuild may take 1.5 times as long as reading alone
 
 _TABLE = (
     "CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT, version INTEGER,"
@@ -135,7 +136,7 @@ async def measure_scan(directory: Path) -> list[Ratio]:
         await log.close()
     floor, speed = statistics.median(raw), statistics.median(scanned)
     detail = f"{speed:,.0f} rows/s against {floor:,.0f} rows/s of a bare SELECT"
-    return [Ratio("log, scan of all rows", speed / floor, 0.8, detail)]
+    return [Ratio("log, scan of all rows", speed / floor, SCAN_TARGET, detail)]
 
 
 def _select_all(connection: sqlite3.Connection) -> None:

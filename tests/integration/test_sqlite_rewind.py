@@ -117,6 +117,7 @@ async def test_a_label_above_the_head_stops_appends_and_one_below_does_not(tmp_p
         log.report_seen(3, "container web")
         assert log.rewound is None
         log.report_seen(4, "container web")
+        log.report_seen(3, "container api")
         with pytest.raises(LogRewound, match="container web has seen position 4"):
             await append(log, 1)
 
