@@ -119,7 +119,8 @@ class Log(Protocol):
             events: in order; a stream's events get its next versions. May be empty, to record
                 a key's outcome only.
             expect: the version each stream must be at (0: no event yet), for every stream that is
-                written or relied on; checked inside the commit.
+                relied on; checked inside the commit. A written stream that is not named takes its
+                next version, whatever that is: only for facts that rely on nothing.
             key: recorded with `outcome` in the same commit. A key that is known with the same
                 digest writes nothing and returns what the first append did.
             outcome: opaque to the log.

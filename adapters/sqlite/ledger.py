@@ -180,8 +180,9 @@ class Ledger:
     def _learn_versions(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> None:
         unknown: set[str] = set()
         for request in requests:
-            streams = request.expect or {event.stream for event in request.events}
-            unknown.update(stream for stream in streams if self._versions.get(stream) is None)
+            for stream in (*request.expect, *(event.stream for event in request.events)):
+                if self._versions.get(stream) is None:
+                    unknown.add(stream)
         if unknown:
             rows = connection.execute(_SELECT_VERSIONS, (_json(sorted(unknown)),))
             self._versions.put({stream: version or 0 for stream, version in rows})

@@ -212,3 +212,10 @@ class LogContract:
         await asyncio.gather(*(appender(number) for number in range(appenders)))
         for tail in tails:
             assert await tail == await everything(log)
+
+    async def test_a_stream_of_which_nothing_is_expected_takes_its_next_version(
+        self, log: Log
+    ) -> None:
+        await log.append([event()], expect={})
+        await log.append([event(API), event()], expect={API: 0})
+        assert [stored.version for stored in await log.stream(WEB)] == [1, 2]

@@ -112,12 +112,6 @@ async def test_an_append_that_cannot_be_written_fails_alone(tmp_path: Path) -> N
     assert verify(tmp_path).events == 9
 
 
-async def test_an_append_that_names_no_expectation_for_its_stream_is_a_bug(tmp_path: Path) -> None:
-    async with opened(tmp_path) as log:
-        with pytest.raises(ValueError, match="no version is expected of stream 'App/shop/web'"):
-            await log.append([NewEvent(WEB, "app.scaled", b"{}")], expect={})
-
-
 async def test_the_writer_survives_a_connection_that_broke(tmp_path: Path) -> None:
     async with opened(tmp_path) as log:
         await append(log)
