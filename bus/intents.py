@@ -144,10 +144,16 @@ class IntentService:
 
     async def plan(self, asked: Sequence[Asked], *, actor: Actor) -> tuple[Change, ...]:
         """What `submit` would do now, without doing it. Raises what `submit` would."""
+        return (await self.foresee(asked, actor=actor))[0]
+
+    async def foresee(
+        self, asked: Sequence[Asked], *, actor: Actor
+    ) -> tuple[tuple[Change, ...], Plan]:
+        """As `plan`, with the facts that would be appended and the states before them."""
         self._authorise(asked, actor)
         intents = [self._preview(item) for item in asked]
         plan = await self._decide(intents, actor.name, "dry-run")
-        return _changes(plan, intents, None)
+        return _changes(plan, intents, None), plan
 
     async def present(self, stream: str) -> state.State:
         """The present state of one stream, as rules would see it; `Frozen` if unreadable."""
