@@ -65,7 +65,8 @@ class KeeperClient:
 
     async def _ask_once(self, do: str, what: dict[str, object]) -> dict[str, Any]:
         await self.connect()
-        if self._writer is None:
+        writer = self._writer
+        if writer is None:
             raise _KeeperEnded("the process keeper ended; asking again starts another")
         self._asked += 1
         number = self._asked
@@ -73,10 +74,13 @@ class KeeperClient:
         self._answers[number] = answer
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                self._writer.write(json.dumps({"id": number, "do": do, **what}).encode() + b"\n")
-                await self._writer.drain()
+                writer.write(json.dumps({"id": number, "do": do, **what}).encode() + b"\n")
+                await writer.drain()
                 return await answer
-        except (OSError, TimeoutError) as error:
+        except ConnectionError as error:
+            await self._hang_up(writer)
+            raise _KeeperEnded("the process keeper ended as it was asked; ask again") from error
+        except TimeoutError as error:
             raise EngineUnavailable(f"the process keeper did not answer to {do!r}") from error
         finally:
             del self._answers[number]
@@ -153,6 +157,12 @@ class KeeperClient:
             if not future.done():
                 future.set_exception(lost)
                 future.exception()  # Read here: nobody may be left who waits for it.
+
+    async def _hang_up(self, writer: asyncio.StreamWriter) -> None:
+        """Make sure that the next question does not go to the same dead keeper."""
+        writer.transport.abort()
+        if self._writer is writer and self._listening:
+            await asyncio.wait([self._listening])
 
     async def close(self) -> None:
         """Stop listening. The keeper and the replicas go on."""

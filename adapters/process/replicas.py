@@ -13,10 +13,11 @@ from typing import final, override
 import structlog
 
 from adapters.process.client import KeeperClient
+from adapters.process.filed import Filed, Slot
 from adapters.process.free_ports import FreePorts
 from adapters.process.grounds import ProcessGrounds, variable
 from adapters.process.limits import Limits
-from adapters.process.slots import Filed, Slot, Slots
+from adapters.process.slots import Slots
 from domain.secret import SecretText
 from reconcilers.ports import (
     EngineUnavailable,
@@ -106,8 +107,10 @@ class ProcessReplicas(Replicas):
             filed = self._file(order)
             try:
                 self._slots.create(filed)
-            except FileExistsError as error:
+            except OSError as error:
                 self._limits.clear(filed.cgroups)
+                if not isinstance(error, FileExistsError):
+                    raise
                 raise NameTaken(f"{path} is not ours; it is left as it is") from error
             slot = self._slots.at(path)
             if slot is None:
@@ -119,12 +122,6 @@ class ProcessReplicas(Replicas):
         return slot
 
     def _file(self, order: StartReplica) -> Filed:
-        taken = {
-            address.number
-            for slot in self._slots.list(None)
-            if slot.replica.state is not ReplicaState.EXITED
-            for address in slot.replica.addresses
-        }
         fence = self._limits.fence(_leaf(order.name), order.cpu_millis, order.memory_bytes)
         return Filed(
             installation=self._slots.installation,
@@ -132,7 +129,7 @@ class ProcessReplicas(Replicas):
             uid=order.uid,
             digest=order.digest,
             position=order.position,
-            addresses=self._free.choose(order.ports, taken),
+            addresses=self._free.choose(order.ports, self._slots.taken_ports()),
             workdir=order.workdir or f"{self._slots.path(order.name)}/work",
             stop_signal=order.stop_signal,
             cgroups=fence.cgroups,

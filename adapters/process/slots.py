@@ -9,14 +9,13 @@ import contextlib
 import fcntl
 import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
+from adapters.process.filed import OUT_OF_MEMORY, Ended, Filed, Slot, touched, why
 from adapters.process.files import (
     EXIT,
     KEEPER,
@@ -29,40 +28,7 @@ from adapters.process.files import (
     read_text,
     write_whole,
 )
-from reconcilers.ports import Address, Replica, ReplicaName, ReplicaState
-
-OUT_OF_MEMORY = "the kernel ended it or a part of it: it used more memory than its limit"
-UNSEEN = "it ended while nobody watched; its exit code is unknown"
-
-
-class Filed(msgspec.Struct, frozen=True, kw_only=True):
-    """What `order.json` says: the order without its environment, and what was made for it."""
-
-    installation: str
-    name: ReplicaName
-    uid: int
-    digest: str
-    position: int
-    addresses: tuple[Address, ...]
-    workdir: str
-    stop_signal: str
-    cgroups: tuple[str, ...]
-    data_bytes: int | None
-    unenforced: str
-
-
-class Ended(msgspec.Struct, frozen=True):
-    code: int | None
-    at: float
-
-
-class Slot(NamedTuple):
-    """A directory, told from a later one of the same name by its inode."""
-
-    path: str
-    inode: int
-    filed: Filed
-    replica: Replica
+from reconcilers.ports import Replica, ReplicaName, ReplicaState
 
 
 class Slots:
@@ -94,11 +60,23 @@ class Slots:
             self._known = {slot.path: slot for slot in slots}
         return slots
 
+    def taken_ports(self) -> set[int]:
+        """Ports of replicas that may run, as far as they have been looked at."""
+        return {
+            address.number
+            for slot in tuple(self._known.values())
+            if slot.replica.state is not ReplicaState.EXITED
+            for address in slot.replica.addresses
+        }
+
     def find(self, name: ReplicaName) -> Slot | None:
         return self.at(self.path(name))
 
     def at(self, path: str) -> Slot | None:
         """Read one directory; None when it is not there, or not this installation's."""
+        known = self._known.get(path)
+        if known and _is_as_known(known):
+            return known
         try:
             directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError:
@@ -106,7 +84,6 @@ class Slots:
             return None
         try:
             inode = os.fstat(directory).st_ino
-            known = self._known.get(path)
             if known is None or known.inode != inode:
                 known = self._read(path, inode, directory)
             if known and known.replica.state is not ReplicaState.EXITED:
@@ -144,7 +121,7 @@ class Slots:
         written = read_text(directory, PID)
         if written is None:
             return replica
-        if _is_locked(directory):
+        if _is_locked(LOCK, directory):
             if replica.state is ReplicaState.RUNNING:
                 return replica
             started_at = Process.parse(written).started_at
@@ -156,19 +133,17 @@ class Slots:
         self, directory: int, replica: Replica, filed: Filed, written: str | None
     ) -> Replica:
         end = (
-            msgspec.json.decode(written, type=Ended)
-            if written
-            else Ended(None, _touched(directory))
+            msgspec.json.decode(written, type=Ended) if written else Ended(None, touched(directory))
         )
         process = read_text(directory, PID)
-        why = OUT_OF_MEMORY if self._ran_out_of_memory(filed.cgroups) else _why(end.code)
+        reason = OUT_OF_MEMORY if self._ran_out_of_memory(filed.cgroups) else why(end.code)
         return replace(
             replica,
             state=ReplicaState.EXITED,
             started_at=Process.parse(process).started_at if process else None,
             finished_at=end.at,
             exit_code=end.code,
-            reason="; ".join(filter(None, (why, filed.unenforced))),
+            reason="; ".join(filter(None, (reason, filed.unenforced))),
         )
 
     def create(self, filed: Filed) -> None:
@@ -209,21 +184,21 @@ class Slots:
             Path(slot.path).parent.rmdir()
 
 
-def _why(code: int | None) -> str:
-    if code is None:
-        return UNSEEN
-    if code > 128 and (code - 128) in signal.Signals:
-        return f"ended by {signal.Signals(code - 128).name}"
-    return ""
+def _is_as_known(slot: Slot) -> bool:
+    """Whether nothing has changed: the answer for nearly every replica of every sweep."""
+    state = slot.replica.state
+    try:
+        if state is ReplicaState.CREATED or os.lstat(slot.path).st_ino != slot.inode:
+            return False
+        return state is ReplicaState.EXITED or (
+            not os.access(f"{slot.path}/{EXIT}", os.F_OK) and _is_locked(f"{slot.path}/{LOCK}")
+        )
+    except FileNotFoundError:
+        return False
 
 
-def _touched(directory: int) -> float:
-    """When the program last wrote something: the best guess at its end."""
-    return max(os.stat(name, dir_fd=directory).st_mtime for name in (PID, "stdout", "stderr"))
-
-
-def _is_locked(directory: int) -> bool:
-    lock = os.open(LOCK, os.O_RDWR, dir_fd=directory)
+def _is_locked(path: str, directory: int | None = None) -> bool:
+    lock = os.open(path, os.O_RDWR, dir_fd=directory)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from adapters.process.filed import OUT_OF_MEMORY
 from adapters.process.files import KEEPER, directories
 from adapters.process.limits import Limits
-from adapters.process.slots import OUT_OF_MEMORY
 from domain.secret import SecretText
 from reconcilers.ports import (
     EngineUnavailable,
@@ -224,6 +224,7 @@ async def test_a_directory_that_cannot_be_made_is_no_verdict_on_the_app(tmp_path
     world = ProcessWorld(tmp_path)
     with pytest.raises(EngineUnavailable):
         await world.engine.replicas.start(world.order())
+    assert not world.groups()
 
 
 async def test_ports_of_two_replicas_differ(world: ProcessWorld) -> None:

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from adapters.process.engine import ProcessEngine
+from adapters.process.filed import UNSEEN
 from adapters.process.files import EXIT, LOCK, PID, Process
-from adapters.process.slots import UNSEEN
 from reconcilers.ports import EngineEvent, ReplicaName, ReplicaState
 from tests.contracts.engine_world import PATIENCE, eventually, news
 from tests.support.processes import ProcessWorld

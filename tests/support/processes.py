@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import final, override
 
 from adapters.process.engine import CONTROL_GROUPS, ProcessEngine
+from adapters.process.filed import Filed
 from adapters.process.files import KEEPER, PID, Process
 from adapters.process.limits import Limits
-from adapters.process.slots import Filed, Slots
+from adapters.process.slots import Slots
 from reconcilers.ports import Address, Replica, StartReplica
 from tests.contracts.engine_world import World, eventually
 from tests.support import program
