@@ -108,9 +108,9 @@ class Worker:
         follow = False
         for stream in dict.fromkeys(streams):
             if stream.startswith("App/"):
-                self._wanted.moved(stream.partition("#")[0])
-                if "#" not in stream:
-                    self._queue.add(stream, Priority.INTENT)
+                app, _, part = stream.partition("#")
+                self._wanted.moved(app)
+                self._queue.add(app, Priority.ENGINE if part else Priority.INTENT)
             elif stream.startswith("Target/") and "#" not in stream:
                 follow = True
         if follow:
