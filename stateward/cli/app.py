@@ -5,6 +5,7 @@ the exit code.
 """
 
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -25,6 +26,10 @@ EPILOG: Final = (
     "4 waited in vain, 130 Ctrl-C. `diff`: 0 same, 1 differs, more: trouble. "
     "`exec`: that of the command."
 )
+
+
+type Opened = Callable[..., Session]
+"""Makes the session of a command line from its `context` and `server`; `obj` of the app."""
 
 
 class Verbs(TyperGroup):
@@ -70,8 +75,10 @@ def options(
     ] = "",
 ) -> None:
     """Say what should run; Stateward makes it so, keeps it so, and remembers why."""
-    if not isinstance(ctx.obj, Session):
-        ctx.obj = Session(of_process(), context=context_name, server=server_address)
+    opened: Opened = ctx.obj or (lambda **chosen: Session(of_process(), **chosen))
+    made = opened(context=context_name, server=server_address)
+    ctx.call_on_close(made.close)
+    ctx.obj = made
 
 
 class Shell(StrEnum):

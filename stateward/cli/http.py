@@ -38,6 +38,9 @@ class Api:
         except (httpx.InvalidURL, UnicodeError) as error:
             raise BadUse(f"{connection.server!r} is no address of a server: {error}") from None
 
+    def close(self) -> None:
+        self._client.close()
+
     def get(self, path: str, query: Query | None = None, *, timeout: float = SECONDS) -> Any:
         return self._json("GET", path, query, timeout=timeout)
 

@@ -46,7 +46,7 @@ def kind_of(word: str) -> str:
 
 
 def parse(words: Sequence[str], *, kinds: Sequence[str] = (), default: str = "") -> list[Named]:
-    """Read `app web`, `app/web project/shop` or `apps`.
+    """Read `app web`, `app/web project/shop`, `apps` or `apps,secrets`.
 
     Args:
         words: the arguments of a command.
@@ -58,7 +58,9 @@ def parse(words: Sequence[str], *, kinds: Sequence[str] = (), default: str = "")
     """
     if not words:
         raise BadUse("name what is meant, such as app/web, or all of a kind: apps")
-    if "/" in words[0]:
+    if "," in words[0] and len(words) == 1:
+        found = [Named(kind_of(word)) for word in words[0].split(",")]
+    elif "/" in words[0]:
         found = [_slashed(word) for word in words]
     elif default and words[0].lower() not in WORDS:
         found = [_slashed(word) if "/" in word else Named(default, word) for word in words]

@@ -43,7 +43,8 @@ def show_schema(screen: Screen, explained: Mapping[str, Any], way: Sequence[str]
 
 def _row(name: str, field: Schema, required: set[str]) -> tuple[Cell | str, ...]:
     default = "required" if name in required else _default(field)
-    what = str(field.get("description") or "").split("\n")[0]
+    described = field.get("description") or _object(field).get("description") or ""
+    what = str(described).split("\n")[0]
     return (Cell(name, "bold"), _type(field), default, _limits(field), what)
 
 

@@ -64,6 +64,11 @@ class Session:
 
         return Api(self.connection)
 
+    def close(self) -> None:
+        """Let go of the connection, if one was made."""
+        if "api" in self.__dict__:
+            self.api.close()
+
     def project(self, given: str = "", *, needed_for: str = "") -> str:
         """The project that is meant: the flag, else the configured one, else none.
 

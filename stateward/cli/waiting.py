@@ -9,7 +9,7 @@ from stateward.cli.resources import collection, path_of, short
 from stateward.cli.screen import Progress
 from stateward.cli.session import Session, ref_of
 from stateward.cli.streams import messages, pause
-from stateward.cli.trouble import Refused, TimedOut, Trouble, Unreachable
+from stateward.cli.trouble import Refused, Silent, TimedOut, Trouble, Unreachable
 
 if TYPE_CHECKING:
     from stateward.cli.http import Api
@@ -103,6 +103,8 @@ def wait_for(session: Session, judges: Mapping[Ref, Judge], *, seconds: float) -
             clock.check(missing)
             try:
                 _follow(session.api, judges, missing, clock, progress)
+            except Silent:
+                continue  # nothing changed for a while
             except Unreachable as error:
                 progress.say(f"{error}; trying again")
                 pause(min(PAUSE, max(0.0, clock.left)))
