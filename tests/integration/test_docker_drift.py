@@ -7,7 +7,8 @@ from typing import Any
 import docker
 import pytest
 
-from reconcilers.ports import EngineEvent, Replica, ReplicaState
+from adapters.docker.events import OVERLAP
+from reconcilers.ports import EngineEvent, Replica, ReplicaName, ReplicaState
 from tests.contracts.engine_world import PATIENCE, eventually, news
 from tests.support.docker_world import DockerWorld, client, daemon, docker_world
 
@@ -117,3 +118,20 @@ async def test_a_container_with_our_label_alone_is_no_replica_and_stays(
     replica: Replica = await docker_world.start(docker_world.order())
     assert list(await docker_world.engine.replicas.list()) == [replica]
     assert docker_world.client.inspect_container(made)["State"]["Status"] == "created"
+
+
+async def test_what_an_event_names_is_looked_at_before_its_turn(docker_world: DockerWorld) -> None:
+    for slot in range(3):
+        await docker_world.start(docker_world.order(name=ReplicaName("shop", "web", 7, slot, 1)))
+    replicas = await docker_world.engine.replicas.list()
+    await asyncio.sleep(OVERLAP)  # what happened longer ago than this is not told again
+    async with news(docker_world.engine) as events:
+        for replica in replicas:
+            await docker_world.edit(replica)
+        heard: list[EngineEvent] = []
+        async with asyncio.timeout(PATIENCE):
+            while len(heard) < len(replicas):
+                event = await anext(events)
+                heard += [event] if event.app is not None else []
+        seen = await docker_world.engine.replicas.list()
+    assert [replica.edited for replica in seen] == [("memory",)] * 3
