@@ -102,7 +102,8 @@ def located(refused: Refused, documents: Sequence[Document]) -> Trouble:
         return refused
     document = documents[number - 1]
     place = document.place(_way(str(refused.problem.get("path") or "")))
-    return Refused(f"{place}: {refused}", status=refused.status, problem=refused.problem)
+    reason = str(refused).removeprefix(f"manifest {number}: ")
+    return Refused(f"{place}: {reason}", status=refused.status, problem=refused.problem)
 
 
 def _way(path: str) -> tuple[str | int, ...]:
