@@ -6,7 +6,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
 PACKAGES := domain bus projections reconcilers adapters gateway simulation stateward
-CODE := $(PACKAGES) tests scripts
+CODE := $(PACKAGES) tests scripts examples
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # No Docker, no database server: what a change can be judged by within a minute.
@@ -52,7 +52,7 @@ simulate: setup ## the simulation, searched far deeper than by the other runs
 	@$(PYTEST) --hypothesis-profile=deep --timeout=1800 tests/simulation
 
 demo: setup ## see it work: two apps, a crash, a removal, a dead bus, and how each heals
-	@$(BIN)/python -m stateward.demo
+	@$(BIN)/python examples/demo.py
 
 bench: setup ## speed as ratios to a raw floor of the same run, into docs/benchmarks.md
 	@$(BIN)/python -m tests.benchmarks

@@ -311,7 +311,7 @@ class AppReconciler:
                 app.ref,
                 e.ReplicaHealed,
                 cause=app.generation,
-                place=slot.number,
+                place=(slot, attempt),
                 uid=app.uid,
                 revision=slot.revision,
                 slot=slot.number,

@@ -1,9 +1,11 @@
 """What a project's replicas share on a daemon: one network, and the volumes of its apps.
 
-The daemon lets several networks have one name; ours are found by their labels, and made only
-where the name is free.
+The daemon lets several networks have one name, even of those that ask it not to at the same time.
+So one project is prepared at a time, ours are found by their labels, and of two the unused goes.
 """
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import final, override
 
@@ -36,13 +38,15 @@ class DockerGrounds(Grounds):
     def __init__(self, connection: Connection, installation: str) -> None:
         self._docker = connection
         self._installation = installation
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @override
     async def prepare(self, project: str) -> None:
-        await self._do(
-            f"the network of project {project} cannot be made",
-            lambda client: self._prepare(client, project),
-        )
+        async with self._turns[project]:
+            await self._do(
+                f"the network of project {project} cannot be made",
+                lambda client: self._prepare(client, project),
+            )
 
     @override
     async def clear(self, project: str) -> None:
@@ -73,7 +77,9 @@ class DockerGrounds(Grounds):
         return [network for network in found if labels.PROJECT in (network.labels or {})]
 
     def _prepare(self, client: docker.APIClient, project: str) -> None:
-        if self._networks(client, project):
+        there = self._networks(client, project)
+        if there:
+            _drop_doubles(client, there)
             return
         name = network_name(self._installation, project)
         try:
@@ -103,6 +109,18 @@ class DockerGrounds(Grounds):
                 client.remove_volume(volume.name)
             except NotFound:
                 continue
+
+
+def _drop_doubles(client: docker.APIClient, networks: Sequence[_Network]) -> None:
+    """A name that means two networks starts no container; the daemon refuses to drop one in use."""
+    left = len(networks)
+    for network in networks:
+        if left > 1:
+            try:
+                client.remove_network(network.id)
+            except APIError:
+                continue
+            left -= 1
 
 
 def _unmade(name: str, error: APIError) -> EngineError:

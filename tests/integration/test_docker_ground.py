@@ -1,5 +1,7 @@
 """What a replica stands on: its network, its volumes, its image, and its limits."""
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -60,6 +62,31 @@ async def test_a_network_that_somebody_removed_is_made_again(docker_world: Docke
     docker_world.client.remove_network(NETWORK)
     await docker_world.engine.replicas.start(docker_world.order())
     assert (await docker_world.seen(docker_world.order())).state is ReplicaState.RUNNING
+
+
+async def test_passes_that_prepare_a_project_together_make_one_network(
+    docker_world: DockerWorld,
+) -> None:
+    await asyncio.gather(*(docker_world.engine.grounds.prepare("shop") for _ in range(4)))
+    assert len(docker_world.client.networks(names=[NETWORK])) == 1
+
+
+async def test_of_two_networks_of_ours_with_one_name_one_goes(docker_world: DockerWorld) -> None:
+    await docker_world.engine.grounds.prepare("shop")
+    (there,) = docker_world.client.networks(names=[NETWORK])
+    docker_world.client.create_network(NETWORK, labels=there["Labels"])
+    await docker_world.engine.grounds.prepare("shop")
+    assert len(docker_world.client.networks(names=[NETWORK])) == 1
+
+
+async def test_of_two_networks_the_one_in_use_stays(docker_world: DockerWorld) -> None:
+    replica = await docker_world.serve(docker_world.order())
+    (there,) = docker_world.client.networks(names=[NETWORK])
+    docker_world.client.create_network(NETWORK, labels=there["Labels"])
+    second = docker_world.order(name=ReplicaName("shop", "web", 8, 0, 1))
+    assert (await docker_world.start(second)).state is ReplicaState.RUNNING
+    assert [n["Id"] for n in docker_world.client.networks(names=[NETWORK])] == [there["Id"]]
+    await docker_world.answers(replica.addresses[0])
 
 
 async def test_two_volumes_of_one_replica_are_two(docker_world: DockerWorld) -> None:
