@@ -17,6 +17,7 @@ from gateway.asking import Freshness, actor_of, may_read, ref_in, reply
 from gateway.past import Past
 from gateway.ports import Services
 from gateway.routes import ITEM_PATHS, StrictRoute
+from gateway.streams import EVENT_STREAM
 from gateway.views import PLURALS, Entry, Sight, counts_of, entries, entry_of, view
 from gateway.watching import Watching
 
@@ -63,7 +64,11 @@ class Reading:
             methods=["GET"],
             operation_id=openapi.operation("GET", path),
             summary=summary,
-            responses=openapi.answers(model),
+            responses=(
+                openapi.streamed(EVENT_STREAM, model)
+                if model in (shapes.App, shapes.AppList)
+                else openapi.answers(model)
+            ),
             openapi_extra=openapi.reading(path),
         )
 
