@@ -154,7 +154,11 @@ class _OwnDaemon:
             if f"--host={self.host}" in orphan.cmdline():
                 orphan.terminate()
                 psutil.wait_procs([orphan], timeout=PATIENCE)
-        pidfile.unlink(missing_ok=True)
+        for file in (pidfile, self._home / "run" / "containerd" / "containerd.pid"):
+            file.unlink(missing_ok=True)
+        for process in psutil.process_iter(["cmdline"]):  # of a daemon that was killed as well
+            if any(f"{self._home}/run/" in word for word in process.info["cmdline"] or ()):
+                _kill_tree(process)
 
     def clear(self) -> None:
         """Remove every container, network and volume; images stay."""
@@ -177,9 +181,7 @@ class _OwnDaemon:
         try:
             self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            for child in psutil.Process(self._process.pid).children(recursive=True):
-                child.kill()
-            self._process.kill()
+            _kill_tree(psutil.Process(self._process.pid))
             self._process.wait()
         self._process = None
 
@@ -189,6 +191,12 @@ class _OwnDaemon:
             if mount.startswith(f"{self._home}/"):
                 subprocess.run(["/bin/umount", "--lazy", mount], check=False)
         shutil.rmtree(self._home, ignore_errors=True)
+
+
+def _kill_tree(process: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        for member in (*process.children(recursive=True), process):
+            member.kill()
 
 
 @contextmanager
