@@ -8,7 +8,7 @@ from bus.intents import IntentService
 from bus.log import Log
 from bus.secrets import SecretStore
 from projections.desired import DesiredState
-from reconcilers.app_pass import AppReconciler, Gate, Surroundings
+from reconcilers.app_pass import AppReconciler
 from reconcilers.images import ImageResolver
 from reconcilers.journal import Journal
 from reconcilers.metrics import ReconcileMetrics
@@ -19,6 +19,7 @@ from reconcilers.queue import KeyQueue, Priority
 from reconcilers.reading import Reader
 from reconcilers.removal import Remover
 from reconcilers.status import StatusStore
+from reconcilers.surroundings import Gate, Surroundings
 from reconcilers.targets import EngineOpener, Targets
 from reconcilers.worker import Worker, WorkerSettings
 
@@ -68,7 +69,11 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
     async def seen(position: int) -> None:
         await worker.seen(position)
 
-    targets = Targets(world.open_engine, status=world.status, now=world.now)
+    def check(position: int, witness: str) -> None:
+        if position > world.desired.position:
+            world.report_seen(position, witness)
+
+    targets = Targets(world.open_engine, status=world.status, now=world.now, check=check)
     probing = Probing(world.prober, changed=again, clock=world.clock, now=world.now)
     journal = Journal(world.log, actor="system:replicas", now=world.now, appended=world.appended)
     images = ImageResolver(world.intents, world.secrets, changed=again, seen=seen, rng=world.rng)
@@ -76,13 +81,11 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
     gate = Gate(
         halted=world.halted,
         log_answers=lambda: reader.answers,
-        report_seen=world.report_seen,
         position=lambda: world.desired.position,
     )
     apps = AppReconciler(
         Surroundings(
             desired=world.desired,
-            targets=targets,
             revisions=Revisions(world.log),
             secrets=world.secrets,
             intents=world.intents,

@@ -4,6 +4,7 @@ The first restart is immediate. Each further death that comes quickly doubles th
 minutes; it never gives up. A replica that ran well for longer than the last wait starts afresh.
 """
 
+from collections.abc import Set
 from typing import Final
 
 import msgspec
@@ -63,6 +64,13 @@ class SlotBook:
     def forgive(self) -> None:
         """A new intent: whoever waited may start now."""
         self._deaths.clear()
+
+    def forget(self, keep: Set[int]) -> None:
+        """Forget all revisions but those to keep: their numbers never come again."""
+        self._attempts = {s: n for s, n in self._attempts.items() if s.revision in keep}
+        self._deaths = {s: d for s, d in self._deaths.items() if s.revision in keep}
+        self._counted = {c for c in self._counted if c[0].revision in keep}
+        self._refused = {r for r in self._refused if r[0].revision in keep}
 
     def waiting(self, now: float) -> tuple[Slot, float] | None:
         """The slot that waits longest, and for how many seconds; None if none does."""

@@ -38,6 +38,7 @@ class AppBook:
             return False
         self.generation = desired.generation
         self.slots.forgive()
+        self.slots.forget({desired.revision, desired.stable, *_held(desired)})
         self.refusals.clear()
         return True
 
@@ -86,3 +87,7 @@ class AppBook:
             return False
         self.announced.add((what, number))
         return True
+
+
+def _held(desired: DesiredApp) -> tuple[int, ...]:
+    return (desired.paused.revision,) if desired.paused else ()

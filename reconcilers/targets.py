@@ -70,11 +70,22 @@ def seen_fingerprint(replicas: Sequence[Replica]) -> str:
 
 @final
 class TargetView:
-    """One target. `replicas` and `fingerprints` are what it reported last, by app."""
+    """One target. `replicas` and `fingerprints` are what it reported last, by app.
 
-    def __init__(self, name: str, spec: TargetSpec, *, now: Callable[[], float]) -> None:
+    `check` is told the highest position found on any replica of each list, before anybody acts on
+    it: one above the log's head means that the log went backwards.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        spec: TargetSpec,
+        *,
+        now: Callable[[], float],
+        check: Callable[[int, str], None],
+    ) -> None:
         self.name, self.spec = name, spec
-        self._now = now
+        self._now, self._check = now, check
         self.opened: OpenedEngine | None = None
         self.replicas: dict[AppKey, tuple[Replica, ...]] = {}
         self.fingerprints: dict[str, str] = {}
@@ -104,6 +115,8 @@ class TargetView:
 
     def take(self, listed: Iterable[Replica]) -> None:
         """Replace what is known by a complete list."""
+        listed = list(listed)
+        self._check_positions(listed)
         apps: dict[AppKey, list[Replica]] = defaultdict(list)
         for one in listed:
             apps[one.name[0], one.name[1]].append(one)
@@ -124,6 +137,7 @@ class TargetView:
         except EngineUnavailable as error:
             self.trouble = str(error)
             raise
+        self._check_positions(found)
         stream = f"App/{key[0]}/{key[1]}"
         if found:
             self.replicas[key] = found
@@ -133,6 +147,10 @@ class TargetView:
             self.fingerprints.pop(stream, None)
         self._answered()
         return found
+
+    def _check_positions(self, replicas: Sequence[Replica]) -> None:
+        highest = max((one.position for one in replicas), default=0)
+        self._check(highest, f"a replica on target {self.name}")
 
     def _answered(self) -> None:
         self.trouble = ""
@@ -144,9 +162,15 @@ class Targets:
     """The targets of the desired state, opened when they appear and closed when they go."""
 
     def __init__(
-        self, opener: EngineOpener, *, status: StatusStore, now: Callable[[], float]
+        self,
+        opener: EngineOpener,
+        *,
+        status: StatusStore,
+        now: Callable[[], float],
+        check: Callable[[int, str], None],
     ) -> None:
         self._opener, self._status, self._now = opener, status, now
+        self._check = check
         self._views: dict[str, TargetView] = {}
 
     def __iter__(self) -> Iterator[TargetView]:
@@ -164,7 +188,7 @@ class Targets:
         fresh = []
         for name, spec in specs.items():
             if name not in self._views:
-                self._views[name] = TargetView(name, spec, now=self._now)
+                self._views[name] = TargetView(name, spec, now=self._now, check=self._check)
             view = self._views[name]
             if view.opened is None and await self._open(view):
                 fresh.append(view)

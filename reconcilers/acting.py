@@ -1,0 +1,152 @@
+"""Acting: carries out a plan on an engine. Every action is safe to repeat, and decides nothing.
+
+Ends of replicas may take their drain and grace time: they are tasks beside the passes, and when
+one is over the app is looked at again.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import final
+
+import structlog
+
+from domain import events as e
+from domain.quantities import seconds
+from projections.desired import DesiredApp
+from reconcilers import orders
+from reconcilers.books import AppBook
+from reconcilers.knowing import Known
+from reconcilers.ports import Engine, ImageUnavailable, NameTaken, StartFailed
+from reconcilers.replicas import Action, Remove, Start, Stop
+from reconcilers.surroundings import Surroundings
+
+_log = structlog.get_logger("acting")
+
+
+@final
+class Acting:
+    def __init__(self, around: Surroundings) -> None:
+        self._ = around
+
+    async def execute(
+        self,
+        app: DesiredApp,
+        engine: Engine,
+        book: AppBook,
+        known: Known,
+        actions: Sequence[Action],
+    ) -> None:
+        starts = [a for a in actions if isinstance(a, Start)]
+        if starts:
+            await engine.grounds.prepare(app.ref.project)
+            results = await asyncio.gather(
+                *(self._start(app, engine, book, known, start) for start in starts),
+                return_exceptions=True,
+            )
+            for failure in results:
+                if failure is not None:
+                    raise failure
+        for action in actions:
+            match action:
+                case Stop():
+                    self._begin_stop(app, engine, book, action)
+                case Remove(replica=replica):
+                    await engine.replicas.remove(replica)
+                case Start():
+                    pass
+
+    async def _start(
+        self, app: DesiredApp, engine: Engine, book: AppBook, known: Known, start: Start
+    ) -> None:
+        slot, attempt = start.slot, start.attempt
+        revision = known.held if slot.revision == known.held.number else known.former
+        assert revision is not None, "only revisions that are known are startable"
+        env = known.environments[slot.revision]
+        order = orders.order(app, revision, slot, attempt, env=env, position=self._.gate.position())
+        book.slots.started(slot, attempt)
+        try:
+            await engine.replicas.start(order)
+        except NameTaken as error:
+            book.slots.taken(slot, attempt)
+            book.refusals[slot] = str(error)
+            return
+        except (StartFailed, ImageUnavailable) as error:
+            book.slots.refused(slot, attempt, self._.clock())
+            book.refusals[slot] = str(error)
+            return
+        healed = book.healed(slot, self._.clock())
+        if healed is not None:
+            reason, took = healed
+            self._.metrics.healed(reason.partition(" ")[0], took)
+            self._.journal.record(
+                app.ref,
+                e.ReplicaHealed,
+                cause=app.generation,
+                place=(slot, attempt),
+                uid=app.uid,
+                revision=slot.revision,
+                slot=slot.number,
+                reason=reason,
+                seconds=round(took, 3),
+            )
+
+    def _begin_stop(self, app: DesiredApp, engine: Engine, book: AppBook, stop: Stop) -> None:
+        replica = stop.replica
+        drift = stop.reason.startswith("drift: ")
+        now = self._.clock()
+        book.ended_by_us(replica, lost=stop.reason if stop.keep and app.wanted else "", now=now)
+        if drift:
+            fields = tuple(stop.reason.removeprefix("drift: ").split(", "))
+            for field in fields:
+                self._.metrics.drifted(field)
+            self._.journal.record(
+                app.ref,
+                e.DriftRepaired,
+                cause=app.generation,
+                place=replica.name.slot,
+                uid=app.uid,
+                revision=replica.name.revision,
+                slot=replica.name.slot,
+                fields=fields,
+            )
+        drain = 0.0 if stop.keep else seconds(app.spec.rollout.drain)
+        grace = seconds(app.spec.stop_grace)
+        task = asyncio.create_task(self._stop(engine, stop, drain, grace))
+        book.stopping[replica.id] = task
+        stream = app.ref.stream
+
+        def ended(done: asyncio.Task[None]) -> None:
+            book.stopping.pop(replica.id, None)
+            if not done.cancelled():
+                error = done.exception()
+                if error is not None:
+                    _log.warning("stop failed", replica=replica.id, error=str(error))
+                self._.again(stream)
+
+        task.add_done_callback(ended)
+
+    async def _stop(self, engine: Engine, stop: Stop, drain: float, grace: float) -> None:
+        if drain:
+            await asyncio.sleep(drain)
+        await engine.replicas.stop(stop.replica, grace=grace)
+        if not stop.keep:
+            await engine.replicas.remove(stop.replica)
+
+
+def told(action: Action) -> str:
+    """What was done, in words."""
+    match action:
+        case Start(slot=slot, attempt=attempt):
+            return f"started slot {slot.number} of revision {slot.revision}, attempt {attempt}"
+        case Stop(replica=replica, reason=reason):
+            return (
+                f"stopped slot {replica.name.slot} of revision {replica.name.revision} ({reason})"
+            )
+        case Remove(replica=replica):
+            return f"removed attempt {replica.name.attempt} of slot {replica.name.slot}"
+
+
+def foretold(action: Action) -> str:
+    """What would be done, in words."""
+    verb, _, rest = told(action).partition(" ")
+    return f"{ {'started': 'start', 'stopped': 'stop', 'removed': 'remove'}[verb] } {rest}"

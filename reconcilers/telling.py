@@ -1,0 +1,128 @@
+"""Telling: what a pass found, as status for who asks now and as transitions for the history."""
+
+from collections.abc import Sequence
+from typing import final
+
+from domain import events as e
+from projections.desired import DesiredApp
+from reconcilers import judging
+from reconcilers.books import AppBook
+from reconcilers.knowing import Known
+from reconcilers.replicas import Plan, Seen, Want
+from reconcilers.status import AppStatus
+from reconcilers.surroundings import Surroundings
+
+
+@final
+class Telling:
+    def __init__(self, around: Surroundings) -> None:
+        self._ = around
+
+    def judge(
+        self,
+        app: DesiredApp,
+        book: AppBook,
+        want: Want,
+        seen: Sequence[Seen],
+        known: Known,
+        plan: Plan,
+    ) -> AppStatus:
+        around = self._
+        messages = {one.replica.id: around.probing.trouble(one.replica) for one in seen}
+        troubles = list(known.troubles)
+        halted = around.gate.halted()
+        if halted is not None:
+            troubles.insert(0, ("LogRewound", halted))
+        troubles += [("StartRefused", message) for message in book.refusals.values()]
+        troubles += self._crashes(book, seen)
+        unwell = next((m for m in messages.values() if m), "")
+        if unwell and want.stalled:
+            troubles.append(("HealthCheckFailing", unwell))
+        running = [one for one in seen if not judging.is_dead(one.replica)]
+        updated = [one for one in running if one.ready and one.slot.revision == want.revision]
+        converged = len(running) == len(updated) == want.replicas and not book.stopping
+        findings = judging.Findings(
+            troubles=troubles,
+            stalled=want.stalled and len(updated) < want.replicas,
+            synced=converged and not plan.actions and want.revision == app.revision,
+            messages=messages,
+        )
+        stream = app.ref.stream
+        status = judging.judge(
+            app, want, seen, findings, now=around.now(), before=around.status.get(stream)
+        )
+        around.status.put(stream, status)
+        return status
+
+    def _crashes(self, book: AppBook, seen: Sequence[Seen]) -> list[tuple[str, str]]:
+        waiting = book.slots.waiting(self._.clock())
+        if waiting is None:
+            return []
+        slot, wait = waiting
+        dead = [one.replica for one in seen if one.slot == slot and judging.is_dead(one.replica)]
+        how = judging.died(dead[-1]) if dead else book.refusals.get(slot, "it ended")
+        message = f"slot {slot.number} of revision {slot.revision}: {how}; next try in {wait:.0f} s"
+        return [("CrashLoop", message)]
+
+    def record(
+        self, app: DesiredApp, book: AppBook, want: Want, seen: Sequence[Seen], status: AppStatus
+    ) -> None:
+        around, cause, uid = self._, app.generation, app.uid
+        ready = status.conditions[0]
+        truth = (ready.status == "True", ready.reason)
+        if want.replicas and app.begun < want.revision and book.once("begun", want.revision):
+            around.journal.record(
+                app.ref,
+                e.RolloutStarted,
+                cause=cause,
+                place=want.revision,
+                uid=uid,
+                revision=want.revision,
+                replaces=app.stable,
+            )
+        if want.stalled and want.replicas and book.once("stalled", want.revision):
+            around.journal.record(
+                app.ref,
+                e.RolloutStalled,
+                cause=cause,
+                place=want.revision,
+                uid=uid,
+                revision=want.revision,
+                serving=status.serving,
+                message=status.conditions[2].message,
+            )
+        complete = want.replicas and status.updated >= want.replicas
+        alone = all(one.slot.revision == want.revision for one in seen) and not book.stopping
+        fresh = want.revision != app.stable
+        if complete and alone and fresh and book.once("completed", want.revision):
+            took = max(0.0, around.now() - app.asked_at)
+            around.metrics.ready(took)
+            around.journal.record(
+                app.ref,
+                e.RolloutCompleted,
+                cause=cause,
+                place=want.revision,
+                uid=uid,
+                revision=want.revision,
+                seconds=round(took, 3),
+            )
+        if truth != book.condition:
+            if book.condition is not None and truth[1] not in ("Starting", "Serving"):
+                around.journal.record(
+                    app.ref,
+                    e.HealthChanged,
+                    cause=cause,
+                    place=truth,
+                    uid=uid,
+                    ready=truth[0],
+                    reason=ready.reason,
+                    message=ready.message,
+                )
+            book.condition = truth
+
+    def unreachable(self, app: DesiredApp, message: str) -> None:
+        """Publish that the app's target does not answer."""
+        stream = app.ref.stream
+        before = self._.status.get(stream)
+        status = judging.unknown(app, message, now=self._.now(), before=before)
+        self._.status.put(stream, status)
