@@ -4,7 +4,7 @@ import asyncio
 import random
 import secrets as tokens_of_chance
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -37,6 +37,7 @@ from simulation.machine import Machine
 from stateward.announcing import Announcer
 from stateward.data import Data
 from stateward.engines import Choice, Opener, choose
+from stateward.gauges import gauges
 from stateward.metrics import MeteredLog, Metrics
 from stateward.probing import ProberByTarget
 from stateward.projecting import Projecting
@@ -137,7 +138,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
         if bus is not None:
             await bus.start()
             stack.push_async_callback(bus.stop)
-        metrics.observe(lambda: _gauges(log, desired, assembled))
+        metrics.observe(lambda: gauges(log, desired, assembled, clock()))
         api_tokens = Tokens(
             data.directory / "tokens.json",
             now=now,
@@ -262,40 +263,6 @@ async def _io(
     view = assembled.worker.view(wanted.target)
     replicas = await view.look((wanted.ref.project, wanted.ref.name))
     return view.engine.io, replicas
-
-
-def _gauges(
-    log: SqliteLog, desired: DesiredState, assembled: Assembled
-) -> Mapping[str, tuple[str, float]]:
-    queue = assembled.queue
-    head = log.position
-    return {
-        "stateward_log_position": ("The last position of the log.", head),
-        "stateward_projection_position": ("The last position that was folded.", desired.position),
-        "stateward_projection_lag_events": (
-            "Events of the log that are not folded yet.",
-            head - desired.position,
-        ),
-        "stateward_quarantined_streams": (
-            "Streams that cannot be read and are left alone.",
-            len(desired.frozen),
-        ),
-        "stateward_workqueue_depth": ("Keys that are ready for a pass.", len(queue)),
-        "stateward_workqueue_delayed": ("Keys that wait for a time.", queue.delayed),
-        "stateward_journal_dropped": (
-            "Transitions lost because the log was away for too long.",
-            assembled.journal.dropped,
-        ),
-        "stateward_probed_replicas": ("Replicas whose health is kept.", len(assembled.probing)),
-        "stateward_targets_unreachable": (
-            "Targets that do not answer.",
-            sum(1 for view in assembled.targets if view.trouble),
-        ),
-        "stateward_log_rewound": (
-            "1 when the log is older than what it acknowledged.",
-            1.0 if log.rewound else 0.0,
-        ),
-    }
 
 
 def _checks(
