@@ -121,10 +121,10 @@ def connection(
     chosen = contexts.get(name) if name else Context()
     given = server or environment.get("STATEWARD_SERVER")
     token = environment.get("STATEWARD_TOKEN")
-    local = not name and not given
+    address = checked_server(given or chosen.server)
     return Connection(
-        server=checked_server(given or chosen.server),
-        token=SecretText(token) if token else _token(chosen, environment, local=local),
+        server=address,
+        token=SecretText(token) if token else _token(chosen, environment, address),
         project=project or environment.get("STATEWARD_PROJECT") or chosen.project,
         origin=_origin(server, environment, name),
     )
@@ -146,11 +146,13 @@ def checked_server(server: str) -> str:
     return server.rstrip("/")
 
 
-def _token(context: Context, environment: Environment, *, local: bool) -> SecretText | None:
-    if context.token is not None:
+def _token(context: Context, environment: Environment, address: str) -> SecretText | None:
+    """The token for an address; one that belongs to another server is never sent there."""
+    belongs = address == context.server.rstrip("/")
+    if belongs and context.token is not None:
         return context.token
-    file = context.token_file
-    if file is None and (local or context.server == LOCAL_SERVER):
+    file = context.token_file if belongs else None
+    if file is None and address == LOCAL_SERVER:
         file = environment.data_directory / "token"
         if not os.access(file, os.R_OK):
             return None

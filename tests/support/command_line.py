@@ -49,7 +49,12 @@ class CommandLine:
         """Run one command line; `given` is its standard input."""
 
         def opened(**chosen: str) -> Session:
-            return Session(surroundings(self.home, **self.variables), now=self.now, **chosen)
+            return Session(
+                surroundings(self.home, **self.variables),
+                context=chosen["context"],
+                server=chosen["server"],
+                now=self.now,
+            )
 
         return CliRunner().invoke(app, list(words), input=given, obj=opened, prog_name="stateward")
 

@@ -1,0 +1,101 @@
+"""events, why, logs, exec."""
+
+import json
+import threading
+
+import pytest
+
+from stateward.cli.session import Session
+from stateward.cli.streams import endless
+from tests.cli.test_applying import WEB
+from tests.support.command_line import CommandLine
+from tests.support.surroundings import surroundings
+
+
+@pytest.fixture
+def apps(cli: CommandLine) -> CommandLine:
+    cli.ok("apply", "-f", cli.write("web.yaml", WEB))
+    cli.ok("scale", "web", "--replicas", "3")
+    return cli
+
+
+def test_events_tell_a_story_in_sentences(apps: CommandLine) -> None:
+    lines = apps.ok("events").splitlines()
+    assert lines[0].split(" ", 1)[1] == "Project/shop created (position 2, user:alice)"
+    position = apps.house.log.events[-1].position
+    assert lines[-1].endswith(
+        f"App/shop/web scaled to 3 replicas (position {position}, user:admin)"
+    )
+
+
+def test_events_can_be_narrowed_and_read_by_programs(apps: CommandLine) -> None:
+    [scaled] = apps.json("events", "app/web", "--type", "app.scaled")["items"]
+    assert scaled["resource"] == "App/shop/web"
+    assert apps.json("events", "--after", str(scaled["position"]))["items"] == []
+    assert len(apps.json("events", "--last", "1")["items"]) == 1
+    assert (
+        apps.ok("events", "web", "-o", "name").splitlines()[-1].endswith("App/shop/web app.scaled")
+    )
+    assert "name one resource" in apps.fails("events", "apps", code=2)
+
+
+def test_a_watch_goes_on_with_what_is_new(apps: CommandLine) -> None:
+    session = Session(surroundings(apps.home, **apps.variables))
+    stream = endless(session.api, "/api/v1/events", {"last": 1, "project": "shop"})
+    assert next(stream).event == "app.scaled"
+    apps.ok("stop", "web")
+    assert next(stream).data["sentence"] == "stopped"
+    session.close()
+
+
+def test_why_names_the_app_and_its_condition(apps: CommandLine) -> None:
+    apps.publish("web")
+    assert apps.ok("why", "web").startswith("app/web Ready True (AllReplicasReady)")
+    assert apps.json("why", "app/web")["resource"] == "App/shop/web"
+
+
+def test_logs_name_the_slot_that_wrote(apps: CommandLine) -> None:
+    assert apps.ok("logs", "web").splitlines()[:2] == ["0 | line 0 of 0", "1 | line 0 of 1"]
+    assert apps.ok("logs", "app", "web", "--tail", "1", "--replica", "1") == "1 | line 1 of 1\n"
+    [first, *_] = apps.ok("logs", "web", "--timestamps").splitlines()
+    assert first.startswith("2030-01-01T12:00:00")
+    lines = apps.ok("logs", "web", "-o", "json").splitlines()
+    assert json.loads(lines[0])["text"] == "line 0 of 0"
+
+
+def test_logs_of_an_engine_that_is_gone_are_an_error(apps: CommandLine) -> None:
+    apps.house.replicas = None
+    assert "the engine does not answer" in apps.fails("logs", "web")
+
+
+def test_exec_ends_with_the_code_of_the_command(apps: CommandLine) -> None:
+    assert apps.ok("exec", "app/web", "--", "true") == "fine\n"
+    assert apps.ok("exec", "app", "web", "--", "true") == "fine\n"
+    assert "there is no command 'nope'" in apps.fails("exec", "web", "--", "nope")
+    assert "say what to run" in apps.fails("exec", "web", code=2)
+    apps.fails("exec", "web", "--", "hang", code=4)
+
+
+def test_get_watch_follows_apps_only(apps: CommandLine) -> None:
+    assert "-w follows apps only" in apps.fails("get", "projects", "-w", code=2)
+
+
+def test_a_stream_is_taken_up_again_where_the_server_ended_it(apps: CommandLine) -> None:
+    session = Session(surroundings(apps.home, **apps.variables))
+    stream = endless(session.api, "/api/v1/events", {"last": 1})
+    first = next(stream)
+    found: list[str] = []
+    reader = threading.Thread(target=lambda: found.append(next(stream).event))
+    reader.start()
+    apps.do(_end_streams(apps))
+    apps.ok("stop", "web")
+    reader.join(20)
+    assert (first.event, found) == ("app.scaled", ["app.stopped"])
+    session.close()
+
+
+async def _end_streams(cli: CommandLine) -> None:
+    closing = cli.house.services.closing
+    closing.set()
+    while cli.house.services.closing.is_set():
+        closing.clear()
