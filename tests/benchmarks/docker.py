@@ -7,6 +7,7 @@ a raw create and start of a container on the same network.
 import asyncio
 import statistics
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -20,7 +21,7 @@ from tests.support.docker_daemon import NoDocker, erase_installation, running_da
 from tests.support.docker_world import engine_of
 from tests.support.images import python_image
 
-INSTALLATION = "bea7c0de-0000-4000-8000-000000000003"
+INSTALLATION = str(uuid.uuid4())
 REPLICAS = 100
 SWEEPS = 30
 SETTLING = 0.05  # seconds in which the inspections end that a sweep begins and does not wait for

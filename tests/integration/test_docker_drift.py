@@ -8,15 +8,16 @@ import docker
 import pytest
 
 from adapters.docker.events import OVERLAP
+from adapters.docker.request import network_name
 from reconcilers.ports import EngineEvent, Replica, ReplicaName, ReplicaState
 from tests.contracts.engine_world import PATIENCE, eventually, news
-from tests.support.docker_world import DockerWorld, client, daemon, docker_world
+from tests.support.docker_world import OURS, DockerWorld, client, daemon, docker_world
 
 __all__ = ["client", "daemon", "docker_world"]
 
 type Mischief = Callable[[docker.APIClient, str], Any]
 
-RENAMED = "stateward-test-renamed"
+RENAMED = f"stateward-test-renamed-{OURS}"
 RUNNING, EXITED = ReplicaState.RUNNING, ReplicaState.EXITED
 
 
@@ -77,7 +78,7 @@ async def test_an_edit_shows_in_the_full_list_though_nobody_listens(
 
 async def test_one_cut_off_from_its_project_shows(docker_world: DockerWorld) -> None:
     replica = await docker_world.serve(docker_world.order())
-    docker_world.client.disconnect_container_from_network(replica.id, "stw-c0ffee-shop")
+    docker_world.client.disconnect_container_from_network(replica.id, network_name(OURS, "shop"))
     seen = await docker_world.seen(docker_world.order())
     assert (seen.edited, seen.addresses) == (("network",), ())
 
@@ -113,7 +114,7 @@ async def test_a_container_with_our_label_alone_is_no_replica_and_stays(
 ) -> None:
     made = docker_world.client.create_container(
         docker_world.image or "",
-        labels={"stateward/installation": "c0ffee00-0000-4000-8000-000000000001"},
+        labels={"stateward/installation": OURS},
     )
     replica: Replica = await docker_world.start(docker_world.order())
     assert list(await docker_world.engine.replicas.list()) == [replica]

@@ -2,18 +2,21 @@
 
 import asyncio
 
+import docker
 import msgspec
 import pytest
 
+from adapters.docker.request import network_name
 from domain.app import Volume
 from reconcilers.ports import NameTaken, ReplicaName, ReplicaState, StartFailed
 from tests.contracts.engine_world import DATA, PATIENCE, eventually
-from tests.support.docker_world import STRANGER, DockerWorld, client, daemon, docker_world
+from tests.support.docker_world import OURS, STRANGER, DockerWorld, client, daemon, docker_world
 from tests.support.images import python_image
 
 __all__ = ["client", "daemon", "docker_world"]
 
-NETWORK = "stw-c0ffee-shop"
+NETWORK = network_name(OURS, "shop")
+VOLUMES = f"stw-{OURS[:6]}-shop.web"
 # CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, NET_BIND_SERVICE
 CAPABILITIES = sum(1 << bit for bit in (0, 1, 3, 4, 5, 6, 7, 10))
 
@@ -49,7 +52,7 @@ async def test_a_foreign_network_of_our_name_is_left_alone(docker_world: DockerW
 
 
 async def test_a_foreign_volume_of_our_name_is_left_alone(docker_world: DockerWorld) -> None:
-    name = "stw-c0ffee-shop.web.data.2"
+    name = f"{VOLUMES}.data.2"
     docker_world.client.create_volume(name, labels=STRANGER)
     with pytest.raises(StartFailed, match=name):
         await docker_world.start(docker_world.order(volumes=(DATA,)))
@@ -93,16 +96,17 @@ async def test_two_volumes_of_one_replica_are_two(docker_world: DockerWorld) -> 
     volumes = (Volume(name="a", path="/a"), Volume(name="b", path="/b", scope="app"))
     replica = await docker_world.serve(docker_world.order(volumes=volumes))
     names = [mount["Name"] for mount in docker_world.client.inspect_container(replica.id)["Mounts"]]
-    assert sorted(names) == ["stw-c0ffee-shop.web.a.2", "stw-c0ffee-shop.web.b"]
+    assert sorted(names) == [f"{VOLUMES}.a.2", f"{VOLUMES}.b"]
 
 
 async def test_volumes_that_have_no_name_go_with_their_replica(docker_world: DockerWorld) -> None:
     docker_world.image = python_image(docker_world.client, ("VOLUME /scratch",))
-    before = docker_world.client.volumes()["Volumes"] or []
     replica = await docker_world.serve(docker_world.order())
-    assert len(docker_world.client.volumes()["Volumes"]) == len(before) + 1
+    [volume] = docker_world.client.inspect_container(replica.id)["Mounts"]
+    assert docker_world.client.inspect_volume(volume["Name"])
     await docker_world.engine.replicas.remove(replica)
-    assert (docker_world.client.volumes()["Volumes"] or []) == before
+    with pytest.raises(docker.errors.NotFound):
+        docker_world.client.inspect_volume(volume["Name"])
 
 
 async def test_a_replica_has_few_capabilities_and_gains_none(docker_world: DockerWorld) -> None:

@@ -92,8 +92,8 @@ async def test_an_id_that_is_not_there_cannot_be_pulled(docker_world: DockerWorl
 async def test_always_asks_the_registry_though_the_image_is_there(
     docker_world: DockerWorld,
 ) -> None:
-    local = "localhost:1/here:1"
-    docker_world.client.tag(docker_world.image or "", "localhost:1/here", "1")
+    local = f"localhost:1/here:{OURS}"
+    docker_world.client.tag(docker_world.image or "", "localhost:1/here", OURS)
     resolve = docker_world.engine.images.resolve
     secret = {"username": SecretText("me"), "password": SecretText("p4ssw0rd")}
     try:

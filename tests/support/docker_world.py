@@ -5,6 +5,7 @@ Import `daemon`, `client` and `docker_world` as fixtures.
 
 import random
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import final, override
 
@@ -20,8 +21,9 @@ from tests.support.images import PROGRAM, python_image
 
 __all__ = ["OTHERS", "OURS", "DockerWorld", "client", "daemon", "docker_world", "engine_of"]
 
-OURS, OTHERS = "c0ffee00-0000-4000-8000-000000000001", "decade00-0000-4000-8000-000000000002"
-STRANGER = {"whose": "a stranger's"}
+# of this run alone: another may be using the same daemon
+OURS, OTHERS = str(uuid.uuid4()), str(uuid.uuid4())
+STRANGER = {"whose": f"that of a stranger to {OURS}"}
 
 
 def engine_of(host: str, installation: str) -> DockerEngine:
