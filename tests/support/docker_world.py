@@ -7,17 +7,19 @@ import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import final, override
 
 import docker
 import pytest
+from docker.errors import APIError
 
 from adapters.docker.engine import DockerEngine, docker_engine
 from adapters.docker.replicas import DockerReplicas
 from reconcilers.ports import Replica, StartReplica
 from tests.contracts.engine_world import World
 from tests.support.docker_daemon import DockerDaemon, daemon, erase_installation
-from tests.support.images import PROGRAM, python_image
+from tests.support.images import PROGRAM, REPOSITORY, python_image
 
 __all__ = ["OTHERS", "OURS", "DockerWorld", "client", "daemon", "docker_world", "engine_of"]
 
@@ -82,7 +84,9 @@ async def docker_world(
     daemon: DockerDaemon, client: docker.APIClient
 ) -> AsyncIterator[DockerWorld]:
     ours, other = engine_of(daemon.host, OURS), engine_of(daemon.host, OTHERS)
-    yield DockerWorld(client, ours, other)
+    world = DockerWorld(client, ours, other)
+    plain = world.image
+    yield world
     await ours.close()
     await other.close()
     strangers = {"label": [f"{label}={value}" for label, value in STRANGER.items()]}
@@ -93,3 +97,6 @@ async def docker_world(
         client.remove_network(network["Id"])
     for volume in client.volumes(filters=strangers)["Volumes"] or ():
         client.remove_volume(volume["Name"])
+    if world.image != plain and str(world.image).startswith(REPOSITORY):
+        with suppress(APIError):  # another run uses it too
+            client.remove_image(world.image)
