@@ -99,4 +99,4 @@ async def docker_world(
         client.remove_volume(volume["Name"])
     if world.image != plain and str(world.image).startswith(REPOSITORY):
         with suppress(APIError):  # another run uses it too
-            client.remove_image(world.image)
+            client.remove_image(str(world.image))
