@@ -27,9 +27,9 @@ _LAST: Final = frozenset(event.type for event in e.INTENT_EVENTS) - {
     e.MemberLeft.type,
     e.AppDeleted.type,
 }
+_REMEMBERED: Final = frozenset({e.RolloutStarted, e.RolloutCompleted, e.RemovalCompleted})
 _IGNORED: Final = frozenset(
-    {e.MemberJoined.type, e.MemberLeft.type}
-    | {event.type for event in e.TRANSITIONS} - {e.RolloutCompleted.type, e.RemovalCompleted.type}
+    event.type for event in {e.MemberJoined, e.MemberLeft, *e.TRANSITIONS} - _REMEMBERED
 )
 
 
@@ -149,7 +149,8 @@ class DesiredState:
         try:
             event = self._decode(kind, data)
         except Exception as error:  # whatever is wrong, it freezes its stream only
-            self._frozen[stream.partition("#")[0]] = f"position {position}: {error}"
+            if not stream.endswith("#status"):  # what was seen and done shapes nothing
+                self._frozen[stream.partition("#")[0]] = f"position {position}: {error}"
             return
         match event:
             case e.AppDeleted(uid=uid, orphan=orphan):

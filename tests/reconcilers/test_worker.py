@@ -280,6 +280,7 @@ def test_a_crash_at_any_moment_of_a_rollout_is_repaired_by_the_next_worker() -> 
                 await asyncio.sleep(30)
                 assert second.running() == [(2, 0, 1), (2, 1, 1), (2, 2, 1)]
                 assert len(second.replicas()) == 3
+                assert second.types.count("rollout.started") == 2
 
     loop.run(main())
 
