@@ -152,6 +152,7 @@ class LifeContract:
         await world.kill(await world.serve(order))
         exited = await world.exited(order)
         await world.engine.replicas.stop(exited, grace=1)
+        assert await world.seen(order) == exited
         await world.engine.replicas.remove(exited)
         assert list(await world.engine.replicas.list()) == []
 

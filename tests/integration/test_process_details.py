@@ -1,6 +1,5 @@
 """What the process engine does beyond the contract: environment, limits, disk, logs, listing."""
 
-import os
 import signal
 import stat
 import sys
@@ -49,11 +48,14 @@ async def ran(world: ProcessWorld, order: StartReplica) -> tuple[Replica, list[s
     return ended, [line.text.decode() for line in await world.log(ended)]
 
 
-async def test_a_program_gets_its_variables_and_nothing_of_ours(world: ProcessWorld) -> None:
-    os.environ["STATEWARD_TEST_LEAK"] = "ours"
+async def test_a_program_gets_its_variables_and_nothing_of_ours(
+    world: ProcessWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATEWARD_TEST_LEAK", "ours")
     program = "import os; print(sorted(os.environ))"
     _, lines = await ran(world, script(world, program, env={"MODE": "x"}, volumes=(DATA,)))
-    del os.environ["STATEWARD_TEST_LEAK"]
+    [keeper] = world.keepers()
+    assert "STATEWARD_TEST_LEAK" not in Path(f"/proc/{keeper}/environ").read_text()
     assert lines == [str(["HOME", "LANG", "MODE", "PATH", "VOLUME_DATA"])]
 
 

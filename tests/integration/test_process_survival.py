@@ -213,6 +213,30 @@ async def test_a_daemon_that_left_its_session_ends_with_its_replica(world: Proce
     await eventually(both_are_gone)
 
 
+async def test_a_daemon_ends_when_the_replica_that_left_it_is_removed(
+    world: ProcessWorld,
+) -> None:
+    program = (
+        "import os, time\n"
+        "pid = os.fork()\n"
+        "if not pid: os.setsid()\n"
+        "if not pid: print(os.getpid(), flush=True)\n"
+        "while pid and not os.path.getsize(os.readlink('/proc/self/fd/1')): time.sleep(0.01)\n"
+        "time.sleep(0 if pid else 600)\n"
+    )
+    order = msgspec.structs.replace(
+        world.order(command=(sys.executable, "-I", "-S", "-c"), ports=()), args=(program,)
+    )
+    await world.start(order)
+    if not world.groups():
+        pytest.skip("this host lets nobody here make control groups")
+    ended = await world.exited(order)
+    [line] = await world.log(ended)
+    assert not await _is_gone(int(line.text))
+    await world.engine.replicas.remove(ended)
+    await eventually(lambda: _is_gone(int(line.text)))
+
+
 async def _exists(path: Path) -> bool:
     return path.exists()
 

@@ -196,6 +196,15 @@ async def test_a_program_lives_as_long_as_it_says(place: Place) -> None:
     assert (await place.seen()).exit_code == 4
 
 
+async def test_what_dies_while_it_is_stopped_died_of_that(place: Place) -> None:
+    replica = await place.start("slow=0.05")
+    stopping = asyncio.create_task(place.engine.replicas.stop(replica, grace=1))
+    await asyncio.sleep(0)
+    place.mischief.kill(NAME, exit_code=1)
+    await stopping
+    assert (await place.seen()).exit_code == 1
+
+
 async def test_a_program_gets_ready_and_sick_when_it_says(place: Place) -> None:
     await place.start("unready=5,sick=10")
     seen = []
