@@ -27,9 +27,10 @@ _LAST: Final = frozenset(event.type for event in e.INTENT_EVENTS) - {
     e.MemberLeft.type,
     e.AppDeleted.type,
 }
-_REMEMBERED: Final = frozenset({e.RolloutStarted, e.RolloutCompleted, e.RemovalCompleted})
-_IGNORED: Final = frozenset(
-    event.type for event in {e.MemberJoined, e.MemberLeft, *e.TRANSITIONS} - _REMEMBERED
+_REMEMBERED: Final = {e.RolloutStarted.type, e.RolloutCompleted.type, e.RemovalCompleted.type}
+_IGNORED: Final = (
+    frozenset({e.MemberJoined.type, e.MemberLeft.type})
+    | frozenset(event.type for event in e.TRANSITIONS) - _REMEMBERED
 )
 
 

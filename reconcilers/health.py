@@ -90,8 +90,8 @@ def ready(book: ReplicaHealth, replica: Replica, now: float) -> bool:
     if replica.state is not ReplicaState.RUNNING or not settled(book, now):
         return False
     asked = [t for name, t in book.tallies.items() if name in ("startup", "readiness")]
-    if replica.healthy is not None and not asked:
-        return replica.healthy
+    if not asked and (replica.starting or replica.healthy is not None):
+        return replica.healthy is True
     return all(tally.passing for tally in asked)
 
 

@@ -74,10 +74,11 @@ class Address(NamedTuple):
 class Replica(msgspec.Struct, frozen=True, kw_only=True):
     """One owned replica as its engine reports it.
 
-    `id` is the engine's own handle; `digest` that of the order it was started from; `position`
-    the head of the log at that time; times are seconds since the epoch. `healthy` is the engine's
-    own opinion (an image's HEALTHCHECK), None where it has none. `edited` names what differs from
-    the order although nobody asked for it here: empty when nothing does, or nothing is known.
+    `id` is the engine's own handle; `digest` that of the order it was started from; `position` the
+    head of the log at that time; times are seconds since the epoch. `healthy` is the engine's own
+    opinion (an image's HEALTHCHECK), None where it has none; `starting` says that it has a check
+    but no answer yet. `edited` names what differs from the order although nobody asked for it
+    here: empty when nothing does, or nothing is known.
     """
 
     id: str
@@ -92,6 +93,7 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     addresses: tuple[Address, ...] = ()
     healthy: bool | None = None
+    starting: bool = False
     edited: tuple[str, ...] = ()
 
 

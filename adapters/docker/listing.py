@@ -72,6 +72,7 @@ def replica(listed: Listed, known: Inspected | None, identity: labels.Identity) 
         reason=_reason(exit_code, known),
         addresses=_addresses(listed, identity, network_name(installation, identity.name.project)),
         healthy=_healthy(listed.status),
+        starting=listed.status.endswith("(health: starting)"),
         edited=tuple(_edits(listed, known, identity)),
     )
 

@@ -221,7 +221,7 @@ def test_volumes_make_a_rollout_stop_first_and_never_two_in_a_slot() -> None:
 
 @pytest.mark.parametrize("hints", [True, False], ids=["hints", "no-hints"])
 @pytest.mark.parametrize("tail", [True, False], ids=["tail", "no-tail"])
-def test_each_way_to_learn_of_an_intent_is_enough(hints: bool, tail: bool) -> None:  # noqa: FBT001
+def test_each_way_to_learn_of_an_intent_is_enough(hints: bool, tail: bool) -> None:
     async def story(house: House) -> None:
         names = [f"a{n}" for n in range(50)]
         for name in names:
