@@ -43,7 +43,7 @@ types: setup ## mypy, strict
 fast: setup ## tests that need no server: pure parts, contracts over what runs in process, the house
 	@$(PYTEST) --quiet -m "not needs" $(FAST)
 
-check: lint imports types fast ## everything that says within a minute whether a change is sound
+check: lint imports types fast docs-check ## everything that says within a minute whether a change is sound
 
 test: setup system-packages ## all tests; what the machine cannot offer is skipped, counted and explained
 	@$(PYTEST)

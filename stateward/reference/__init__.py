@@ -1,0 +1,1 @@
+"""Pages of reference, each made from the code that it describes."""
