@@ -97,10 +97,8 @@ def completion(
         get_completion_script,
     )
 
-    script = get_completion_script(
-        prog_name="stateward", complete_var="_STATEWARD_COMPLETE", shell=shell.value
-    )
-    session(ctx).screen.raw(script)
+    asked = {"prog_name": "stateward", "complete_var": "_STATEWARD_COMPLETE", "shell": shell.value}
+    session(ctx).screen.raw(get_completion_script(**asked))
 
 
 def _add_verbs() -> None:

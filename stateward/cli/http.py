@@ -123,7 +123,7 @@ class Api:
             response = self._send(request)
         if response.status_code >= 400:
             self._refuse(response)
-        return response.json() if response.content else None
+        return _answer(response) if response.content else None
 
     def _send(self, request: httpx.Request) -> httpx.Response:
         for _ in range(TRIES - 1):
@@ -173,6 +173,17 @@ def _params(query: Query | None) -> dict[str, str]:
     return {name: "true" if value is True else str(value) for name, value in given.items()}
 
 
+def _answer(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        raise Trouble(_foreign(response)) from None
+
+
+def _foreign(response: httpx.Response) -> str:
+    return f"{response.url} answered {response.status_code}, and not as a Stateward does"
+
+
 def _problem(response: httpx.Response) -> dict[str, Any]:
     try:
         problem = response.json()
@@ -180,7 +191,7 @@ def _problem(response: httpx.Response) -> dict[str, Any]:
         problem = None
     if isinstance(problem, dict) and "detail" in problem:
         return problem
-    return {"detail": f"the server answered {response.status_code}, and not as a Stateward does"}
+    return {"detail": _foreign(response)}
 
 
 def _bearer(token: str) -> str:

@@ -9,6 +9,8 @@ from stateward.cli.times import since, stamp
 
 type Resource = Mapping[str, Any]
 
+LONGEST: Final = 60  # characters of an image or a command
+
 _APP: Final = ("NAME", "PROJECT", "READY", "REVISION", "STATUS", "SINCE", "ADDRESS")
 _APP_WIDE: Final = (*_APP, "TARGET", "IMAGE", "UPDATED", "GENERATION", "LABELS")
 _HEADS: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
@@ -110,7 +112,7 @@ def _more_of_app(app: Resource) -> list[Cell | str]:
     spec, status = app.get("spec") or {}, app.get("status") or {}
     return [
         spec.get("target") or "-",
-        spec.get("image") or " ".join(spec.get("command", ())) or "-",
+        shortened(spec.get("image") or " ".join(spec.get("command", ()))) or "-",
         f"{status.get('updated', 0)}/{status.get('wanted', 0)}" if status else "-",
     ]
 
@@ -151,6 +153,11 @@ def _secret(secret: Resource, _now: datetime) -> Sequence[Cell | str]:
         ", ".join(spec.get("keys", ())),
         str(spec.get("version", "-")),
     )
+
+
+def shortened(text: str) -> str:
+    """The beginning of a long text."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def _labels(metadata: Resource) -> str:

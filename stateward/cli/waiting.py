@@ -45,7 +45,7 @@ def settled(generation: int) -> Judge:
         ready, wanted = status.get("ready", 0), status.get("wanted", 0)
         if progressing["status"] == "False" and ready >= wanted:
             return None
-        return f"{status.get('updated', 0)} of {wanted} replicas updated, {_reason(app)}"
+        return _reason(app)
 
     return judge
 

@@ -179,3 +179,49 @@ def test_verbs_kinds_and_names_are_completed(cli: CommandLine) -> None:
     assert complete(cli, "stateward logs -n s") == ["shop"]
     cli.variables["STATEWARD_SERVER"] = "http://127.0.0.1:9"
     assert complete(cli, "stateward get app/") == []
+
+
+def test_watching_apps_goes_on_with_each_change(cli: CommandLine) -> None:
+    cli.ok("apply", "-f", cli.write("web.yaml", WEB))
+    with subprocess.Popen(
+        [*PYTHON, "get", "apps", "--watch"],
+        env=environment(cli.home, cli.variables),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline().split()[:3] == ["NAME", "PROJECT", "READY"]
+        assert running.stdout.readline().split()[4] == "NotObserved"
+        cli.publish("web")
+        assert running.stdout.readline().split()[4] == "Ready"
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=20)
+    assert running.returncode == 130
+
+
+def test_a_value_that_is_typed_is_not_echoed(cli: CommandLine) -> None:
+    leader, follower = pty.openpty()
+    with os.fdopen(leader, "r+b", buffering=0) as screen:
+        with os.fdopen(follower, "r+b", buffering=0) as terminal:
+            running = subprocess.Popen(
+                [*PYTHON, "secret", "set", "db", "pw"],
+                env=environment(cli.home, cli.variables),
+                stdin=terminal,
+                stdout=terminal,
+                stderr=terminal,
+                start_new_session=True,
+            )
+        shown = b""
+        for _ in range(2):  # the value, and once more
+            while not shown.endswith(b": "):
+                shown += screen.read(1)
+            screen.write(b"hunter2\n")
+            shown += b"|"
+        try:
+            while more := screen.read(4096):
+                shown += more
+        except OSError:
+            pass  # how Linux says that the other end was closed
+        assert running.wait(20) == 0, shown
+    assert b"hunter2" not in shown
+    assert cli.json("get", "secret/db")["spec"]["keys"] == ["pw"]
