@@ -13,19 +13,22 @@ from hashlib import sha256
 from typing import Final, final
 
 import msgspec
+import structlog
 
 from bus import codec
 from bus.context import LoadedContext, NotLoaded
 from bus.log import IdempotencyKey, Log, LogUnavailable, NewEvent, VersionConflict
 from bus.manifests import SecretManifest
-from bus.secrets import SecretStore
+from bus.secrets import SecretStore, SecretUnavailable
 from domain import state
 from domain.access import Actor, authorise
-from domain.events import AppEvent, Event, Fact
+from domain.events import AppEvent, Event, Fact, SecretDeleted
 from domain.intents import Apply, Intent, SecretContent
 from domain.names import Ref
 from domain.refusals import BadValue, Frozen, Refusal
 from domain.rules import decide
+
+_log = structlog.get_logger("intents")
 
 CACHED_STREAMS: Final = 50_000  # about 1 kB each
 MAX_RACES: Final = 50  # lost in a row by one intent before it is told to come back
@@ -129,7 +132,7 @@ class IntentService:
         """
         items = [asked] if isinstance(asked, Intent | SecretManifest) else list(asked)
         self._authorise(items, actor)
-        token = IdempotencyKey(actor.name, key, digest or _digest_of(items))
+        token = IdempotencyKey(actor.name, key, digest or self._digest_of(items))
         intents = [await self._sealed(item) for item in items]
         for race in range(MAX_RACES):
             try:
@@ -167,6 +170,10 @@ class IntentService:
                 rule = "a submission names each resource once"
                 raise BadValue("metadata.name", str(item.ref), rule)
             seen.add(item.ref)
+
+    def _digest_of(self, items: Sequence[Asked]) -> bytes:
+        """A digest over intents that came without their bytes; of secrets, over their token."""
+        return sha256(repr([self._preview(item) for item in items]).encode()).digest()
 
     async def _sealed(self, item: Asked) -> Intent:
         """A Secret's values go to their store; what is decided holds their token."""
@@ -216,7 +223,17 @@ class IntentService:
             return Answer(position=(await self._log.head()).position, changes=changes)
         position = appended.positions[-1]
         self._appended(position, [fact.stream for fact in plan.facts])
+        await self._erase_values(plan)
         return Answer(position=position, changes=_changes(plan, intents, appended.positions))
+
+    async def _erase_values(self, plan: Plan) -> None:
+        """The values of a deleted Secret go, too."""
+        for fact in plan.facts:
+            if isinstance(fact.event, SecretDeleted):
+                try:
+                    await self._secrets.remove(Ref.parse(fact.stream))
+                except SecretUnavailable as error:
+                    _log.warning("values not erased", resource=fact.stream, error=str(error))
 
     def _answered_before(self, outcome: bytes, positions: tuple[int, ...]) -> Answer:
         before = msgspec.json.decode(outcome, type=_Outcome)
@@ -297,11 +314,6 @@ class IntentService:
             known = self._streams.get(stream)
             if known is None or known[0] < version:
                 self._keep(stream, version, folded)
-
-
-def _digest_of(items: Sequence[Asked]) -> bytes:
-    """A digest over intents that came without their bytes."""
-    return sha256(repr(items).encode()).digest()
 
 
 def _changes(

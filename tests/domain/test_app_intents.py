@@ -6,6 +6,7 @@ import pytest
 
 from bus.intents import RecordedRefusal
 from bus.log import KeyReused
+from bus.secrets import SecretUnavailable
 from domain import app as spec_of
 from domain import intents as i
 from domain import state
@@ -276,3 +277,20 @@ async def test_a_project_editor_stays_in_the_project(desk: Desk) -> None:
     bob = Actor(name="user:bob", role="editor", projects=frozenset({"blog"}))
     with pytest.raises(Forbidden):
         await desk.send(i.Scale(ref=WEB, replicas=2), actor=bob)
+
+
+async def test_the_values_of_a_deleted_secret_are_erased(desk: Desk) -> None:
+    await desk.send(manifest("Secret", "db", {"data": {"password": "one"}}))
+    ref = Ref("Secret", "shop", "db")
+    found = await desk.service.present(ref.stream)
+    assert isinstance(found, state.Secret)
+    assert await desk.secrets.get(ref, found.token)
+    await desk.send(i.Delete(ref=ref))
+    with pytest.raises(SecretUnavailable):
+        await desk.secrets.get(ref, found.token)
+
+
+async def test_a_key_for_another_secret_value_is_refused(desk: Desk) -> None:
+    await desk.send(manifest("Secret", "db", {"data": {"password": "one"}}), key="once")
+    with pytest.raises(KeyReused):
+        await desk.send(manifest("Secret", "db", {"data": {"password": "two"}}), key="once")
