@@ -61,7 +61,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     actor: str | None = None
 
 
-class Envelope(msgspec.Struct, kw_only=True):
+class Envelope(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """An intent as a CloudEvent.
 
     `id` is the idempotency key, `subject` the resource. `data` is the manifest of an `apply` (or a
@@ -173,18 +173,27 @@ _CORE = msgspec.json.Decoder(_Core)
 
 def _envelope(data: bytes) -> Envelope:
     try:
-        names = _NAMES.decode(data)
-        for name in names:
-            if name not in _ATTRIBUTES and name not in EXTENSIONS:
-                raise unknown_field(name, name, _ATTRIBUTES)
         read = _ENVELOPE.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadValue("envelope", "bytes", f"it is no CloudEvent in JSON: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        read = _lenient(data)
     if read.specversion != "1.0":
         raise BadValue("specversion", read.specversion, "this is CloudEvents 1.0")
     if not read.datacontenttype.startswith("application/json"):
         raise BadValue("datacontenttype", read.datacontenttype, "data is application/json")
     return read
+
+
+def _lenient(data: bytes) -> Envelope:
+    """Read an envelope with attributes of others, which are left out, or say what is wrong."""
+    try:
+        given = _NAMES.decode(data)
+        for name in given:
+            if name not in _ATTRIBUTES and name not in EXTENSIONS:
+                raise unknown_field(name, name, _ATTRIBUTES)
+        own = {name: value for name, value in given.items() if name in _ATTRIBUTES}
+        return _ENVELOPE.decode(msgspec.json.encode(own))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadValue("envelope", "bytes", f"it is no CloudEvent in JSON: {error}") from error
 
 
 def _type(text: str) -> tuple[str, str]:

@@ -39,12 +39,12 @@ class Reception:
         Raises:
             Refusal: it cannot be used, or says something else than its subject.
         """
-        address = subjects.address(subject)
-        actor = self._actor(address.actor)
+        token, resource = subjects.sender(subject)
+        actor = self._actor(token)
         submission = intent_from(data)
         check_actor(submission, actor)
-        if submission.ref != address.ref:
-            rule = f"the message came on the subject of {address.ref}"
+        if subjects.resource_tokens(submission.ref) != resource:
+            rule = f"the message came on a subject that ends in {resource}"
             raise BadValue("subject", str(submission.ref), rule)
         return Received(submission, actor)
 

@@ -129,8 +129,10 @@ class Session:
         self, subject: str, data: bytes, headers: dict[str, str] | None = None
     ) -> None:
         """Hand a message to the connection; it may still be lost."""
-        async with _translated():
+        try:
             await self._client.publish(subject, data, headers=headers)
+        except (nats.errors.Error, OSError) as error:
+            raise NatsUnavailable(str(error) or type(error).__name__) from error
 
     async def ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> bytes:
         """Send a request, and return its answer."""

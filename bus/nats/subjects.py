@@ -9,7 +9,7 @@ import re
 from typing import Final, NamedTuple
 
 from bus.envelopes import resource_of
-from domain.names import KINDS_WITHOUT_PROJECT, Ref
+from domain.names import Ref
 from domain.refusals import BadValue
 
 PREFIX: Final = "stateward.v1"
@@ -27,26 +27,23 @@ NO_PROJECT: Final = "_"
 _ACTOR = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
-class Address(NamedTuple):
-    """Who asks, and of what: the last four tokens of an intent's subject."""
+class Sender(NamedTuple):
+    """The actor token of a subject, and the tokens of the resource after it."""
 
     actor: str
-    ref: Ref
+    resource: str
 
 
-def address(subject: str) -> Address:
-    """Read the subject of an intent, a submission or a refusal.
+def sender(subject: str) -> Sender:
+    """Who sent what came on the subject of an intent, a submission or a refusal.
 
     Raises:
-        BadValue: its tokens are no actor and no resource.
+        BadValue: it names no actor.
     """
-    tokens = subject.split(".")
-    if len(tokens) != 7 or not _ACTOR.fullmatch(tokens[3]):
+    tokens = subject.split(".", 4)
+    if len(tokens) != 5 or not _ACTOR.fullmatch(tokens[3]):
         raise BadValue("subject", subject, "it ends in <actor>.<project>.<kind>.<name>")
-    _, _, _, actor, project, kind, name = tokens
-    if (project == NO_PROJECT) != (kind in KINDS_WITHOUT_PROJECT):
-        raise BadValue("subject", subject, f"{NO_PROJECT} is the project of Project and Target")
-    return Address(actor, Ref.parse("/".join(t for t in (kind, project, name) if t != NO_PROJECT)))
+    return Sender(tokens[3], tokens[4])
 
 
 def resource_tokens(ref: Ref) -> str:
