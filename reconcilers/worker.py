@@ -9,9 +9,11 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Final, final
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from bus.log import LogError
 from domain import target as target_spec
@@ -69,6 +71,7 @@ class Worker:
         self._settings, self._clock, self._rng = settings, clock, rng
         self._wanted = Wanted(desired)
         self._hinted = asyncio.Event()
+        self._numbers = count(1)
         self._watchers: dict[TargetView, asyncio.Task[None]] = {}
         self.progress: dict[str, float] = {}
         """When each loop last got round (of the clock): `/livez` asks."""
@@ -252,18 +255,19 @@ class Worker:
 
     async def _pass(self, key: str) -> None:
         began = self._clock()
+        bind_contextvars(resource=key, **{"pass": next(self._numbers)})
         try:
             async with asyncio.timeout(self._settings.pass_deadline):
                 outcome = await self._reconcile(key)
         except (EngineError, LogError, TimeoutError) as error:
             delay = self._queue.failed(key)
             self._metrics.passed("error", self._clock() - began)
-            _log.warning("pass failed", resource=key, error=str(error) or repr(error), again=delay)
+            _log.warning("pass failed", error=str(error) or repr(error), again=delay)
             return
         except Exception:
             self._queue.failed(key)
             self._metrics.passed("error", self._clock() - began)
-            _log.exception("pass broke", resource=key)
+            _log.exception("pass broke")
             return
         self._queue.succeeded(key)
         self._metrics.passed(outcome.result, self._clock() - began)
@@ -271,7 +275,7 @@ class Worker:
             self._queue.add_at(key, outcome.wake_at, Priority.ENGINE)
         if outcome.result == "success":
             position = self._desired.position
-            _log.info(outcome.sentence, resource=key, position=position)
+            _log.info(outcome.sentence, position=position)
 
     async def _reconcile(self, key: str) -> Outcome:
         app = self._desired.app(key)

@@ -7,8 +7,10 @@ from typing import Literal
 import structlog
 
 
-def configure(form: Literal["json", "text"], level: str) -> None:
-    """Send all logs to standard error, in one form."""
+def configure(form: Literal["auto", "json", "text"], level: str) -> None:
+    """Send all logs to standard error, in one form: `auto` is text on a terminal, else JSON."""
+    if form == "auto":
+        form = "text" if sys.stderr.isatty() else "json"
     number = logging.getLevelNamesMapping()[level.upper()]
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer(default=str)

@@ -131,8 +131,10 @@ class Engine(BaseModel):
 
 
 class Logging(BaseModel):
+    """`auto` is text on a terminal, and one JSON object a line everywhere else."""
+
     model_config = FROZEN
-    format: Literal["json", "text"] = "text"
+    format: Literal["auto", "json", "text"] = "auto"
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 

@@ -55,7 +55,7 @@ def serve(
         ),
     ] = "",
     log_format: Annotated[
-        str, typer.Option("--log-format", help="json or text.", show_default=False)
+        str, typer.Option("--log-format", help="auto, json or text.", show_default=False)
     ] = "",
     log_level: Annotated[
         str,
