@@ -38,7 +38,8 @@ from stateward.announcing import Announcer
 from stateward.data import Data
 from stateward.engines import Choice, Opener, choose
 from stateward.gauges import gauges
-from stateward.metrics import MeteredLog, Metrics
+from stateward.metered_log import MeteredLog
+from stateward.metrics import Metrics
 from stateward.probing import ProberByTarget
 from stateward.projecting import Projecting
 from stateward.settings import Nats, Settings
@@ -136,6 +137,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             task = asyncio.create_task(loop(), name=part)
             stack.push_async_callback(_ended, task)
         if bus is not None:
+            metrics.bus.connected(is_connected=False)
             await bus.start()
             stack.push_async_callback(bus.stop)
         metrics.observe(lambda: gauges(log, desired, assembled, clock()))

@@ -1,17 +1,17 @@
 """Metrics: what Prometheus reads. Names copy controller-runtime's where the idea is the same.
 
-Labels are bounded: kinds, results, reasons and field names, never apps or users.
+Labels are bounded: kinds, results, reasons and field names, never apps or users. Counters that an
+alert watches begin at 0 for every label that is known, so that their first increase shows.
 """
 
-from collections import Counter as Tally
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, final, override
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from bus.log import Appended, Head, IdempotencyKey, Log, NewEvent, StoredEvent
 from bus.nats.settings import BusMetrics
 from reconcilers.metrics import ReconcileMetrics
 
@@ -20,6 +20,8 @@ SHORT: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 DRIFT_FIELDS: Final = frozenset(
     {"digest", "name", "memory", "cpu", "pids", "restart", "env", "image", "labels", "state"}
 )
+LOOPS: Final = ("probing", "journal", "replay", "hints", "tail", "passes", "events")
+FAILURES: Final = ("VersionConflict", "KeyReused", "LogUnavailable", "LogFull", "LogRewound")
 
 
 @final
@@ -48,6 +50,8 @@ class Metrics:
             ["error"],
             registry=self.registry,
         )
+        for error in FAILURES:
+            self.append_errors.labels(error)
         self.snapshot_mismatches = Counter(
             "stateward_snapshot_mismatches",
             "Snapshots that differed from a rebuild and were thrown away.",
@@ -128,6 +132,10 @@ class _Reconcile(ReconcileMetrics):
             ["loop"],
             registry=registry,
         )
+        for field in (*DRIFT_FIELDS, "other"):
+            self._drift.labels(field)
+        for loop in LOOPS:
+            self._lost.labels(loop)
 
     @override
     def passed(self, result: str, seconds: float) -> None:
@@ -164,8 +172,11 @@ class _Reconcile(ReconcileMetrics):
 class _Bus(BusMetrics):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._connected = Gauge(
-            "stateward_bus_connected", "1 while the bus is connected.", registry=registry
+            "stateward_bus_connected",
+            "1 while the bus is connected, 0 while it is not, NaN when there is none.",
+            registry=registry,
         )
+        self._connected.set(math.nan)
         self._restarts = Counter(
             "stateward_bus_server_restarts",
             "How often the embedded server was restarted.",
@@ -207,48 +218,3 @@ class _Bus(BusMetrics):
     @override
     def dropped(self, what: str, count: int) -> None:
         self._dropped.labels(what).inc(count)
-
-
-@final
-class MeteredLog(Log):
-    """A log whose appends are counted and timed."""
-
-    def __init__(self, log: Log, metrics: Metrics, clock: Callable[[], float]) -> None:
-        self._log, self._metrics, self._clock = log, metrics, clock
-
-    @override
-    async def append(
-        self,
-        events: Sequence[NewEvent],
-        *,
-        expect: Mapping[str, int],
-        key: IdempotencyKey | None = None,
-        outcome: bytes = b"",
-    ) -> Appended:
-        began = self._clock()
-        try:
-            appended = await self._log.append(events, expect=expect, key=key, outcome=outcome)
-        except Exception as error:
-            self._metrics.append_errors.labels(type(error).__name__).inc()
-            raise
-        self._metrics.append_seconds.observe(self._clock() - began)
-        if not appended.repeated:
-            for kind, count in Tally(event.type for event in events).items():
-                self._metrics.appended.labels(kind).inc(count)
-        return appended
-
-    @override
-    async def read(self, after: int, limit: int) -> Sequence[StoredEvent]:
-        return await self._log.read(after, limit)
-
-    @override
-    async def stream(self, stream: str, after_version: int = 0) -> Sequence[StoredEvent]:
-        return await self._log.stream(stream, after_version)
-
-    @override
-    async def head(self) -> Head:
-        return await self._log.head()
-
-    @override
-    def tail(self, after: int) -> AsyncIterator[Sequence[StoredEvent]]:
-        return self._log.tail(after)
