@@ -5,6 +5,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console
 
@@ -44,11 +45,12 @@ async def _serve(settings: Settings, held: data.Data, say: Callable[..., None]) 
             say(line, soft_wrap=True)
         sys.stderr.flush()
         stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait(
-            {stopped, control_plane.serving.ended, control_plane.worker},
-            return_when=asyncio.FIRST_COMPLETED,
-        )
+        parts: list[asyncio.Future[Any]] = [control_plane.serving.ended, control_plane.worker]
+        await asyncio.wait([stopped, *parts], return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
+        for part in parts:
+            if part.done() and not part.cancelled():
+                part.result()  # raises what broke it
         say("stopping; what runs goes on running")
 
 
