@@ -45,8 +45,8 @@ def build(services: Services) -> FastAPI:
     past = Past(services.log, services.now)
     reading = Reading(services, fresh, past, Watching(services))
     for part in (
-        reading,
         Writing(services, fresh),
+        reading,
         Stories(services, fresh),
         Inside(services, fresh),
         about,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from bus.manifests import API_VERSION
 from domain.access import READ, Actor, authorise
 from domain.names import Ref, check_name
-from domain.refusals import NotFound
+from domain.refusals import BadValue, NotFound
 from gateway import labels, openapi, shapes
 from gateway.asking import Freshness, actor_of, may_read, ref_in, reply
 from gateway.past import Past
@@ -140,7 +140,9 @@ class Reading:
             actor = actor_of(request)
             authorise(actor, READ, owner)
             page = _Page(kind, actor, owner.name, label_selector, limit, after)
-            if watch and kind == "App":
+            if watch:
+                if kind != "App":
+                    raise BadValue("query.watch", "1", "only apps can be watched")
                 return await self._watch(request, page)
             request.state.resource = owner.stream
             await self._fresh.reached()

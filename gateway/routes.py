@@ -14,10 +14,10 @@ from bus.manifests import nearest
 from domain.refusals import UnknownField
 
 ITEM_PATHS: Final[Mapping[str, str]] = {
+    "App": "/projects/{project}/apps/{name}",  # first, for paths are looked through in order
     "Project": "/projects/{project}",
-    "Target": "/targets/{name}",
-    "App": "/projects/{project}/apps/{name}",
     "Secret": "/projects/{project}/secrets/{name}",
+    "Target": "/targets/{name}",
 }
 
 
