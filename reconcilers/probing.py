@@ -7,7 +7,7 @@ answer changes what a replica is worth, its app's key is queued, as for an engin
 import asyncio
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Final, final
 
@@ -16,7 +16,7 @@ import structlog
 
 from domain.app import Check, Health
 from reconcilers import health
-from reconcilers.ports import Prober, Replica, ReplicaIO, ReplicaState
+from reconcilers.ports import Prober, ProbeResult, Replica, ReplicaIO, ReplicaState
 from reconcilers.replicas import Seen
 
 AT_ONCE: Final = 64  # probes under way; the rest wait their turn
@@ -155,7 +155,11 @@ class Probing:
         check: Check | None = getattr(tracked.checks, name)
         assert check is not None, "only checks that exist have a tally"
         async with self._room:
-            result = await self._prober.probe(check, tracked.replica, tracked.io)
+            try:
+                result = await self._prober.probe(check, tracked.replica, tracked.io)
+            except Exception as error:
+                _log.exception("probe broke", replica=tracked.replica.id)
+                result = ProbeResult(passed=False, message=repr(error))
         tracked.busy = False
         if self._tracked.get(tracked.replica.id) is not tracked:
             return
@@ -177,7 +181,3 @@ class Probing:
                 await self._moved.wait()
         except TimeoutError:
             return
-
-
-def ready_count(seen: Sequence[Seen]) -> int:
-    return sum(1 for one in seen if one.ready)

@@ -13,6 +13,7 @@ import structlog
 from domain.target import TargetSpec
 from reconcilers.ports import (
     Engine,
+    EngineError,
     EngineUnavailable,
     Replica,
     ReplicaState,
@@ -103,11 +104,11 @@ class TargetView:
         """List everything that is ours there, in one call.
 
         Raises:
-            EngineUnavailable: as the engine's; what was known stays.
+            EngineError: as the engine's; what was known stays.
         """
         try:
             listed = await self.engine.replicas.list()
-        except EngineUnavailable as error:
+        except EngineError as error:
             self.trouble = str(error)
             raise
         self.take(listed)
@@ -130,11 +131,11 @@ class TargetView:
         """List the replicas of one app.
 
         Raises:
-            EngineUnavailable: as the engine's.
+            EngineError: as the engine's.
         """
         try:
             found = tuple(await self.engine.replicas.list(key))
-        except EngineUnavailable as error:
+        except EngineError as error:
             self.trouble = str(error)
             raise
         self._check_positions(found)
@@ -197,8 +198,10 @@ class Targets:
     async def _open(self, view: TargetView) -> bool:
         try:
             view.opened = await self._opener(view.name, view.spec)
-        except EngineUnavailable as error:
-            view.trouble = str(error)
+        except Exception as error:  # whatever is wrong with one target delays no other
+            view.trouble = str(error) or repr(error)
+            if not isinstance(error, EngineUnavailable):
+                _log.exception("target cannot be opened", target=view.name)
             self.publish(view)
             return False
         _log.info("target opened", target=view.name, engine=view.spec.engine)

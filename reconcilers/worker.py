@@ -73,6 +73,7 @@ class Worker:
         self._hinted = asyncio.Event()
         self._numbers = count(1)
         self._watchers: dict[TargetView, asyncio.Task[None]] = {}
+        self._met: set[TargetView] = set()
         self.progress: dict[str, float] = {}
         """When each loop last got round (of the clock): `/livez` asks."""
 
@@ -123,8 +124,12 @@ class Worker:
         specs: dict[str, TargetSpec] = {}
         for stream in list(self._desired.streams("Target")):
             resource = self._desired.resource(stream)
-            if resource is not None:
+            if resource is None:
+                continue
+            try:
                 specs[resource.ref.name] = target_spec.decode(resource.spec)
+            except ValueError as error:  # its apps fail one by one; those of others do not
+                _log.error("target cannot be read", target=stream, error=str(error))
         for view in await self._targets.follow(specs):
             self._watch(view)
 
@@ -210,17 +215,20 @@ class Worker:
     async def _sweep(self, view: TargetView) -> None:
         try:
             await view.sweep()
-        except EngineUnavailable as error:
+        except EngineError as error:
             _log.warning("target does not answer", target=view.name, error=str(error))
             self._targets.publish(view)
             self._queue_all_of(view)
             return
         self._targets.publish(view)
+        if view not in self._met:  # what runs there as it should is neither judged nor probed yet
+            self._met.add(view)
+            self._queue_all_of(view)
         for stream in differing(self._wanted.of(view.name), view):
             self._queue.add(stream, Priority.REPLAY)
 
     def _queue_all_of(self, view: TargetView) -> None:
-        """Every app there must say that it is unknown."""
+        """Every app there must be judged: how it is, or that this is unknown."""
         for stream in list(self._desired.streams("App")):
             app = self._desired.app(stream)
             if app is not None and app.target == view.name:
