@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from stateward.cli import changing, doctor, offline, reading, server, steering, telling
 from stateward.cli.context import context
+from stateward.cli.rollout import rollout
 from stateward.cli.secret import secret
 from stateward.cli.session import Session, session
 from stateward.cli.text import clean
@@ -112,7 +113,7 @@ def _add_verbs() -> None:
             "stop": steering.stop,
             "start": steering.start,
             "restart": steering.restart,
-            "rollout": steering.rollout,
+            "rollout": rollout,
             "secret": secret,
         },
         "See what runs, and why": {

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from domain.secret import SecretText
+from stateward.cli import streams
 from stateward.cli.contexts import Connection
 from stateward.cli.http import Api
 from stateward.cli.trouble import Refused, Silent, Trouble, Unreachable
@@ -83,6 +84,21 @@ def test_an_answer_that_is_no_json_is_told_in_a_sentence() -> None:
         with pytest.raises(Trouble, match="not as a Stateward does"):
             api.get("/x")
         api.close()
+
+
+def test_a_stream_is_taken_up_where_the_server_ended_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "PAUSE", 0.0)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+    first = head + b': hello\n\nretry: 1000\nid: 41\nevent: app.scaled\ndata: {"a":\ndata: 1}\n\n'
+    second = head + b"id: 42\nevent: app.stopped\ndata: {}\n\n"
+    with server(first, second) as (connection, asked):
+        api = Api(connection)
+        stream = streams.endless(api, "/events", {"last": 1})
+        assert next(stream) == ("41", "app.scaled", {"a": 1})
+        assert next(stream) == ("42", "app.stopped", {})
+        api.close()
+    assert b"last-event-id" not in asked[0].lower()
+    assert b"last-event-id: 41" in asked[1].lower()
 
 
 def test_silence_is_not_waited_for_for_ever() -> None:

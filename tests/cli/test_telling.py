@@ -1,7 +1,6 @@
 """events, why, logs, exec."""
 
 import json
-import threading
 
 import pytest
 
@@ -78,24 +77,3 @@ def test_exec_ends_with_the_code_of_the_command(apps: CommandLine) -> None:
 
 def test_get_watch_follows_apps_only(apps: CommandLine) -> None:
     assert "-w follows apps only" in apps.fails("get", "projects", "-w", code=2)
-
-
-def test_a_stream_is_taken_up_again_where_the_server_ended_it(apps: CommandLine) -> None:
-    session = Session(surroundings(apps.home, **apps.variables))
-    stream = endless(session.api, "/api/v1/events", {"last": 1})
-    first = next(stream)
-    found: list[str] = []
-    reader = threading.Thread(target=lambda: found.append(next(stream).event))
-    reader.start()
-    apps.do(_end_streams(apps))
-    apps.ok("stop", "web")
-    reader.join(20)
-    assert (first.event, found) == ("app.scaled", ["app.stopped"])
-    session.close()
-
-
-async def _end_streams(cli: CommandLine) -> None:
-    closing = cli.house.services.closing
-    closing.set()
-    while cli.house.services.closing.is_set():
-        closing.clear()

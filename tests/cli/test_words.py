@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.names import Ref
+from stateward.cli.comparing import difference
 from stateward.cli.reference import markdown
 from stateward.cli.resources import Named, parse, short
 from stateward.cli.text import clean, clean_lines, clean_log
@@ -76,6 +77,15 @@ def test_spans_and_stamps_are_short() -> None:
     assert [span(NOON - NOON), stamp(None, NOON)] == ["0s", "-"]
     later = NOON.replace(day=4, hour=16, minute=5)
     assert span(later - NOON) == "3d4h"
+
+
+def test_a_comparison_of_secrets_never_shows_a_value() -> None:
+    before = {"kind": "Secret", "metadata": {"name": "db"}, "spec": {"keys": ["pw"], "version": 1}}
+    after = {**before, "spec": {"data": {"pw": "hunter2", "user": "me"}, "version": 2}}
+    lines = [line for line, _ in difference("Secret/shop/db", before, after)]
+    assert "+    user: '***'" in lines
+    assert "hunter2" not in str(lines)
+    assert difference("Secret/shop/db", before, {**before, "status": {"x": 1}}) == []
 
 
 def test_the_reference_has_every_verb_and_is_the_same_each_time() -> None:
