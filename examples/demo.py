@@ -20,7 +20,6 @@ import docker
 import httpx
 import psutil
 from rich.console import Console
-from rich.table import Table
 
 from adapters.docker.engine import docker_answers
 from adapters.sqlite.verify import verify
@@ -237,37 +236,14 @@ async def tell(control_plane: Running, shop: Shop, hand: Hand) -> None:
 
 
 def history(events: list[dict[str, Any]]) -> None:
-    table = Table(box=None, padding=(0, 1), pad_edge=False)
-    for name in ("#", "resource", "event", "by", "because", "what"):
-        table.add_column(
-            name, overflow="fold" if name == "what" else "ellipsis", no_wrap=name != "what"
-        )
     for event in events:
-        because = event["cause"] if event["cause"].isdigit() else "intent"
-        cause = f"#{because}" if because.isdigit() else because
-        table.add_row(
-            str(event["position"]),
-            event["resource"],
-            event["type"],
-            event["actor"],
-            cause,
-            what(event.get("data") or {}),
+        cause = event["cause"]
+        because = f"for #{cause}" if cause.isdigit() else "asked"
+        say(
+            f"  [dim]#{event['position']:<3} {event['at'][11:19]}[/] [bold]{event['resource']}[/] "
+            f"{event['sentence']} [dim]({because} by {event['actor']})[/]",
+            soft_wrap=True,
         )
-    say(table)
-
-
-def what(told: Mapping[str, Any]) -> str:
-    spec = told.get("spec") or {}
-    parts = [str(told["message"])] if "message" in told else []
-    if "replicas" in spec:
-        parts.append(f"revision {told['revision']}, {spec['replicas']} replicas")
-    elif "slot" in told:
-        parts.append(f"slot {told['slot']} {told.get('reason', '')}".strip())
-    elif "revision" in told:
-        parts.append(f"revision {told['revision']}")
-    if told.get("seconds"):
-        parts.append(f"{told['seconds']:.2f} s")
-    return ", ".join(parts)
 
 
 @asynccontextmanager
