@@ -145,7 +145,7 @@ class Shop:
             return False
         for one in ready:
             try:
-                answer = await self._client.get(f"http://{one['addresses']['http']}/")
+                answer = await self._client.get(f"http://{one['addresses']['http']}/", timeout=1)
             except httpx.TransportError:
                 return False
             if answer.text.strip() != greeting:
