@@ -106,7 +106,9 @@ class Telling:
                 revision=want.revision,
                 seconds=round(took, 3),
             )
-        if truth != book.condition:
+        # At the first look after a start, a replica that was well was only not asked yet.
+        unasked = book.condition is None and ready.reason == "Starting"
+        if truth != book.condition and not (unasked and want.revision == app.stable):
             if book.condition is not None and truth[1] not in ("Starting", "Serving"):
                 around.journal.record(
                     app.ref,
