@@ -1,0 +1,320 @@
+"""A control plane as its users have it: `stateward serve`, a process with a directory of its own.
+
+Nothing of it runs in the test's process. It may be killed at any moment and started again on the
+same directory; `close` ends it and everything that it has left running.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, final
+
+import httpx
+import psutil
+
+from adapters.process.files import KEEPER
+from tests.support import requirements
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0  # seconds: of a test that waits for something that must happen
+_ADDRESS = re.compile(r"Stateward answers at (http://\S+)")
+
+
+@final
+class ControlPlane:
+    """One installation below `home`, reached over HTTP as the admin of the first start.
+
+    Args:
+        home: of its own; holds `data` and what the server writes to its terminal.
+        options: words for `stateward serve` beside the directory, address and engine.
+        engine: of the target `local`.
+        data: the data directory, where it is not `home / "data"`.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        options: Sequence[str] = (),
+        *,
+        engine: str = "process",
+        data: Path | None = None,
+    ) -> None:
+        self.home = home
+        self.data = data or home / "data"
+        self.output = home / "output.log"
+        self._words = [f"--data={self.data}", "--listen=127.0.0.1:0", f"--engine={engine}"]
+        self._words += ["--replay-interval=2s", *options]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._client: httpx.Client | None = None
+        self._said_before = 0
+        home.mkdir(parents=True, exist_ok=True)
+
+    # -- the process ------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start it, without waiting until it answers."""
+        assert self._process is None, "it runs already"
+        self._said_before = self.output.stat().st_size if self.output.exists() else 0
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "stateward", "serve", *self._words],
+                cwd=ROOT,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.begin()
+        found = until(lambda: _ADDRESS.search(self.said), "the address is printed", self._explain)
+        token = (self.data / "token").read_text().strip()
+        headers = {"Authorization": f"Bearer {token}"}
+        self._client = httpx.Client(base_url=found[1], headers=headers, timeout=30)
+
+    def run(self, *words: str, verb: str = "serve") -> subprocess.CompletedProcess[str]:
+        """Run another `stateward`, beside this one, to its end."""
+        given = [*self._words, *words] if verb == "serve" else words
+        return subprocess.run(
+            [sys.executable, "-m", "stateward", verb, *given],
+            cwd=ROOT,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Of a user with a home of their own and no settings."""
+        mine = {k: v for k, v in os.environ.items() if not k.startswith(("STATEWARD_", "XDG_"))}
+        return mine | {"HOME": str(self.home), "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "it does not run"
+        return self._process.pid
+
+    @property
+    def said(self) -> str:
+        """What it wrote to its terminal since it was last started."""
+        with self.output.open("rb") as file:
+            file.seek(self._said_before)
+            return file.read().decode(errors="replace")
+
+    def kill(self) -> None:
+        """`kill -9`: it cannot know."""
+        self._end(signal.SIGKILL)
+
+    def terminate(self) -> int:
+        """SIGTERM; return its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> int:
+        process, self._process = self._process, None
+        assert process is not None, "it does not run"
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        process.send_signal(number)
+        return process.wait(PATIENCE)
+
+    def restart(self) -> None:
+        """Start it again on the same directory, as after a crash."""
+        if self._process is not None:
+            self.kill()
+        self.start()
+
+    def close(self) -> None:
+        """End it and all that it left, however the test went."""
+        if self._process is not None:
+            self.kill()
+        for _ in range(50):  # while one is killed, another may just have been started
+            left = [*self.replicas(), *_below(self.data / "replicas" / KEEPER)]
+            left += self.bus_servers()
+            if not left:
+                return
+            for process in left:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(left, timeout=1)
+        raise AssertionError(f"processes of {self.data} do not die")
+
+    # -- what runs, as the system sees it ---------------------------------------------------
+
+    def replicas(self, app: str = "") -> list[psutil.Process]:
+        """The processes that run as replicas, oldest first; of all apps, or of `PROJECT/APP`."""
+        found = _below(self.data / "replicas", app)
+        return sorted(found, key=lambda process: (process.create_time(), process.pid))
+
+    def pids(self, app: str = "default/web") -> set[int]:
+        return {process.pid for process in self.replicas(app)}
+
+    def directories(self, app: str = "default/web") -> set[str]:
+        """The names of the replicas' directories, running or not."""
+        folder = self.data / "replicas" / app
+        return {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+
+    def bus_servers(self) -> list[psutil.Process]:
+        config = str(self.data / "nats" / "server.conf")
+        return [
+            process
+            for process in psutil.process_iter(["name", "cmdline"])
+            if process.info["name"] == "nats-server" and config in (process.info["cmdline"] or ())
+        ]
+
+    # -- its API ----------------------------------------------------------------------------
+
+    @property
+    def http(self) -> httpx.Client:
+        assert self._client is not None, "it does not run"
+        return self._client
+
+    def get(self, path: str, **query: Any) -> Any:
+        answer = self.http.get(path, params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def put(self, name: str, spec: object, **headers: str) -> httpx.Response:
+        """Apply an app of the project `default`."""
+        body = {"apiVersion": "stateward/v1", "kind": "App", "spec": spec}
+        return self.http.put(
+            f"/api/v1/projects/default/apps/{name}", json=body, headers=_headers(headers)
+        )
+
+    def apply(self, name: str, spec: object, **headers: str) -> Any:
+        """As `put`, and it has to be accepted; return the acknowledgement."""
+        return _accepted(self.put(name, spec, **headers))
+
+    def act(self, name: str, verb: str, body: object = None, **headers: str) -> Any:
+        """An action on an app, which has to be accepted."""
+        path = f"/api/v1/projects/default/apps/{name}/actions/{verb}"
+        return _accepted(self.http.post(path, json=body or {}, headers=_headers(headers)))
+
+    def delete(self, name: str) -> Any:
+        return _accepted(self.http.delete(f"/api/v1/projects/default/apps/{name}"))
+
+    def app(self, name: str = "web") -> Any:
+        return self.get(f"/api/v1/projects/default/apps/{name}")
+
+    def condition(self, kind: str, name: str = "web") -> tuple[str, str]:
+        """(status, reason) of one of an app's conditions."""
+        for one in self.app(name)["status"]["conditions"]:
+            if one["type"] == kind:
+                return one["status"], one["reason"]
+        return "", ""
+
+    def events(self, kind: str = "", resource: str = "App/default/web") -> list[Any]:
+        """The events of a resource of a type (or whose type begins so), oldest first."""
+        query = {"resource": resource, "limit": 1000} | ({"type": kind} if kind else {})
+        items: list[Any] = self.get("/api/v1/events", **query)["items"]
+        return items
+
+    def until(self, holds: Callable[[], Any], what: str, within: float = PATIENCE) -> Any:
+        """Wait until something holds, and return what it gave.
+
+        Raises:
+            AssertionError: it does not in time; says what the server wrote last.
+        """
+        return until(holds, what, self._explain, within)
+
+    def rolled_out(self, name: str = "web", within: float = PATIENCE) -> Any:
+        """Wait until an app's present spec is what runs; return the app."""
+
+        def is_rolled_out() -> Any:
+            app = self.app(name)
+            status, generation = app["status"], app["metadata"]["generation"]
+            true = {one["type"] for one in status["conditions"] if one["status"] == "True"}
+            seen = status["observedGeneration"] == generation
+            return app if seen and {"Ready", "Synced"} <= true else None
+
+        return self.until(is_rolled_out, f"{name} is rolled out", within)
+
+    def address(self, name: str = "web", slot: int = 0) -> str:
+        """Where a ready replica answers."""
+        for one in self.app(name)["status"]["replicas"]:
+            if one["ready"] and one["slot"] == slot:
+                return f"http://{one['addresses']['http']}"
+        raise AssertionError(f"slot {slot} of {name} is not ready")
+
+    def _explain(self) -> str:
+        if self._process is not None and self._process.poll() is not None:
+            return f"the server ended with {self._process.returncode}: {self.said[-6000:]}"
+        return self.said[-6000:]
+
+
+def until(
+    holds: Callable[[], Any], what: str, explain: Callable[[], str], within: float = PATIENCE
+) -> Any:
+    deadline = time.monotonic() + within
+    while True:
+        if found := holds():
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within:.0f} s: {what}\n{explain()}")
+        time.sleep(0.05)
+
+
+def web(greeting: str = "hello", **spec: Any) -> dict[str, Any]:
+    """The spec of an app that answers `greeting`, for the process engine."""
+    program = Path(__file__).with_name("sample_app.py")
+    env = {"GREETING": greeting, **spec.pop("env", {})}
+    check = {"http": {"path": "/healthz", "port": "http"}, "interval": "200ms", "failures": 50}
+    return {
+        "command": [sys.executable, "-I", "-S", str(program)],
+        "env": env,
+        "ports": [{"name": "http", "port": 8080}],
+        "health": {"readiness": check},
+        "stopGrace": "2s",
+        **spec,
+    }
+
+
+def greeting(url: str) -> str:
+    """What an app answers, or why it does not."""
+    try:
+        return httpx.get(url, timeout=5).text
+    except httpx.HTTPError as error:
+        return repr(error)
+
+
+def served(home: Path, *options: str, **how: Any) -> Iterator[ControlPlane]:
+    """For fixtures: a control plane that answers, ended afterwards with all it started."""
+    requirements.require("pidfd")
+    made = ControlPlane(home, options, **how)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+def _below(root: Path, app: str = "") -> list[psutil.Process]:
+    """The processes whose home (replicas) or working directory (the keeper) is below `root`."""
+    place = f"{root}/{app}".rstrip("/")
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            places = (process.environ().get("HOME", ""), process.cwd())
+            if any(f"{one}/".startswith(f"{place}/") for one in places):
+                found.append(process)
+    return found
+
+
+def _headers(given: dict[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in given.items()}
+
+
+def _accepted(answer: httpx.Response) -> Any:
+    assert answer.status_code in (200, 201), answer.text
+    return answer.json()
