@@ -1,17 +1,23 @@
 """What happens to a write when the network loses its answer."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from domain.secret import SecretText
 from stateward.cli import streams
 from stateward.cli.contexts import Connection
 from stateward.cli.http import Api
 from stateward.cli.trouble import Refused, Silent, Trouble, Unreachable
+from tests.support.intents import NOON
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 
@@ -115,3 +121,43 @@ def test_a_token_that_cannot_be_one_is_refused_without_being_shown() -> None:
     with pytest.raises(Trouble) as refused:
         Api(Connection(server="http://x", token=token, project="", origin="a test"))
     assert "hunter2" not in str(refused.value)
+
+
+def test_an_https_server_has_to_prove_who_it_is(tmp_path: Path) -> None:
+    identity = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    identity.load_cert_chain(self_signed(tmp_path / "me.pem"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=greet, args=[listener, identity])
+        thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        api = Api(Connection(server=url, token=None, project="", origin="a test"))
+        with pytest.raises(Unreachable, match="certificate verify failed"):
+            api.get("/x")
+        api.close()
+        thread.join(20)
+
+
+def greet(listener: socket.socket, identity: ssl.SSLContext) -> None:
+    connection, _ = listener.accept()
+    with connection, suppress(ssl.SSLError, OSError):
+        identity.wrap_socket(connection, server_side=True).close()
+
+
+def self_signed(path: Path) -> Path:
+    """A key and a certificate that nobody else vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOON.replace(year=2020))
+        .not_valid_after(NOON.replace(year=2090))
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    path.write_bytes(private + certificate.public_bytes(pem))
+    return path
