@@ -12,7 +12,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter
 
 from domain.refusals import BadValue
 from domain.schema import SPEC, Cpu, Duration, Line, Memory, Name
@@ -54,6 +54,12 @@ EnvValue = Annotated[
     Annotated[str, StringConstraints(max_length=32_768, pattern=r"^[^\x00]*$")] | FromSecret,
     BeforeValidator(_env_text),
 ]
+
+
+def in_order[T](mapping: Mapping[str, T]) -> Mapping[str, T]:
+    """The mapping with its names in order, so that equal ones are written alike."""
+    names = sorted(mapping)
+    return mapping if list(mapping) == names else {name: mapping[name] for name in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +183,9 @@ class AppSpec:
     command: Annotated[tuple[Line, ...], Field(max_length=256)] = ()
     args: Annotated[tuple[Line, ...], Field(max_length=1024)] = ()
     workdir: Path | None = None
-    env: Annotated[Mapping[EnvName, EnvValue], Field(max_length=500)] = field(default_factory=dict)
+    env: Annotated[Mapping[EnvName, EnvValue], Field(max_length=500), AfterValidator(in_order)] = (
+        field(default_factory=dict)
+    )
     image_pull: ImagePull = ImagePull()
     ports: Annotated[tuple[Port, ...], Field(max_length=32)] = ()
     health: Health = Health()
@@ -193,22 +201,23 @@ class AppSpec:
     def secrets(self) -> frozenset[str]:
         """The names of the Secrets it uses."""
         used = {v.secret_ref.name for v in self.env.values() if isinstance(v, FromSecret)}
-        registry = self.image_pull.secret_ref
-        return frozenset(used | {registry} if registry else used)
+        if self.image_pull.secret_ref:
+            used.add(self.image_pull.secret_ref)
+        return frozenset(used)
 
     @property
     def checks(self) -> dict[str, Check]:
+        asked = self.health
         health = {
-            "startup": self.health.startup,
-            "readiness": self.health.readiness,
-            "liveness": self.health.liveness,
+            "startup": asked.startup,
+            "readiness": asked.readiness,
+            "liveness": asked.liveness,
         }
         return {name: check for name, check in health.items() if check}
 
 
 SPEC_ADAPTER: TypeAdapter[AppSpec] = TypeAdapter(AppSpec)
-_ROLLOUT: TypeAdapter[Rollout] = TypeAdapter(Rollout)
-_OUTSIDE_TEMPLATE = {"replicas", "running", "rollout"}
+_OUTSIDE_TEMPLATE = {"target", "replicas", "running", "rollout"}  # the target: written first
 
 
 def check(spec: AppSpec) -> None:
@@ -217,28 +226,14 @@ def check(spec: AppSpec) -> None:
     Raises:
         BadValue: names the field and the rule.
     """
-    for what, names in (
-        ("ports", [port.name for port in spec.ports]),
-        ("volumes", [volume.name for volume in spec.volumes]),
-        ("ports", [f"{port.port}/{port.protocol}" for port in spec.ports]),
-        ("volumes", [volume.path for volume in spec.volumes]),
-    ):
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                raise BadValue(
-                    f"spec.{what}[{index}]", name, "it is already taken by an earlier one"
-                )
-    ports = {port.name: port.protocol for port in spec.ports}
+    if spec.ports:
+        _distinct("ports", [port.name for port in spec.ports])
+        _distinct("ports", [f"{port.port}/{port.protocol}" for port in spec.ports])
+    if spec.volumes:
+        _distinct("volumes", [volume.name for volume in spec.volumes])
+        _distinct("volumes", [volume.path for volume in spec.volumes])
     for name, asked in spec.checks.items():
-        path = f"spec.health.{name}"
-        ways = [way for way in (asked.http, asked.tcp, asked.exec) if way]
-        if len(ways) != 1:
-            raise BadValue(path, len(ways), "give exactly one of http, tcp and exec")
-        if asked.port is not None and ports.get(asked.port) != "tcp":
-            known = ", ".join(n for n, protocol in ports.items() if protocol == "tcp") or "none"
-            raise BadValue(f"{path}.port", asked.port, f"name a tcp port of this app (has {known})")
-        if asked.timeout == "0s" or asked.interval == "0s":
-            raise BadValue(path, "0s", "interval and timeout are longer than nothing")
+        _check_check(spec, f"spec.health.{name}", asked)
     rollout = spec.rollout
     if rollout.strategy == "startFirst" and rollout.max_surge == 0 and rollout.max_unavailable == 0:
         raise BadValue(
@@ -246,40 +241,44 @@ def check(spec: AppSpec) -> None:
         )
 
 
-def complete(spec: AppSpec, *, target: str, replicas: int, running: bool) -> AppSpec:
-    """Fill in what the spec leaves open."""
-    rollout = spec.rollout
-    if rollout.strategy is None:
-        strategy: Literal["startFirst", "stopFirst"] = "stopFirst" if spec.volumes else "startFirst"
-        rollout = replace(rollout, strategy=strategy)
-    return replace(
-        spec,
-        target=target,
-        replicas=replicas,
-        running=running,
-        rollout=rollout,
-        env={name: spec.env[name] for name in sorted(spec.env)},
-    )
+def _distinct(what: str, names: list[str]) -> None:
+    if len(names) == 1:
+        return
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise BadValue(f"spec.{what}[{index}]", name, "it is already taken by an earlier one")
 
 
-def template(spec: AppSpec) -> bytes:
-    """The JSON of the part whose change makes a new revision."""
-    return SPEC_ADAPTER.dump_json(spec, by_alias=True, exclude=_OUTSIDE_TEMPLATE, exclude_none=True)
+def _check_check(spec: AppSpec, path: str, asked: Check) -> None:
+    ways = [way for way in (asked.http, asked.tcp, asked.exec) if way]
+    if len(ways) != 1:
+        raise BadValue(path, len(ways), "give exactly one of http, tcp and exec")
+    tcp = [port.name for port in spec.ports if port.protocol == "tcp"]
+    if asked.port is not None and asked.port not in tcp:
+        rule = f"name a tcp port of this app (has {', '.join(tcp) or 'none'})"
+        raise BadValue(f"{path}.port", asked.port, rule)
+    if asked.timeout == "0s" or asked.interval == "0s":
+        raise BadValue(path, "0s", "interval and timeout are longer than nothing")
+
+
+def complete_rollout(spec: AppSpec) -> Rollout:
+    """The spec's rollout with its strategy filled in."""
+    if spec.rollout.strategy is not None:
+        return spec.rollout
+    return _with_strategy(spec.rollout, "stopFirst" if spec.volumes else "startFirst")
 
 
 @lru_cache(maxsize=1024)
-def _rollout_json(rollout: Rollout) -> bytes:
-    return _ROLLOUT.dump_json(rollout, by_alias=True, exclude_none=True)
+def _with_strategy(rollout: Rollout, strategy: Literal["startFirst", "stopFirst"]) -> Rollout:
+    return replace(rollout, strategy=strategy)
 
 
-def encode(spec: AppSpec, template_json: bytes | None = None) -> bytes:
-    """The canonical JSON of a complete spec: equal specs give equal bytes."""
-    return b'%b,"replicas":%d,"running":%b,"rollout":%b}' % (
-        (template_json or template(spec))[:-1],
-        spec.replicas or 0,
-        b"true" if spec.running else b"false",
-        _rollout_json(spec.rollout),
+def template(spec: AppSpec, target: str) -> bytes:
+    """The JSON of the part whose change makes a new revision: equal parts give equal bytes."""
+    dumped = SPEC_ADAPTER.dump_json(
+        spec, by_alias=True, exclude=_OUTSIDE_TEMPLATE, exclude_none=True
     )
+    return b'{"target":"%b",%b' % (target.encode(), dumped[1:])
 
 
 def decode(data: bytes) -> AppSpec:

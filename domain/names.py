@@ -43,7 +43,8 @@ class Ref(NamedTuple):
     @property
     def stream(self) -> str:
         """The stream of its events, which is also how it is written: `App/shop/web`."""
-        return "/".join(part for part in self if part)
+        kind, project, name = self
+        return f"{kind}/{project}/{name}" if project else f"{kind}/{name}"
 
     def __str__(self) -> str:
         return self.stream

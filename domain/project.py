@@ -1,6 +1,7 @@
 """The kind `Project`: what belongs together, shares a network and has a default target."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import StringConstraints, TypeAdapter
@@ -23,6 +24,7 @@ def encode(spec: ProjectSpec) -> bytes:
     return SPEC_ADAPTER.dump_json(spec, by_alias=True, exclude_none=True)
 
 
+@lru_cache(maxsize=1024)  # every intent for an app asks for its project's
 def decode(data: bytes) -> ProjectSpec:
     """Read a stored spec; raises `ValueError` when it is not one."""
     return SPEC_ADAPTER.validate_json(data)

@@ -5,7 +5,6 @@ it) and its `generation` (the position of its last intent).
 """
 
 from collections.abc import Iterable
-from functools import reduce
 
 import msgspec
 
@@ -177,6 +176,26 @@ def evolve(state: State, position: int, event: e.Event) -> State:
             return evolve_members(state, position, event)
 
 
-def fold(stream: str, history: Iterable[tuple[int, e.Event]]) -> State:
-    """The state after a stream's (position, event) pairs, oldest first."""
-    return reduce(lambda state, at: evolve(state, *at), history, initial(stream))
+def fold(stream: str, history: Iterable[tuple[int, e.Event]], onto: State | None = None) -> State:
+    """The state after a stream's (position, event) pairs, oldest first, on top of `onto`."""
+    start = initial(stream) if onto is None else onto
+    if isinstance(start, Members):
+        return _fold_members(start, history)
+    folded: State = start
+    for position, event in history:
+        folded = evolve(folded, position, event)
+    return folded
+
+
+def _fold_members(start: Members, history: Iterable[tuple[int, e.Event]]) -> Members:
+    """As one `evolve_members` after the other, without a copy of all members for each."""
+    members = set(start.members)
+    for _, event in history:
+        match event:
+            case e.MemberJoined(member=member):
+                members.add(member)
+            case e.MemberLeft(member=member):
+                members.discard(member)
+            case _:
+                pass
+    return Members(members=frozenset(members))

@@ -1,6 +1,7 @@
 """The kind `Target`: one registered engine, such as this host's processes or a Docker daemon."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter
@@ -42,6 +43,7 @@ def encode(spec: TargetSpec) -> bytes:
     return SPEC_ADAPTER.dump_json(spec, by_alias=True, exclude_none=True)
 
 
+@lru_cache(maxsize=1024)  # every intent for an app asks for its target's
 def decode(data: bytes) -> TargetSpec:
     """Read a stored spec; raises `ValueError` when it is not one."""
     return SPEC_ADAPTER.validate_json(data)

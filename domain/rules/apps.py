@@ -1,12 +1,11 @@
 """Rules of the kind `App`."""
 
-from dataclasses import replace
-
 import msgspec
 
 from domain import app as spec_of
 from domain import events as e
 from domain import intents as i
+from domain import shape as shape_of
 from domain import state, target
 from domain.app import AppSpec, FromSecret
 from domain.events import Fact
@@ -14,6 +13,7 @@ from domain.names import Ref, members_stream
 from domain.refusals import BadValue, NotFound, NotPossible
 from domain.rules import placement
 from domain.rules.context import Context, Moment, check_generation, need, unsuitable
+from domain.shape import Shape
 
 
 def decide(  # noqa: C901, PLR0911, PLR0912 -- one flat match, an arm for each intent
@@ -64,7 +64,7 @@ def delete(
     ref: Ref, present: state.App, at: Moment, *, volumes: bool = False, orphan: bool = False
 ) -> tuple[Fact, ...]:
     """An existing app leaves its project and its target. Its engine confirms later."""
-    on = spec_of.decode(present.spec).target or ""
+    on = shape_of.of(present.spec).target
     gone = e.AppDeleted(
         **at.stamp,
         uid=present.uid,
@@ -84,7 +84,8 @@ def delete(
 def rotated(ref: Ref, present: state.App, secret: str, token: str, at: Moment) -> Fact:
     """The app's next revision, with new values of one of its Secrets."""
     secrets = {**present.secrets, secret: token}
-    template = spec_of.template(spec_of.decode(present.spec))
+    spec = spec_of.decode(present.spec)
+    template = spec_of.template(spec, spec.target or "")
     return _fact(
         ref,
         e.AppSecretRotated,
@@ -131,21 +132,16 @@ def _apply(
     at: Moment,
 ) -> tuple[Fact, ...]:
     spec_of.check(asked)
-    on = placement.target_of(context, ref, asked)
+    on = placement.target_of(context, ref, asked.target)
     placement.check_engine(asked, on)
     secrets = placement.tokens(context, ref, asked)
-    before = spec_of.decode(present.spec) if present.exists else None
-    replicas, running = asked.replicas, asked.running
-    if replicas is None:
-        replicas = before.replicas if before and before.replicas is not None else 1
-    if running is None:
-        running = before.running is not False if before else True
-    spec = spec_of.complete(asked, target=on.name, replicas=replicas, running=running)
-    template = spec_of.template(spec)
-    encoded = spec_of.encode(spec, template)
+    before = shape_of.of(present.spec) if present.exists else None
+    shape = _shape(asked, before, on.name)
+    template = spec_of.template(asked, on.name)
+    encoded = shape_of.stored(template, shape)
     digest = spec_of.digest(template, secrets)
     if before is not None and digest == present.digest:
-        return _reshaped(ref, present, at, before, spec, encoded, labels)
+        return _reshaped(ref, present, at, before, shape, encoded, labels)
     defined = e.AppDefined(
         **at.stamp,
         uid=present.uid if present.exists else 0,
@@ -160,14 +156,24 @@ def _apply(
     return (Fact(ref.stream, defined), *_moves(ref, before, on.name, at))
 
 
-def _moves(ref: Ref, before: AppSpec | None, on: str, at: Moment) -> tuple[Fact, ...]:
+def _shape(asked: AppSpec, before: Shape | None, target: str) -> Shape:
+    """What was asked; replicas and running stay as they are unless they are named."""
+    replicas, running = asked.replicas, asked.running
+    if replicas is None:
+        replicas = before.replicas if before else 1
+    if running is None:
+        running = before.running if before else True
+    return Shape(target, replicas, running, spec_of.complete_rollout(asked))
+
+
+def _moves(ref: Ref, before: Shape | None, on: str, at: Moment) -> tuple[Fact, ...]:
     """Who the app joins and leaves when it is made, or moves to another target."""
+    if before is not None and before.target == on:
+        return ()
     joined = e.MemberJoined(**at.stamp, member=ref.stream)
     here = Fact(members_stream(Ref("Target", "", on)), joined)
     if before is None:
         return (Fact(members_stream(Ref("Project", "", ref.project)), joined), here)
-    if before.target == on or before.target is None:
-        return ()
     left = e.MemberLeft(**at.stamp, member=ref.stream)
     return (Fact(members_stream(Ref("Target", "", before.target)), left), here)
 
@@ -176,18 +182,18 @@ def _reshaped(
     ref: Ref,
     present: state.App,
     at: Moment,
-    before: AppSpec,
-    spec: AppSpec,
+    before: Shape,
+    shape: Shape,
     encoded: bytes,
     labels: dict[str, str],
 ) -> tuple[Fact, ...]:
-    """The events of an apply that needs no new revision: one for each thing that it changes."""
+    """The events of an intent that needs no new revision: one for each thing that it changes."""
     kinds: list[type[e.AppEvent]] = []
-    if spec.replicas != before.replicas:
+    if shape.replicas != before.replicas:
         kinds.append(e.AppScaled)
-    if spec.running != before.running:
-        kinds.append(e.AppStarted if spec.running else e.AppStopped)
-    if spec.rollout != before.rollout:
+    if shape.running != before.running:
+        kinds.append(e.AppStarted if shape.running else e.AppStopped)
+    if shape.rollout != before.rollout:
         kinds.append(e.AppRolloutSet)
     if labels != present.labels:
         kinds.append(e.AppLabelled)
@@ -203,13 +209,13 @@ def _reshape(
     replicas: int | None = None,
     running: bool | None = None,
 ) -> tuple[Fact, ...]:
-    before = spec_of.decode(present.spec)
-    spec = replace(
-        before,
+    before = shape_of.of(present.spec)
+    shape = before._replace(
         replicas=before.replicas if replicas is None else replicas,
         running=before.running if running is None else running,
     )
-    return _reshaped(ref, present, at, before, spec, spec_of.encode(spec), present.labels)
+    encoded = shape_of.reshaped(present.spec, shape)
+    return _reshaped(ref, present, at, before, shape, encoded, present.labels)
 
 
 def _refresh(context: Context, ref: Ref, present: state.App, at: Moment) -> tuple[Fact, ...]:
@@ -236,11 +242,10 @@ def _undo(
         raise NotPossible(
             f"{ref} already has the spec of revision {number}; there is nothing to undo"
         )
-    now = spec_of.decode(present.spec)
-    then = spec_of.decode(bytes(old.spec))
+    now, then = shape_of.of(present.spec), shape_of.of(bytes(old.spec))
     if then.target != now.target:
-        placement.target_of(context, ref, then)
-    spec = replace(then, replicas=now.replicas, running=now.running)
+        placement.target_of(context, ref, then.target)
+    shape = then._replace(replicas=now.replicas, running=now.running)
     undone = _fact(
         ref,
         e.AppUndone,
@@ -251,9 +256,9 @@ def _undo(
         digest=old.digest,
         secrets=old.secrets,
         image=old.image,
-        spec=msgspec.Raw(spec_of.encode(spec)),
+        spec=msgspec.Raw(shape_of.reshaped(bytes(old.spec), shape)),
     )
-    return (undone, *_moves(ref, now, spec.target or "", at))
+    return (undone, *_moves(ref, now, shape.target, at))
 
 
 def _hold(ref: Ref, present: state.App, reason: str, until: object, at: Moment) -> tuple[Fact, ...]:

@@ -16,7 +16,7 @@ class Place(NamedTuple):
     engine: str
 
 
-def target_of(context: Context, ref: Ref, spec: AppSpec) -> Place:
+def target_of(context: Context, ref: Ref, named: str | None) -> Place:
     """The target that the spec names, else its project's default, else `local`.
 
     Raises:
@@ -26,7 +26,7 @@ def target_of(context: Context, ref: Ref, spec: AppSpec) -> Place:
     home = context.project(owner)
     if not home.exists:
         raise NotFound(owner, f"apply a Project named {ref.project!r} first, or in the same set")
-    name = spec.target or project.decode(home.spec).target or DEFAULT_TARGET
+    name = named or project.decode(home.spec).target or DEFAULT_TARGET
     on = context.target(Ref("Target", "", name))
     if not on.exists:
         raise NotFound(f"Target/{name}", "`stateward get targets` lists those that do")

@@ -7,7 +7,6 @@ import pytest
 
 from bus import codec
 from bus.log import StoredEvent
-from domain import app
 from domain import events as e
 from domain.refusals import BadValue
 from gateway import labels, times
@@ -55,7 +54,7 @@ def test_times_are_read_as_moments_or_ago() -> None:
             times.read(text, "since", noon)
 
 
-SPEC = msgspec.Raw(app.encode(app.AppSpec(command=("a",), replicas=1, running=True)))
+SPEC = msgspec.Raw(b'{"command":["a"],"replicas":1,"running":true}')
 STAMP = {"actor": "user:alice", "cause": "k", "at": "2030-01-01T12:00:00Z"}
 MEMBERS: dict[str, object] = {
     **STAMP,
