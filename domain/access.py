@@ -28,7 +28,7 @@ class Actor:
         return not self.projects
 
 
-def system(part: str) -> Actor:
+def part_of_ours(part: str) -> Actor:
     """The actor of a part of Stateward itself."""
     return Actor(name=f"system:{part}", role="admin")
 

@@ -8,7 +8,7 @@ import asyncio
 from typing import Final, NamedTuple, final
 
 from bus.log import LogError
-from domain.access import system
+from domain.access import part_of_ours
 from domain.intents import Resume
 from projections.desired import DesiredApp
 from reconcilers.acting import Acting, foretold, told
@@ -120,7 +120,7 @@ class AppReconciler:
             return
         key = f"pause-ended-{app.uid}-{app.position}"
         try:
-            await self._.intents.submit(Resume(ref=app.ref), actor=system("pause"), key=key)
+            await self._.intents.submit(Resume(ref=app.ref), actor=part_of_ours("pause"), key=key)
         except LogError:
             return  # the tick asks again
 

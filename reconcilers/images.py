@@ -14,7 +14,7 @@ import structlog
 from bus.intents import IntentService
 from bus.log import LogError
 from bus.secrets import SecretStore, SecretUnavailable
-from domain.access import system
+from domain.access import part_of_ours
 from domain.intents import ResolveImage
 from domain.names import Ref
 from domain.refusals import Refusal
@@ -110,7 +110,7 @@ class ImageResolver:
         asked = ResolveImage(ref=desired.ref, revision=number, image=image)
         key = f"image-{desired.uid}-{number}-{image}"
         try:
-            answer = await self._intents.submit(asked, actor=system("images"), key=key)
+            answer = await self._intents.submit(asked, actor=part_of_ours("images"), key=key)
             await self._seen(answer.position)
         except Refusal as refusal:  # the app went meanwhile: nobody waits for its image
             _log.info("image not recorded", resource=str(desired.ref), reason=str(refusal))

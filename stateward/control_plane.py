@@ -19,7 +19,7 @@ from bus.intents import IntentService
 from bus.nats.bus import NatsBus
 from bus.nats.credentials import Credentials
 from bus.nats.settings import NatsSettings
-from domain.access import Actor, system
+from domain.access import Actor, part_of_ours
 from domain.intents import Apply
 from domain.names import Ref
 from domain.project import ProjectSpec
@@ -215,7 +215,7 @@ async def _furnish(
         Apply(ref=Ref("Target", "", "local"), spec=choice.spec, labels={}),
         Apply(ref=Ref("Project", "", DEFAULT_PROJECT), spec=ProjectSpec(), labels={}),
     ]
-    await intents.submit(first, actor=system("setup"), key="first-start")
+    await intents.submit(first, actor=part_of_ours("setup"), key="first-start")
     return choice
 
 

@@ -126,6 +126,10 @@ class _Check:
         position, stream, version, type_, data, erased = record
         if position < expected:
             raise _Altered(position, f"position {position} was never sealed: somebody added it")
+        if [type(part) for part in (stream, version, type_, data)] != [str, int, str, bytes]:
+            raise _Altered(
+                position, f"position {position} was altered: its record is of other types"
+            )
         if erased is not None and data != TOMBSTONE:
             raise _Altered(position, f"position {position} was erased, but holds something again")
         of_data = data_digest(data) if erased is None else erased

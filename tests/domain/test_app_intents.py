@@ -10,7 +10,7 @@ from bus.secrets import SecretUnavailable
 from domain import app as spec_of
 from domain import intents as i
 from domain import state
-from domain.access import Actor, system
+from domain.access import Actor, part_of_ours
 from domain.names import Ref, app
 from domain.refusals import BadValue, Forbidden, InUse, NotFound, NotPossible, Stale
 from tests.support.intents import Desk, manifest
@@ -79,7 +79,7 @@ async def test_restart_makes_a_revision_with_an_equal_spec(desk: Desk) -> None:
 
 async def test_undo_returns_to_the_spec_and_the_image_but_keeps_the_scale(desk: Desk) -> None:
     resolved = i.ResolveImage(ref=WEB, revision=1, image="sha256:one")
-    await desk.send(resolved, actor=system("images"))
+    await desk.send(resolved, actor=part_of_ours("images"))
     await desk.send(manifest("App", "web", {"image": "web:2", "replicas": 4}))
     await desk.send(i.Undo(ref=WEB))
     now = await present(desk)
@@ -98,7 +98,7 @@ async def test_undo_to_what_runs_already_or_never_was_is_refused(desk: Desk) -> 
 async def test_a_resolved_image_belongs_to_its_revision_only(desk: Desk) -> None:
     resolve = i.ResolveImage(ref=WEB, revision=1, image="sha256:one")
     generation = (await present(desk)).generation
-    await desk.send(resolve, actor=system("images"))
+    await desk.send(resolve, actor=part_of_ours("images"))
     assert ((await present(desk)).image, (await present(desk)).generation) == (
         "sha256:one",
         generation,
@@ -107,7 +107,7 @@ async def test_a_resolved_image_belongs_to_its_revision_only(desk: Desk) -> None
     assert (await present(desk)).image == "sha256:one"
     await desk.send(i.Refresh(ref=WEB))
     assert (await present(desk)).image is None
-    await desk.send(resolve, actor=system("images"))
+    await desk.send(resolve, actor=part_of_ours("images"))
     assert (await present(desk)).image is None
 
 

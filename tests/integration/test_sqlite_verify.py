@@ -61,6 +61,7 @@ def test_a_flipped_bit_in_a_payload_is_named_by_its_position(directory: Path) ->
         ("UPDATE stored_events SET topic = 'y' WHERE notification_id = 4", 4),
         ("UPDATE stored_events SET originator_version = 9 WHERE notification_id = 8", 8),
         ("UPDATE stored_events SET originator_id = 'App/x/y' WHERE notification_id = 11", 11),
+        ("UPDATE stored_events SET state = 'text' WHERE notification_id = 6", 6),
         ("DELETE FROM stored_events WHERE notification_id = 5", 5),
         ("DELETE FROM stored_events WHERE notification_id >= 12", 12),
         ("INSERT INTO stored_events VALUES (13, 'App/shop/a9', 1, 't', x'00')", 13),
