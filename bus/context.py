@@ -1,10 +1,10 @@
 """What a decision has read: states by stream, with the version each must still be at."""
 
-from collections.abc import Mapping
 from typing import Any, final
 
+from bus.states import States
 from domain import state
-from domain.events import AppEvent, Fact
+from domain.events import AppEvent, Event, Fact
 from domain.names import Ref, members_stream
 from domain.rules import Context
 
@@ -25,18 +25,18 @@ class LoadedContext(Context):
     submission are folded on top, so that a later intent sees what an earlier one brought about.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, states: States) -> None:
+        self._states = states
         self._known: dict[str, tuple[int, state.State]] = {}
         self._revisions: dict[tuple[str, int], AppEvent | None] = {}
-        self._cache: Mapping[str, tuple[int, state.State]] = {}
-        self.begin({})
+        self.begin()
 
-    def begin(self, cache: Mapping[str, tuple[int, state.State]]) -> None:
-        """Start deciding (again); `cache` holds states that may be used if they are asked for."""
-        self._cache = cache
+    def begin(self) -> None:
+        """Start deciding (again)."""
         self.loaded: dict[str, state.State] = {}
         self.expected: dict[str, int] = {}
         self._present: dict[str, state.State] = {}
+        self._ahead: dict[str, list[tuple[int, Event]]] = {}
 
     def supply(self, stream: str, version: int, loaded: state.State) -> None:
         self._known[stream] = (version, loaded)
@@ -45,20 +45,29 @@ class LoadedContext(Context):
         self._revisions[stream, number] = event
 
     def fold(self, fact: Fact) -> None:
-        """Let what follows see a fact that is not appended yet; its position is taken as 0."""
-        before = self._read(fact.stream)
-        self._present[fact.stream] = state.evolve(before, 0, fact.event)
+        """Let what follows see a fact that is not appended yet; its position is taken as 0.
+
+        A stream that no rule has read is not read for this: nothing relies on it.
+        """
+        before = self._present.get(fact.stream)
+        if before is None:
+            self._ahead.setdefault(fact.stream, []).append((0, fact.event))
+        else:
+            self._present[fact.stream] = state.evolve(before, 0, fact.event)
 
     def _read(self, stream: str) -> Any:
         present = self._present.get(stream)
         if present is not None:
             return present
-        found = self._known.get(stream) or self._cache.get(stream)
+        found = self._known.get(stream) or self._states.get(stream)
         if found is None:
             raise NotLoaded(stream)
-        self.expected[stream], self.loaded[stream] = found
-        self._present[stream] = found[1]
-        return found[1]
+        self.expected[stream], present = found
+        self.loaded[stream] = present
+        if stream in self._ahead:
+            present = state.fold(stream, self._ahead.pop(stream), present)
+        self._present[stream] = present
+        return present
 
     def app(self, ref: Ref) -> state.App:
         found: state.App = self._read(ref.stream)

@@ -6,7 +6,6 @@ NATS, the system's own reconcilers) call `IntentService.submit`, and none can do
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -20,17 +19,17 @@ from bus.context import LoadedContext, NotLoaded
 from bus.log import IdempotencyKey, Log, LogUnavailable, NewEvent, VersionConflict
 from bus.manifests import SecretManifest
 from bus.secrets import SecretStore, SecretUnavailable
+from bus.states import States
 from domain import state
 from domain.access import Actor, authorise
-from domain.events import AppEvent, Event, Fact, SecretDeleted
+from domain.events import AppEvent, Fact, SecretDeleted
 from domain.intents import Apply, Intent, SecretContent
 from domain.names import Ref
-from domain.refusals import BadValue, Frozen, Refusal
+from domain.refusals import BadValue, Refusal
 from domain.rules import decide
 
 _log = structlog.get_logger("intents")
 
-CACHED_STREAMS: Final = 50_000  # about 1 kB each
 MAX_RACES: Final = 50  # lost in a row by one intent before it is told to come back
 
 
@@ -102,7 +101,7 @@ class IntentService:
         self._secrets = secrets
         self._now = now
         self._appended = appended
-        self._streams: OrderedDict[str, tuple[int, state.State]] = OrderedDict()
+        self._states = States(log)
         self._turns: dict[str, asyncio.Lock] = {}
 
     async def submit(
@@ -130,19 +129,19 @@ class IntentService:
             KeyReused: the key belongs to another submission.
             LogUnavailable: unknown for this key; ask again with the same one.
         """
-        items = [asked] if isinstance(asked, Intent | SecretManifest) else list(asked)
+        items = asked if isinstance(asked, Sequence) else (asked,)
         self._authorise(items, actor)
         token = IdempotencyKey(actor.name, key, digest or self._digest_of(items))
-        intents = [await self._sealed(item) for item in items]
+        intents = [item if isinstance(item, Intent) else await self._sealed(item) for item in items]
         for race in range(MAX_RACES):
             try:
                 return await self._attempt(intents, actor, token, check)
             except VersionConflict as conflict:
-                self._streams.pop(conflict.stream, None)
+                self._states.moved(conflict.stream)
                 if race:  # let those who wait for the same stream pass one by one
                     turn = self._turns.setdefault(conflict.stream, asyncio.Lock())
                     async with turn:
-                        await self._load(conflict.stream)
+                        await self._states.load(conflict.stream)
         raise LogUnavailable(f"lost {MAX_RACES} races in a row; send the intent again")
 
     async def plan(self, asked: Sequence[Asked], *, actor: Actor) -> tuple[Change, ...]:
@@ -156,11 +155,11 @@ class IntentService:
         self._authorise(asked, actor)
         intents = [self._preview(item) for item in asked]
         plan = await self._decide(intents, actor.name, "dry-run")
-        return _changes(plan, intents, None), plan
+        return _changes(plan, intents), plan
 
     async def present(self, stream: str) -> state.State:
         """The present state of one stream, as rules would see it; `Frozen` if unreadable."""
-        return (await self._load(stream))[1]
+        return (await self._states.load(stream))[1]
 
     def _authorise(self, asked: Sequence[Asked], actor: Actor) -> None:
         seen: set[Ref] = set()
@@ -175,10 +174,8 @@ class IntentService:
         """A digest over intents that came without their bytes; of secrets, over their token."""
         return sha256(repr([self._preview(item) for item in items]).encode()).digest()
 
-    async def _sealed(self, item: Asked) -> Intent:
+    async def _sealed(self, item: SecretManifest) -> Intent:
         """A Secret's values go to their store; what is decided holds their token."""
-        if isinstance(item, Intent):
-            return item
         await self._secrets.put(item.ref, item.values)
         return self._preview(item)
 
@@ -208,7 +205,7 @@ class IntentService:
             if known.repeated:
                 return self._answered_before(known.outcome, known.positions)
             raise
-        changes = _changes(plan, intents, None)
+        changes = _changes(plan, intents)
         new = [NewEvent(f.stream, f.event.type, codec.encode(f.event)) for f in plan.facts]
         appended = await self._log.append(
             new,
@@ -218,13 +215,13 @@ class IntentService:
         )
         if appended.repeated:
             return self._answered_before(appended.outcome, appended.positions)
-        self._remember(plan, appended.positions)
+        self._states.remember(plan.facts, appended.positions, plan.expect, plan.before)
         if not appended.positions:
             return Answer(position=(await self._log.head()).position, changes=changes)
         position = appended.positions[-1]
         self._appended(position, [fact.stream for fact in plan.facts])
         await self._erase_values(plan)
-        return Answer(position=position, changes=_changes(plan, intents, appended.positions))
+        return Answer(position=position, changes=_with_generations(changes, appended.positions))
 
     async def _erase_values(self, plan: Plan) -> None:
         """The values of a deleted Secret go, too."""
@@ -248,7 +245,7 @@ class IntentService:
         return Answer(position=position, changes=changes, repeated=True)
 
     async def _decide(self, intents: Sequence[Intent], actor: str, cause: str) -> Plan:
-        context = LoadedContext()
+        context = LoadedContext(self._states)
         now = self._now()
         while True:
             try:
@@ -264,18 +261,19 @@ class IntentService:
         cause: str,
         now: datetime,
     ) -> Plan:
-        context.begin(self._streams)
+        context.begin()
         facts: list[Fact] = []
         for intent in intents:
             decided = decide(context, intent, actor=actor, cause=cause, now=now)
-            for fact in decided:
-                context.fold(fact)
             facts += decided
+            if len(intents) > 1:
+                for fact in decided:
+                    context.fold(fact)
         return Plan(tuple(facts), context.expected, context.loaded)
 
     async def _supply(self, context: LoadedContext, missing: NotLoaded) -> None:
         if missing.revision is None:
-            context.supply(missing.stream, *await self._load(missing.stream))
+            context.supply(missing.stream, *await self._states.load(missing.stream))
             return
         found: AppEvent | None = None
         for row in await self._log.stream(missing.stream):
@@ -284,59 +282,30 @@ class IntentService:
                 found = event
         context.supply_revision(missing.stream, missing.revision, found)
 
-    async def _load(self, stream: str) -> tuple[int, state.State]:
-        known = self._streams.get(stream)
-        if known is not None:
-            self._streams.move_to_end(stream)
-            return known
-        rows = await self._log.stream(stream)
-        try:
-            history = [(row.position, codec.decode(row.type, row.data)) for row in rows]
-        except codec.Undecodable as error:
-            raise Frozen(stream, str(error)) from error
-        loaded = (rows[-1].version if rows else 0, state.fold(stream, history))
-        self._keep(stream, *loaded)
-        return loaded
 
-    def _keep(self, stream: str, version: int, folded: state.State) -> None:
-        self._streams[stream] = (version, folded)
-        if len(self._streams) > CACHED_STREAMS:
-            self._streams.popitem(last=False)
-
-    def _remember(self, plan: Plan, positions: Sequence[int]) -> None:
-        """Fold what was appended into the cache, now that its positions are known."""
-        after: dict[str, tuple[int, state.State]] = {}
-        for fact, position in zip(plan.facts, positions, strict=True):
-            start = (plan.expect[fact.stream], plan.before[fact.stream])
-            version, folded = after.get(fact.stream, start)
-            after[fact.stream] = (version + 1, state.evolve(folded, position, fact.event))
-        for stream, (version, folded) in after.items():
-            known = self._streams.get(stream)
-            if known is None or known[0] < version:
-                self._keep(stream, version, folded)
+def _changes(plan: Plan, intents: Sequence[Intent]) -> tuple[Change, ...]:
+    places: dict[str, list[int]] = {}
+    for place, fact in enumerate(plan.facts):
+        places.setdefault(fact.stream, []).append(place)
+    streams = [intent.ref.stream for intent in intents]
+    return tuple(_change(plan, stream, places.get(stream, ())) for stream in streams)
 
 
-def _changes(
-    plan: Plan, intents: Sequence[Intent], positions: Sequence[int] | None
-) -> tuple[Change, ...]:
-    return tuple(_change(plan, intent.ref, positions) for intent in intents)
+def _change(plan: Plan, stream: str, places: Sequence[int]) -> Change:
+    """What the facts at these places do to a resource.
 
-
-def _change(plan: Plan, ref: Ref, positions: Sequence[int] | None) -> Change:
-    own = [n for n, fact in enumerate(plan.facts) if fact.stream == ref.stream]
-    events: tuple[Event, ...] = tuple(plan.facts[n].event for n in own)
-    before = plan.before[ref.stream]
-    existed = not isinstance(before, state.Members) and before.exists
-    generation = getattr(before, "generation", 0)
-    if not events:
-        return Change(ref.stream, "unchanged", generation)
-    if events[-1].type.endswith(".deleted"):
+    Until the positions are known, the last place in the submission stands for the generation.
+    """
+    before = plan.before[stream]
+    if not places:
+        return Change(stream, "unchanged", getattr(before, "generation", 0))
+    kinds = tuple(plan.facts[place].event.type for place in places)
+    if kinds[-1].endswith(".deleted"):
         result = "deleted"
     else:
+        existed = not isinstance(before, state.Members) and before.exists
         result = "configured" if existed else "created"
-    kinds = tuple(event.type for event in events)
-    # Until the positions are known, the place in the submission stands for them.
-    return Change(ref.stream, result, positions[own[-1]] if positions else -1 - own[-1], kinds)
+    return Change(stream, result, -1 - places[-1], kinds)
 
 
 def _with_generations(changes: tuple[Change, ...], positions: Sequence[int]) -> tuple[Change, ...]:
