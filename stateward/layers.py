@@ -19,7 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from stateward.documents import BadDocument, Document, read_file
+from gateway.documents import BadDocument, Document, read_file
 from stateward.environment import PREFIX, Environment
 from stateward.settings import SECTIONS, Settings
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from domain.names import KINDS, Ref
+from gateway.documents import Document
 from stateward.cli import flags, manifests, times
 from stateward.cli.comparing import difference
 from stateward.cli.flags import Format
@@ -14,7 +15,6 @@ from stateward.cli.resources import path_of, short
 from stateward.cli.session import Session, session
 from stateward.cli.trouble import BadUse, Refused, Trouble
 from stateward.cli.waiting import settled, wait_for, wait_until_gone
-from stateward.documents import Document
 
 APPLY_SECONDS: Final = 120.0  # ten thousand manifests take a while
 

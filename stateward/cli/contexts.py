@@ -13,8 +13,8 @@ from typing import Any, Final
 import yaml
 
 from domain.secret import SecretText
+from gateway.documents import BadDocument, read_file
 from stateward.cli.trouble import BadUse, Trouble
-from stateward.documents import BadDocument, read_file
 from stateward.environment import Environment
 
 LOCAL_SERVER: Final = "http://127.0.0.1:7440"

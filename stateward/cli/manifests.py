@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from domain.names import KINDS, KINDS_WITHOUT_PROJECT, Ref
+from gateway.documents import MAX_BYTES, BadDocument, Document, read_bytes, read_file
 from stateward.cli.trouble import BadUse, Refused, Trouble
-from stateward.documents import MAX_BYTES, BadDocument, Document, read_bytes, read_file
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 

@@ -160,7 +160,7 @@ def plain_table(heads: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Iterato
 
 
 def as_yaml(value: Any) -> str:
-    """A value as a YAML document, which `stateward.documents` reads back as the same value."""
+    """A value as a YAML document, which `gateway.documents` reads back as the same value."""
     import yaml  # noqa: PLC0415 -- only when YAML is asked for
 
     text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)

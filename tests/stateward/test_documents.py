@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stateward.documents import MAX_BYTES, BadDocument, read_bytes
+from gateway.documents import MAX_BYTES, BadDocument, read_bytes
 
 JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
     st.booleans() | st.integers(-(2**63), 2**63) | st.text("abc: -#'\"\n{}é", max_size=8),

@@ -65,7 +65,7 @@ def test_layers_fill_each_other_field_by_field(tmp_path: Path) -> None:
         ({}, "api: 1", "c.yaml:1:1: api: a section has fields"),
         ({}, "- api", "settings are sections: api, data"),
         ({}, "api: {port: 1}\n---\napi: {port: 2}", "c.yaml:3: settings are one document"),
-        ({}, "api: [", "c.yaml:2:1: while parsing a flow node, did"),
+        ({}, "api: [", "c.yaml:2:1: while parsing a flow node did"),
         ({}, "replay:\n  interval: 10", "c.yaml:2:3: replay.interval: a bare number has no unit"),
         ({"STATEWARD_API__PORT": "99999"}, "", "STATEWARD_API__PORT: api.port: input should be"),
         ({}, "nats: {url: 'http://x'}", "nats.url"),
