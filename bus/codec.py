@@ -28,6 +28,10 @@ class Undecodable(Exception):
 
 
 def encode(event: Event) -> bytes:
+    """The event in the present version of its type's shape."""
+    version = CURRENT.get(event.type)
+    if version is not None and event.v != version:
+        event = msgspec.structs.replace(event, v=version)
     return _encoder.encode(event)
 
 
@@ -50,17 +54,21 @@ def decode(kind: str, data: bytes) -> Event:
 
 
 def _upcast(kind: str, data: bytes, cause: Exception | None) -> Event:
+    """Lead an older shape to the present one; `cause` is why it could not be read as it is."""
+    present = CURRENT.get(kind, 1)
     try:
-        raw = msgspec.json.decode(data)
+        raw = msgspec.json.decode(data, type=dict[str, Any])
         version = raw.get("v", 1)
-        while version != CURRENT.get(kind, 1):
-            raw = UPCASTERS[kind, version](raw)
+        if version == present and cause is not None:
+            raise Undecodable(f"{kind!r} cannot be read: {cause}") from cause
+        while version != present:
+            upcaster = UPCASTERS.get((kind, version)) if isinstance(version, int) else None
+            if upcaster is None:
+                raise Undecodable(
+                    f"{kind!r} has version {version!r}, and only {present} is known here"
+                )
             version += 1
-            raw["v"] = version
-        if cause is not None and raw.get("v", 1) == 1:
-            raise cause
+            raw = {**upcaster(raw), "v": version}
         return _decoders[kind].decode(msgspec.json.encode(raw))
-    except KeyError:
-        raise Undecodable(f"{kind!r} has a version that this one does not know") from cause
-    except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError) as error:
+    except (msgspec.MsgspecError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise Undecodable(f"{kind!r} cannot be read: {error}") from error
