@@ -25,7 +25,7 @@ from domain.access import Actor, authorise
 from domain.events import AppEvent, Fact, SecretDeleted
 from domain.intents import Apply, Intent, SecretContent
 from domain.names import Ref
-from domain.refusals import BadValue, Refusal
+from domain.refusals import BadValue, Frozen, Refusal
 from domain.rules import decide
 
 _log = structlog.get_logger("intents")
@@ -277,7 +277,10 @@ class IntentService:
             return
         found: AppEvent | None = None
         for row in await self._log.stream(missing.stream):
-            event = codec.decode(row.type, row.data)
+            try:
+                event = codec.decode(row.type, row.data)
+            except codec.Undecodable as error:
+                raise Frozen(missing.stream, str(error)) from error
             if isinstance(event, AppEvent) and event.revision == missing.revision:
                 found = event
         context.supply_revision(missing.stream, missing.revision, found)
