@@ -26,6 +26,9 @@ _LAST: Final = frozenset(event.type for event in e.INTENT_EVENTS) - {
     e.MemberJoined.type,
     e.MemberLeft.type,
     e.AppDeleted.type,
+    e.ProjectDeleted.type,
+    e.TargetDeleted.type,
+    e.SecretDeleted.type,
 }
 _REMEMBERED: Final = {e.RolloutStarted.type, e.RolloutCompleted.type, e.RemovalCompleted.type}
 _IGNORED: Final = (
@@ -313,6 +316,7 @@ class DesiredState:
         self._removals = {(row[1], self._uid(row)): row for row in snapshot.removals}
         self._orphans = snapshot.orphans
         self._frozen = snapshot.frozen
+        self._unreadable.clear()
         self._views.clear()
 
     def _uid(self, row: Row) -> int:
