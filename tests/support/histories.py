@@ -1,0 +1,161 @@
+"""Random histories: intents that people could have sent, and what reconcilers would have recorded.
+
+A history is a list of steps, played through the real rules into a log in memory. What the rules
+refuse is simply not in the log; what nobody could have written (an event of an unknown kind) is
+put there directly.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from hypothesis import strategies as st
+
+from bus import codec
+from bus.log import NewEvent, StoredEvent
+from domain import events as e
+from domain import intents as i
+from domain.access import part_of_ours
+from domain.names import Ref, app, status_stream
+from domain.refusals import Refusal
+from domain.state import App
+from simulation import loop
+from tests.support.intents import NOON, Desk, manifest
+
+NAMES = ("web", "api")
+UNKNOWN = "app.teleported"  # an event of a version to come
+
+type Step = Callable[[Desk], Awaitable[object]]
+
+
+class Told(NamedTuple):
+    """A step, and how it reads in a failing example."""
+
+    words: str
+    step: Step
+
+    def __repr__(self) -> str:
+        return self.words
+
+
+def _intent(words: str, intent: i.Intent) -> Told:
+    return Told(words, lambda desk: desk.send(intent))
+
+
+def _apply(name: str, image: str, replicas: int | None, *, secret: bool) -> Told:
+    env = {"PASSWORD": {"secretRef": {"name": "db", "key": "password"}}} if secret else {}
+    spec = {"image": image, "env": env} | ({} if replicas is None else {"replicas": replicas})
+    words = f"apply {name} {image} x{replicas}{' with the secret' if secret else ''}"
+    return Told(words, lambda desk: desk.send(manifest("App", name, spec)))
+
+
+def _secret(value: str) -> Told:
+    asked = manifest("Secret", "db", {"data": {"password": value}})
+    return Told(f"secret {value}", lambda desk: desk.send(asked))
+
+
+def _resolve(name: str, image: str) -> Told:
+    async def step(desk: Desk) -> None:
+        ref = app("shop", name)
+        present = await desk.service.present(ref.stream)
+        assert isinstance(present, App)
+        intent = i.ResolveImage(ref=ref, revision=present.revision, image=image)
+        await desk.send(intent, actor=part_of_ours("images"))
+
+    return Told(f"resolve {name} {image}", step)
+
+
+def _transition(name: str, kind: type[e.Transition], late: int) -> Told:
+    """What a reconciler records of the present app, or (`late`) of one that went before it."""
+
+    async def step(desk: Desk) -> None:
+        ref = app("shop", name)
+        present = await desk.service.present(ref.stream)
+        assert isinstance(present, App)
+        fields: dict[str, Any] = {"uid": max(0, present.uid - late)}
+        if kind in (e.RolloutStarted, e.RolloutCompleted):
+            fields["revision"] = present.revision
+        if kind is e.ReplicaHealed:
+            fields |= {"revision": present.revision, "slot": 0, "reason": "removed"}
+        event = kind(actor="system:replicas", cause="1", at=NOON, **fields)
+        new = NewEvent(status_stream(ref), kind.type, codec.encode(event))
+        await desk.log.append([new], expect={})
+
+    return Told(f"{kind.type} of {name}", step)
+
+
+def _poison(stream: str) -> Told:
+    async def step(desk: Desk) -> None:
+        await desk.log.append([NewEvent(stream, UNKNOWN, b"{}")], expect={})
+
+    return Told(f"an unknown event in {stream}", step)
+
+
+_names = st.sampled_from(NAMES)
+_images = st.sampled_from(["a:1", "a:2", "a:3"])
+_counts = st.none() | st.integers(0, 3)
+_transitions = st.sampled_from(
+    [e.RolloutStarted, e.RolloutCompleted, e.RemovalCompleted, e.ReplicaHealed]
+)
+
+
+def _of_app(name: str) -> st.SearchStrategy[Told]:
+    ref = app("shop", name)
+    plain = [
+        _intent(f"{verb.verb} {name}", verb(ref=ref))
+        for verb in (i.Start, i.Stop, i.Restart, i.Undo, i.Refresh, i.Resume, i.Delete)
+    ]
+    plain += [
+        _intent(f"orphan {name}", i.Delete(ref=ref, orphan=True)),
+        _intent(f"delete {name} and volumes", i.Delete(ref=ref, volumes=True)),
+        _intent(f"pause {name}", i.Hold(ref=ref, reason="sale")),
+    ]
+    scales = [_intent(f"scale {name} x{n}", i.Scale(ref=ref, replicas=n)) for n in range(4)]
+    undos = [_intent(f"undo {name} to {n}", i.Undo(ref=ref, to=n)) for n in (1, 2)]
+    return st.sampled_from([*plain, *scales, *undos])
+
+
+_project = Ref("Project", "", "shop")
+_whole_project = st.sampled_from(
+    [
+        _intent("delete the project", i.Delete(ref=_project, cascade=True)),
+        _intent("leave the project", i.Delete(ref=_project, orphan=True)),
+        Told("apply the project", lambda desk: desk.send(manifest("Project", "shop", {}))),
+    ]
+)
+steps: st.SearchStrategy[Told] = st.one_of(
+    st.builds(_apply, _names, _images, _counts, secret=st.booleans()),
+    st.builds(_apply, _names, _images, _counts, secret=st.just(value=True)),
+    _names.flatmap(_of_app),
+    _names.flatmap(_of_app),
+    st.builds(_transition, _names, _transitions, st.sampled_from([0, 0, 0, 1, 3])),
+    st.sampled_from([_secret("a"), _secret("b")]),
+    st.sampled_from([_intent("delete the secret", i.Delete(ref=Ref("Secret", "shop", "db")))]),
+    st.builds(_resolve, _names, st.sampled_from(["sha256:aa", "sha256:bb"])),
+    _whole_project,
+)
+poisons: st.SearchStrategy[Told] = st.sampled_from(
+    [_poison(f"App/shop/{name}") for name in NAMES]
+    + [_poison(status_stream(app("shop", NAMES[0]))), _poison("Project/shop#members")]
+)
+
+
+def played(told: Sequence[Told]) -> list[StoredEvent]:
+    """The log after a target, a project, a secret and two apps were made, and the steps taken."""
+
+    async def play() -> list[StoredEvent]:
+        desk = Desk()
+        await desk.furnish()
+        apps = [_apply(name, "a:1", 2, secret=name == "web") for name in NAMES]
+        for one in (_secret("a"), *apps, *told):
+            with suppress(Refusal):
+                await one.step(desk)
+        return desk.log.events
+
+    found: list[StoredEvent] = []
+
+    async def main() -> None:
+        found.extend(await play())
+
+    loop.run(main())
+    return found
