@@ -62,7 +62,6 @@ async def test_a_stream_that_cannot_be_read_is_shown_as_frozen(
     assert shown["status"]["conditions"][0]["reason"] == "Frozen"
     assert shown["spec"]["command"] == ["/bin/serve"]
     assert await names(client, "/api/v1/apps") == ["new", "web"]
-    house.desk.service._streams.clear()
     problem(await client.put(WEB, json=app_manifest(replicas=2)), 409, "Frozen")
 
 
