@@ -12,6 +12,7 @@ from domain import events as e
 from domain import state
 from projections.desired import DesiredState, rebuilt
 from tests.support.histories import UNKNOWN, Told, played, poisons, steps
+from tests.support.intents import NOON
 
 histories = st.lists(steps, min_size=8, max_size=40)
 troubled = st.lists(st.one_of(*[steps] * 9, poisons), min_size=8, max_size=40)
@@ -138,6 +139,24 @@ def test_revision_n_was_made_at_index_n_less_one(told: list[Told]) -> None:
 
 
 @given(told=histories)
+def test_it_knows_which_rollouts_of_the_present_app_began_and_ended(told: list[Told]) -> None:
+    rows = played(told)
+    last: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in rows:
+        event = codec.decode(row.type, row.data)
+        if isinstance(event, e.RolloutStarted | e.RolloutCompleted):
+            last[row.stream.removesuffix("#status"), row.type] = (event.uid, event.revision)
+    desired = folded(rows)
+    for stream in desired.streams("App"):
+        app = desired.app(stream)
+        assert app is not None
+        begun = last.get((stream, e.RolloutStarted.type), (0, 0))
+        stable = last.get((stream, e.RolloutCompleted.type), (0, 0))
+        assert app.begun == (begun[1] if begun[0] == app.uid else 0)
+        assert app.stable == (stable[1] if stable[0] == app.uid else 0)
+
+
+@given(told=histories)
 def test_what_was_deleted_waits_for_its_engine_unless_it_is_orphaned(told: list[Told]) -> None:
     rows = played(told)
     waiting: set[tuple[str, int]] = set()
@@ -174,6 +193,26 @@ def test_a_poisoned_stream_freezes_itself_alone_as_it_was(told: list[Told]) -> N
         good = before.app(stream)
         assert (app is None) == (good is None)
         assert app is None or good is None or (app.spec, app.revision) == (good.spec, good.revision)
+
+
+def test_what_comes_after_an_unknown_event_is_not_believed() -> None:
+    rows = played([])
+    (web,) = [row for row in rows if row.type == "app.defined" and row.stream == "App/shop/web"]
+    end = len(rows)
+    later = web._replace(position=end + 2, version=3, type="app.restarted")
+    gone = e.AppDeleted(actor="a", cause="k", at=NOON, uid=web.position, revision=1, target="local")
+    rows += [
+        StoredEvent(end + 1, web.stream, 2, UNKNOWN, b"{}"),
+        later,
+        StoredEvent(end + 3, web.stream, 4, gone.type, codec.encode(gone)),
+    ]
+    desired = folded(rows)
+    app = desired.app(web.stream)
+    assert app is not None
+    assert app.position == web.position
+    assert list(desired.revisions(web.stream)) == [web.position]
+    assert not list(desired.removals())
+    assert desired.position == end + 3
 
 
 def test_a_damaged_event_freezes_its_stream_as_soon_as_somebody_looks() -> None:
