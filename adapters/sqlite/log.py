@@ -193,6 +193,8 @@ class SqliteLog(Log):
         known = self._rewound.seen if self._rewound is not None else 0
         if position > max(self._head.position, self._ceiling, known):
             self._rewound = LogRewound(head=self._head.position, seen=position, witness=witness)
+            # Whoever opens the log next, to accept this, has not met the witness.
+            self._keeper.note(Head(position, EMPTY.seal))
 
     async def accept_rewind(self, actor: str) -> None:
         """Go on from where the log ends now; recorded with who accepted it. Nothing to do is fine.
@@ -205,6 +207,7 @@ class SqliteLog(Log):
         await self._run(lambda ledger: rewinds.accept(ledger, self._directory, rewound, actor, at))
         self._ceiling = max(self._ceiling, rewound.seen)
         self._rewound = None
+        self._keeper.note(self._head)
 
     async def _submit(
         self,

@@ -143,3 +143,18 @@ async def test_positions_are_not_used_again_after_the_newest_rows_are_gone(tmp_p
     connection.close()
     async with opened(tmp_path) as log:
         assert await append(log, 1) == 4
+
+
+async def test_a_rewind_that_only_a_label_showed_is_accepted_by_who_opens_the_log_next(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as log:
+        await append(log, 2)
+        log.report_seen(9, "container web")
+    async with opened(tmp_path) as log:
+        assert log.rewound is not None
+        await log.accept_rewind("ada")
+    async with opened(tmp_path) as log:
+        log.report_seen(9, "container web")
+        assert log.rewound is None
+        assert await append(log, 1) == 10
