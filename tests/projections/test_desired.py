@@ -14,8 +14,10 @@ from projections.desired import DesiredState, rebuilt
 from tests.support.histories import UNKNOWN, Told, played, poisons, steps
 from tests.support.intents import NOON
 
-histories = st.lists(steps, min_size=8, max_size=40)
-troubled = st.lists(st.one_of(*[steps] * 9, poisons), min_size=8, max_size=40)
+histories = st.lists(steps, min_size=20, max_size=50)
+troubled = st.lists(
+    st.integers(0, 15).flatmap(lambda luck: steps if luck else poisons), min_size=20, max_size=50
+)
 KINDS = ("App", "Project", "Target", "Secret")
 
 
