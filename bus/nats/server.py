@@ -23,7 +23,7 @@ from bus.nats.config import HOST, ServerFiles
 from bus.nats.credentials import CONTROL_PLANE, Credentials
 
 START_SECONDS: Final = 10.0
-STOP_SECONDS: Final = 5.0
+STOP_SECONDS: Final = 3.0
 FIRST_PAUSE: Final = 0.05  # seconds before a dead server is started again
 LONGEST_PAUSE: Final = 5.0
 STEADY_SECONDS: Final = 30.0  # of life after which a death counts as the first one again

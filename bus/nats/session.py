@@ -23,6 +23,7 @@ from bus.nats.subjects import own_inbox
 from bus.nats.versions import check_version
 
 CONNECT_SECONDS: Final = 5
+CLOSE_SECONDS: Final = 2
 ASK_SECONDS: Final = 5.0
 PING_SECONDS: Final = 10  # three unanswered ones end the session
 PENDING_BYTES: Final = 8 << 20
@@ -133,6 +134,10 @@ class Session:
             await self._client.publish(subject, data, headers=headers)
         except (nats.errors.Error, OSError) as error:
             raise NatsUnavailable(str(error) or type(error).__name__) from error
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # While its buffer is full, nats-py swallows the cancellation of who publishes.
+            raise asyncio.CancelledError
 
     async def ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> bytes:
         """Send a request, and return its answer."""
@@ -185,7 +190,7 @@ class Session:
     async def close(self) -> None:
         """End it; what was published before is sent if that is possible soon."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await self._client.close()
         except (nats.errors.Error, OSError, TimeoutError) as error:
             _log.debug("closing the NATS connection failed", error=str(error))

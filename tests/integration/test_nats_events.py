@@ -152,3 +152,45 @@ async def test_publishing_without_a_server_drops_and_counts_and_then_says_scan(
     place.heard.hints.clear()
     place.bus.publish([event._replace(position=40_000)])
     await place.heard.until(lambda hint: hint == (40_000, None))
+
+
+async def test_after_too_much_at_once_hints_say_scan(tmp_path: Path) -> None:
+    async with running(tmp_path / "nats", events_waiting=2) as place:
+        event = place.desk.log.events[0]
+        place.bus.publish([event])
+        await place.heard.until(lambda hint: hint[0] == event.position)
+        for n in range(3):  # without a pause, so that all of them wait at once
+            place.bus.publish([event._replace(position=10 + n)])
+        assert place.bus.status().dropped == 1
+        await place.heard.until(lambda hint: hint[0] == 11)
+        place.bus.publish([event._replace(position=20)])
+        place.bus.publish([event._replace(position=21)])
+        await place.heard.until(lambda hint: hint[0] == 21)
+    assert place.heard.hints[-4:] == [
+        (10, None),  # sent after the loss, so it says more than it has to
+        (11, ["Target/local"]),
+        (20, ["Target/local"]),
+        (21, ["Target/local"]),
+    ]
+
+
+async def test_stopping_takes_seconds_even_if_the_server_hangs_and_much_waits(
+    tmp_path: Path,
+) -> None:
+    wordy = HealthChanged(
+        actor="system:replicas",
+        cause="1",
+        at=NOON,
+        uid=1,
+        ready=True,
+        reason="Up",
+        message="x" * 4000,
+    )
+    event = StoredEvent(1, "App/shop/web#status", 1, wordy.type, codec.encode(wordy))
+    async with running(tmp_path / "nats") as place:
+        os.kill(place.server_pid, signal.SIGSTOP)
+        for n in range(9_000):
+            place.bus.publish([event._replace(position=1 + n)])
+        await asyncio.sleep(0)  # the publisher begins, and fills its buffer
+        async with asyncio.timeout(PATIENCE):
+            await place.bus.stop()

@@ -10,12 +10,34 @@ from pathlib import Path
 
 from bus.nats.server import EmbeddedServer
 from bus.nats.session import Message
+from bus.nats.settings import NatsSettings
 from bus.nats.subjects import submit_subject
 from domain.names import Ref
-from tests.support.intents import Desk
-from tests.support.nats_server import PATIENCE, Place, app, envelope, program, running
+from tests.support.intents import Desk, manifest
+from tests.support.nats_server import (
+    PATIENCE,
+    Place,
+    app,
+    client,
+    envelope,
+    foreign_server,
+    program,
+    running,
+)
 from tests.support.producers import causes, decided, emptied, refusals, refused, submit, waiting
 from tests.support.troubled_log import TroubledDesk
+
+
+@asynccontextmanager
+async def connected(settings: NatsSettings, desk: Desk) -> AsyncIterator[Place]:
+    """A control plane on a NATS that was there before it."""
+    place = Place(settings, desk)
+    await place.bus.start()
+    try:
+        await place.ready()
+        yield place
+    finally:
+        await place.bus.stop()
 
 
 @asynccontextmanager
@@ -163,3 +185,24 @@ async def test_a_delivery_that_comes_again_while_it_is_decided_is_one(tmp_path: 
         desk.trouble.release()
         await decided(desk, "s1")
         assert desk.trouble.attempts == attempts + 1
+
+
+async def test_one_that_was_not_decided_when_we_stopped_comes_before_what_came_since(
+    tmp_path: Path,
+) -> None:
+    desk = TroubledDesk()
+    await desk.furnish()
+    await desk.send(manifest("App", "web", {"image": "nginx:1.27"}))
+    async with foreign_server(tmp_path, "") as port:  # which does not stop with us
+        url = f"nats://127.0.0.1:{port}"
+        async with client(url) as producer:
+            async with connected(NatsSettings(url=url), desk):
+                desk.trouble.away = True
+                await submit(producer, "scale", "App/shop/web", {"replicas": 2}, key="s1")
+                async with asyncio.timeout(PATIENCE):
+                    await desk.trouble.tried(desk.trouble.attempts + 1)
+            await submit(producer, "scale", "App/shop/web", {"replicas": 3}, key="s2")
+        desk.trouble.away = False
+        async with connected(NatsSettings(url=url), desk):
+            await decided(desk, "s2")
+    assert causes(desk)[-2:] == ["s1", "s2"]
