@@ -246,6 +246,10 @@ class IntentService:
 
     async def _decide(self, intents: Sequence[Intent], actor: str, cause: str) -> Plan:
         context = LoadedContext(self._states)
+        for intent in intents:  # each is needed: not one by one, with a new start after each
+            stream = intent.ref.stream
+            if self._states.get(stream) is None:
+                context.supply(stream, *await self._states.load(stream))
         now = self._now()
         while True:
             try:
