@@ -4,7 +4,7 @@ import asyncio
 import random
 import secrets as tokens_of_chance
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -45,6 +45,7 @@ from stateward.projecting import Projecting
 from stateward.settings import Nats, Settings
 
 DEFAULT_PROJECT: Final = "default"
+SHOWN: Final = 3  # of the streams that cannot be read, where they are only mentioned
 STUCK_SECONDS: Final = 60.0  # a loop that did not get round for so long, beside its own interval
 
 
@@ -160,7 +161,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             catch_up=assembled.worker.seen,
             io=lambda stream: _io(assembled, desired, stream),
             explain_plan=assembled.worker.explain,
-            checks=lambda: _checks(settings, log, assembled, bus, worker, clock()),
+            checks=lambda: _checks(settings, log, desired, assembled, bus, worker, clock()),
             metrics=metrics.page,
             now=now,
             new_key=lambda: tokens_of_chance.token_hex(16),
@@ -270,6 +271,7 @@ async def _io(
 def _checks(
     settings: Settings,
     log: SqliteLog,
+    desired: DesiredState,
     assembled: Assembled,
     bus: NatsBus | None,
     worker: asyncio.Task[None],
@@ -283,12 +285,21 @@ def _checks(
         Check("replay", clock - ticked < allowed, "the replay tick gets round", vital=True),
         Check("log", log.read_only is None, log.read_only or "it takes events"),
         Check("history", log.rewound is None, str(log.rewound or "nothing is missing")),
+        Check("streams", passed=True, message=_about_streams(desired.frozen)),
     ]
     checks += [
         Check(f"target-{view.name}", passed=True, message=view.trouble or "it answers")
         for view in assembled.targets
     ]
     return [*checks, Check("bus", passed=True, message=_about(bus))]
+
+
+def _about_streams(frozen: Mapping[str, str]) -> str:
+    if not frozen:
+        return "all can be read"
+    first = "; ".join(f"{stream}: {why}" for stream, why in sorted(frozen.items())[:SHOWN])
+    more = f"; and {len(frozen) - SHOWN} more" if len(frozen) > SHOWN else ""
+    return f"{len(frozen)} cannot be read and are left alone: {first}{more}"
 
 
 def _about(bus: NatsBus | None) -> str:
