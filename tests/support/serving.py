@@ -75,10 +75,15 @@ class ControlPlane:
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.begin()
-        found = until(lambda: _ADDRESS.search(self.said), "the address is printed", self._explain)
+        found = self.until(self._address_or_end, "the address is printed")
         token = (self.data / "token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}"}
         self._client = httpx.Client(base_url=found[1], headers=headers, timeout=30)
+
+    def _address_or_end(self) -> re.Match[str] | None:
+        found = _ADDRESS.search(self.said)
+        assert found or (self._process and self._process.poll() is None), self._explain()
+        return found
 
     def run(self, *words: str, verb: str = "serve") -> subprocess.CompletedProcess[str]:
         """Run another `stateward`, beside this one, to its end."""
