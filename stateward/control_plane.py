@@ -68,6 +68,7 @@ class Running(NamedTuple):
     choice: Choice | None
     bus: NatsBus | None
     worker: asyncio.Task[None]
+    intents: IntentService
 
 
 @asynccontextmanager
@@ -172,7 +173,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
         serving = await stack.enter_async_context(
             serve(build(services), settings.api.host, settings.api.port, closing=closing)
         )
-        yield Running(serving, data, token_file, first, choice, bus, worker)
+        yield Running(serving, data, token_file, first, choice, bus, worker, intents)
         with suppress(OSError):
             await projecting.save(desired)
 
