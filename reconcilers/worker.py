@@ -10,7 +10,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Final, final
+from typing import final
 
 import structlog
 from structlog.contextvars import bind_contextvars
@@ -31,20 +31,22 @@ from reconcilers.reading import Reader
 from reconcilers.removal import Remover
 from reconcilers.targets import Targets, TargetView
 
-TAIL_SECONDS: Final = 2.0
-
 _log = structlog.get_logger("worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """How a worker runs. `hints` and `tail` may be off: the replay tick alone converges, too."""
+    """How a worker runs; times in seconds, the jitter as a share of the interval.
+
+    `hints` may be off, and so may the tail (interval 0): the replay tick alone converges, too.
+    """
 
     passes: int = 32
     pass_deadline: float = 120.0
     replay_interval: float = 10.0
+    replay_jitter: float = 0.1
     hints: bool = True
-    tail: bool = True
+    tail_interval: float = 2.0
 
 
 @final
@@ -155,7 +157,7 @@ class Worker:
                 self._supervise(group, "replay", self._replay)
                 if self._settings.hints:
                     self._supervise(group, "hints", self._follow_hints)
-                if self._settings.tail:
+                if self._settings.tail_interval:
                     self._supervise(group, "tail", self._tail)
                 for number in range(self._settings.passes):
                     self._supervise(group, f"passes-{number}", self._work)
@@ -188,7 +190,7 @@ class Worker:
 
     async def _tail(self) -> None:
         while True:
-            await asyncio.sleep(TAIL_SECONDS * self._rng.uniform(0.9, 1.1))
+            await self._sleep(self._settings.tail_interval)
             await self._quietly_catch_up(by_timer=True)
             self.progress["tail"] = self._clock()
 
@@ -197,7 +199,11 @@ class Worker:
         while True:
             await self.tick()
             self.progress["replay"] = self._clock()
-            await asyncio.sleep(self._settings.replay_interval * self._rng.uniform(0.9, 1.1))
+            await self._sleep(self._settings.replay_interval)
+
+    async def _sleep(self, interval: float) -> None:
+        jitter = self._settings.replay_jitter
+        await asyncio.sleep(interval * self._rng.uniform(1 - jitter, 1 + jitter))
 
     async def tick(self) -> None:
         await self._quietly_catch_up(by_timer=True)

@@ -123,8 +123,9 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
                 passes=settings.reconcile.concurrency,
                 pass_deadline=settings.reconcile.pass_deadline,
                 replay_interval=settings.replay.interval,
+                replay_jitter=settings.replay.jitter,
                 hints=settings.reconcile.hints,
-                tail=settings.reconcile.tail > 0,
+                tail_interval=settings.reconcile.tail,
             ),
         )
         bus = _bus(settings.nats, data, intents, assembled, metrics, rng)

@@ -113,12 +113,14 @@ class Replay(BaseModel):
 
 
 class Reconcile(BaseModel):
-    """How many passes at once, how long one may take, how often the log is read unasked."""
+    """How many passes at once, how long one may take, how often the log is read unasked (0s: only
+    by the replay tick).
+    """
 
     model_config = FROZEN
     concurrency: int = Field(default=16, ge=1, le=1024)
     pass_deadline: Seconds = 60.0
-    tail: Seconds = 2.0
+    tail: Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=86_400)] = 2.0
     hints: bool = True
 
 

@@ -43,7 +43,7 @@ HEAL = Promise("heal after docker kill, rm -f, stop", "raw create + start", at_m
 PROMISES = (START, HEAL)
 HOW = (
     f"A control plane with its log on disk and its bus. {STARTS} new apps, one after the other,"
-    " each timed from the acknowledgement of its intent to the daemon's `start` event. Then one app's"
+    " each timed from the acknowledgement of its intent to the `start` event. Then one app's"
     f" replicas are killed, removed and stopped, {DEEDS} times each, and timed from the `die` event"
     " to the `start` event of the replacement. A raw create and start stands before every round."
 )

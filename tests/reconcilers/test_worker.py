@@ -228,7 +228,7 @@ def test_each_way_to_learn_of_an_intent_is_enough(hints: bool, tail: bool) -> No
             await house.send(manifest("App", name, spec()))
         await house.until(lambda: all(len(house.running(n)) == 1 for n in names), within=16)
 
-    play(story, settings=WorkerSettings(passes=4, hints=hints, tail=tail))
+    play(story, settings=WorkerSettings(passes=4, hints=hints, tail_interval=2.0 if tail else 0.0))
 
 
 def test_a_frozen_stream_keeps_its_replicas_and_delays_nobody() -> None:
