@@ -15,6 +15,7 @@ from domain import app as spec_of
 from domain import events as e
 from domain.app import AppSpec
 from domain.names import Ref
+from projections.kept import WIDTH, Kept, Rollout, Snapshot
 
 type Row = tuple[int, str, int, str, bytes]
 """(position, stream, version, type, data), as the log gives it (`bus.log.StoredEvent`)."""
@@ -22,19 +23,27 @@ type Row = tuple[int, str, int, str, bytes]
 type Decode = Any
 """`bus.codec.decode`, handed in: this layer and the bus do not know each other."""
 
-_LAST: Final = frozenset(event.type for event in e.INTENT_EVENTS) - {
-    e.MemberJoined.type,
-    e.MemberLeft.type,
-    e.AppDeleted.type,
-    e.ProjectDeleted.type,
-    e.TargetDeleted.type,
-    e.SecretDeleted.type,
+_SHAPING: Final = {
+    event.type: event.type  # the one string that is kept for all events of a type
+    for event in e.INTENT_EVENTS
+    if event
+    not in {
+        e.MemberJoined,
+        e.MemberLeft,
+        e.AppDeleted,
+        e.ProjectDeleted,
+        e.TargetDeleted,
+        e.SecretDeleted,
+    }
 }
-_REMEMBERED: Final = {e.RolloutStarted.type, e.RolloutCompleted.type, e.RemovalCompleted.type}
-_IGNORED: Final = (
-    frozenset({e.MemberJoined.type, e.MemberLeft.type})
-    | frozenset(event.type for event in e.TRANSITIONS) - _REMEMBERED
-)
+_COMPLETED: Final = e.RolloutCompleted.type
+_ROLLOUTS: Final = {e.RolloutStarted.type, _COMPLETED}
+_STATUS: Final = "#status"
+IGNORED: Final = frozenset({e.MemberJoined.type, e.MemberLeft.type}) | frozenset(
+    event.type for event in e.TRANSITIONS
+) - _ROLLOUTS - {e.RemovalCompleted.type}
+
+_rollouts = msgspec.json.Decoder(Rollout)
 
 
 class DesiredApp(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,17 +98,6 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str]
 
 
-class _Snapshot(msgspec.Struct):
-    position: int
-    rows: list[Row]
-    revisions: dict[str, list[int]]
-    begun: dict[str, tuple[int, int]]
-    completed: dict[str, tuple[int, int]]
-    removals: list[Row]
-    orphans: dict[str, list[int]]
-    frozen: dict[str, str]
-
-
 @final
 class DesiredState:
     """The fold. `position` is the last event it has seen."""
@@ -107,11 +105,8 @@ class DesiredState:
     def __init__(self, decode: Decode) -> None:
         self._decode = decode
         self.position = 0
-        self._rows: dict[str, Row] = {}
-        self._revisions: dict[str, list[int]] = {}
-        self._begun: dict[str, tuple[int, int]] = {}
-        self._completed: dict[str, tuple[int, int]] = {}
-        self._removals: dict[tuple[str, int], Row] = {}
+        self._kept: dict[str, Kept] = {}
+        self._removals: dict[tuple[str, int], Kept] = {}
         self._orphans: dict[str, list[int]] = {}
         self._frozen: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}  # found out when asked, so not part of `dump`
@@ -119,58 +114,78 @@ class DesiredState:
 
     # -- folding ------------------------------------------------------------------------------
 
-    def fold(self, rows: Sequence[Row]) -> None:
+    def fold(self, rows: Sequence[Row]) -> None:  # noqa: C901 -- a call for each row would show
         """Fold the next events of the log, in order. Never raises: a bad stream is frozen."""
-        if not rows:
-            return
-        last, revising, revisions, kept = _LAST, e.REVISING, self._revisions, self._rows
+        shaping, revising, kept = _SHAPING.get, e.REVISING, self._kept
         frozen, views, unreadable = self._frozen, self._views, self._unreadable
         for row in rows:
-            kind = row[3]
-            if kind in last:
-                stream = row[1]
+            position, stream, _, kind, data = row
+            shape = shaping(kind)
+            if shape is not None:
                 if frozen and stream in frozen:
                     continue
-                kept[stream] = row
-                if kind in revising:
-                    if stream in revisions:
-                        revisions[stream].append(row[0])
-                    else:
-                        revisions[stream] = [row[0]]
+                one = kept.get(stream)
+                if one is None:
+                    one = kept[stream] = Kept()
+                one.position, one.kind, one.data = position, shape, data
+                if shape in revising:
+                    one.revisions += position.to_bytes(WIDTH, "little")
                 if views:
                     views.pop(stream, None)
                 if unreadable:
                     unreadable.pop(stream, None)
-            elif kind not in _IGNORED:
+            elif kind in _ROLLOUTS:
+                self._fold_rollout(stream, kind, data)
+            elif kind not in IGNORED:
                 self._fold_rarely(row)
-        self.position = rows[-1][0]
+        if rows:
+            self.reached(rows[-1][0])
+
+    def reached(self, position: int) -> None:
+        """There was nothing of interest up to this position of the log."""
+        self.position = position
+
+    def _fold_rollout(self, stream: str, kind: str, data: bytes) -> None:
+        stream = stream[: -len(_STATUS)]
+        try:
+            rollout = _rollouts.decode(data)
+            if rollout.v != 1:
+                rollout = self._decode(kind, data)
+        except Exception:  # whatever is wrong: what was seen and done shapes nothing
+            return
+        kept = self._kept.get(stream)
+        if kept is None:
+            kept = self._kept[stream] = Kept()
+        if kind == _COMPLETED:
+            kept.stable_uid, kept.stable = rollout.uid, rollout.revision
+        else:
+            kept.begun_uid, kept.begun = rollout.uid, rollout.revision
+        if self._views:
+            self._views.pop(stream, None)
 
     def _fold_rarely(self, row: Row) -> None:
         position, stream, _, kind, data = row
-        self._views.pop(stream.removesuffix("#status"), None)
+        self._views.pop(stream.removesuffix(_STATUS), None)
         if stream in self._frozen:
             return
         try:
             event = self._decode(kind, data)
         except Exception as error:  # whatever is wrong, it freezes its stream only
-            if not stream.endswith("#status"):  # what was seen and done shapes nothing
+            if not stream.endswith(_STATUS):  # as in `_fold_rollout`
                 self._frozen[stream.partition("#")[0]] = f"position {position}: {error}"
             return
         match event:
             case e.AppDeleted(uid=uid, orphan=orphan):
-                self._rows.pop(stream, None)
+                if stream in self._kept:
+                    self._kept[stream].end()
                 if orphan:
                     self._orphans.setdefault(stream, []).append(uid)
                 else:
-                    self._removals[stream, uid] = row
-            case e.RolloutStarted(uid=uid, revision=revision):
-                self._begun[stream.removesuffix("#status")] = (uid, revision)
-            case e.RolloutCompleted(uid=uid, revision=revision):
-                self._completed[stream.removesuffix("#status")] = (uid, revision)
+                    self._removals[stream, uid] = Kept(position, kind, data)
             case e.RemovalCompleted(uid=uid):
-                self._removals.pop((stream.removesuffix("#status"), uid), None)
+                self._removals.pop((stream.removesuffix(_STATUS), uid), None)
             case e.ProjectDeleted() | e.TargetDeleted() | e.SecretDeleted():
-                self._rows.pop(stream, None)
+                self._kept.pop(stream, None)
             case _:
                 pass
 
@@ -184,62 +199,41 @@ class DesiredState:
     def streams(self, kind: str) -> Iterator[str]:
         """The streams of all resources of a kind that exist, in no order."""
         prefix = f"{kind}/"
-        return (stream for stream in self._rows if stream.startswith(prefix))
+        kept = self._kept.items()
+        return (stream for stream, one in kept if one.kind and stream.startswith(prefix))
 
     def app(self, stream: str) -> DesiredApp | None:
         """What an app should be; None if there is none, or it is frozen and never was readable."""
         view = self._views.get(stream)
         if view is not None:
             return view
-        row = self._rows.get(stream)
-        if row is None:
-            return None
-        decoded = self._decoded(row)
-        if not isinstance(decoded, e.AppEvent):
+        kept = self._kept.get(stream)
+        event = self._decoded(stream, kept)
+        if kept is None or not isinstance(event, e.AppEvent):
             return None
         try:
-            view = self._view(row, decoded)
+            view = _view(stream, kept, event)
         except ValueError as error:
-            self._unreadable[stream] = f"position {row[0]}: {error}"
+            self._unreadable[stream] = f"position {kept.position}: {error}"
             return None
         self._views[stream] = view
         return view
 
-    def _view(self, row: Row, event: e.AppEvent) -> DesiredApp:
-        stream = row[1]
-        uid = event.uid or row[0]
-        begun = self._begun.get(stream, (0, 0))
-        completed = self._completed.get(stream, (0, 0))
-        return DesiredApp(
-            ref=Ref.parse(stream),
-            position=row[0],
-            uid=uid,
-            generation=event.generation or row[0],
-            revision=event.revision,
-            digest=event.digest,
-            spec=spec_of.decode(bytes(event.spec)),
-            labels=event.labels,
-            secrets=event.secrets,
-            image=event.image,
-            paused=event.paused,
-            begun=begun[1] if begun[0] == uid else 0,
-            stable=completed[1] if completed[0] == uid else 0,
-            asked_at=event.at.timestamp(),
-        )
-
-    def _decoded(self, row: Row) -> e.Event | None:
+    def _decoded(self, stream: str, kept: Kept | None) -> e.Event | None:
+        if kept is None or not kept.kind:
+            return None
         try:
-            event: e.Event = self._decode(row[3], row[4])
+            event: e.Event = self._decode(kept.kind, kept.data)
         except Exception as error:  # as in `_fold_rarely`
-            self._unreadable[row[1]] = f"position {row[0]}: {error}"
+            self._unreadable[stream] = f"position {kept.position}: {error}"
             return None
         return event
 
     def resource(self, stream: str) -> Resource | None:
         """A resource of any kind; None if it does not exist or cannot be read."""
-        row = self._rows.get(stream)
-        event = self._decoded(row) if row is not None else None
-        if row is None or event is None:
+        kept = self._kept.get(stream)
+        event = self._decoded(stream, kept)
+        if kept is None or event is None:
             return None
         match event:
             case e.AppEvent(spec=spec, labels=labels, uid=uid):
@@ -255,20 +249,20 @@ class DesiredState:
         generation = event.generation if isinstance(event, e.AppEvent) else 0
         return Resource(
             ref=Ref.parse(stream),
-            uid=uid or row[0],
-            generation=generation or row[0],
+            uid=uid or kept.position,
+            generation=generation or kept.position,
             spec=raw,
             labels=labels,
         )
 
     def removals(self) -> Iterator[Removal]:
         """The deleted apps that may still have something on their target."""
-        for (stream, uid), row in list(self._removals.items()):
-            event = self._decoded(row)
+        for (stream, uid), kept in list(self._removals.items()):
+            event = self._decoded(stream, kept)
             if isinstance(event, e.AppDeleted):
                 yield Removal(
                     ref=Ref.parse(stream),
-                    position=row[0],
+                    position=kept.position,
                     uid=uid,
                     target=event.target,
                     volumes=event.volumes,
@@ -286,42 +280,54 @@ class DesiredState:
 
     def revisions(self, stream: str) -> Sequence[int]:
         """The positions that made the app's revisions: revision n is at index n - 1."""
-        return self._revisions.get(stream, ())
+        kept = self._kept.get(stream)
+        return kept.revision_positions() if kept is not None else ()
 
     # -- snapshots ----------------------------------------------------------------------------
 
     def dump(self) -> bytes:
         """Everything, in one canonical form: equal states give equal bytes."""
+        removals = sorted(self._removals.items(), key=lambda item: item[0])
         return msgspec.msgpack.encode(
-            _Snapshot(
+            Snapshot(
                 position=self.position,
-                rows=[self._rows[stream] for stream in sorted(self._rows)],
-                revisions={s: self._revisions[s] for s in sorted(self._revisions)},
-                begun={s: self._begun[s] for s in sorted(self._begun)},
-                completed={s: self._completed[s] for s in sorted(self._completed)},
-                removals=[self._removals[key] for key in sorted(self._removals)],
-                orphans={s: self._orphans[s] for s in sorted(self._orphans)},
-                frozen={s: self._frozen[s] for s in sorted(self._frozen)},
+                kept={stream: self._kept[stream] for stream in sorted(self._kept)},
+                removals=[(stream, uid, kept) for (stream, uid), kept in removals],
+                orphans={stream: self._orphans[stream] for stream in sorted(self._orphans)},
+                frozen={stream: self._frozen[stream] for stream in sorted(self._frozen)},
             )
         )
 
     def load(self, dumped: bytes) -> None:
         """Take over what `dump` gave. Raises `msgspec.MsgspecError` if it is not that."""
-        snapshot = msgspec.msgpack.decode(dumped, type=_Snapshot)
+        snapshot = msgspec.msgpack.decode(dumped, type=Snapshot)
         self.position = snapshot.position
-        self._rows = {row[1]: row for row in snapshot.rows}
-        self._revisions = snapshot.revisions
-        self._begun = snapshot.begun
-        self._completed = snapshot.completed
-        self._removals = {(row[1], self._uid(row)): row for row in snapshot.removals}
+        self._kept = snapshot.kept
+        self._removals = {(stream, uid): kept for stream, uid, kept in snapshot.removals}
         self._orphans = snapshot.orphans
         self._frozen = snapshot.frozen
         self._unreadable.clear()
         self._views.clear()
 
-    def _uid(self, row: Row) -> int:
-        event = self._decode(row[3], row[4])
-        return event.uid if isinstance(event, e.AppDeleted) else 0
+
+def _view(stream: str, kept: Kept, event: e.AppEvent) -> DesiredApp:
+    uid = event.uid or kept.position
+    return DesiredApp(
+        ref=Ref.parse(stream),
+        position=kept.position,
+        uid=uid,
+        generation=event.generation or kept.position,
+        revision=event.revision,
+        digest=event.digest,
+        spec=spec_of.decode(bytes(event.spec)),
+        labels=event.labels,
+        secrets=event.secrets,
+        image=event.image,
+        paused=event.paused,
+        begun=kept.begun if kept.begun_uid == uid else 0,
+        stable=kept.stable if kept.stable_uid == uid else 0,
+        asked_at=event.at.timestamp(),
+    )
 
 
 def rebuilt(decode: Decode, pages: Iterable[Sequence[Row]]) -> DesiredState:

@@ -5,15 +5,18 @@ with; afterwards it is compared with a rebuild, beside the work, and thrown away
 """
 
 import asyncio
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, final
 
+import msgspec
 import structlog
 
 from adapters.sqlite.log import SqliteLog
 from adapters.sqlite.snapshots import Snapshots
 from bus import codec
-from projections.desired import DesiredState
+from projections.desired import IGNORED, DesiredState
 
 NAME: Final = "desired"
 EVERY_EVENTS: Final = 10_000
@@ -21,6 +24,17 @@ EVERY_SECONDS: Final = 60.0
 SLICE: Final = 500  # events folded between two looks at the event loop while comparing
 
 _log = structlog.get_logger("projecting")
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Much is made here that stays, and nothing that is garbage in circles: do not look for it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @final
@@ -39,10 +53,15 @@ class Projecting:
         desired = DesiredState(codec.decode)
         snapshot = await asyncio.to_thread(self._snapshots.load, NAME)
         if snapshot is not None and snapshot.seal == await self._log.seal_at(snapshot.position):
-            desired.load(snapshot.data)
-            self._saved, self._loaded = snapshot.position, snapshot.data
-        async for page in self._log.scan(desired.position):
-            desired.fold(page)
+            try:
+                desired.load(snapshot.data)
+            except msgspec.MsgspecError as error:
+                _log.warning("a snapshot of another version is not used", error=str(error))
+            else:
+                self._saved, self._loaded = snapshot.position, snapshot.data
+        with _uncollected():
+            end = await self._log.replay(desired.position, desired.fold, without=IGNORED)
+        desired.reached(end)
         return desired
 
     async def save(self, desired: DesiredState) -> None:

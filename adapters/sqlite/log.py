@@ -5,9 +5,12 @@ All methods belong to the event loop that opened the log.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, final, override
+
+import msgspec
 
 from adapters.sqlite import rewinds, tombstones
 from adapters.sqlite.group import Request
@@ -31,6 +34,7 @@ from bus.log import (
 TAIL_SECONDS = 2.0  # how long a reader may miss what another process has written
 PAGE = 2000  # events a tail yields at once
 SCAN_PAGE = 5000
+REPLAY_PAGE = 1000  # few enough to be taken while they are in the processor's cache
 MAX_WAITING = 10_000  # appends; more callers wait until there is room
 
 _COLUMNS = "SELECT notification_id, originator_id, originator_version, topic, state"
@@ -38,6 +42,11 @@ _READ = f"{_COLUMNS} FROM stored_events WHERE notification_id > ? ORDER BY notif
 _STREAM = (
     f"{_COLUMNS} FROM stored_events WHERE originator_id = ? AND originator_version > ?"
     " ORDER BY originator_version"
+)
+_END = "SELECT coalesce(max(notification_id), 0) FROM stored_events"
+_REPLAY = (  # noqa: S608 -- constants only
+    f"{_COLUMNS} FROM stored_events WHERE notification_id > ? AND notification_id <= ?"
+    " AND topic NOT IN (SELECT value FROM json_each(?)) ORDER BY notification_id LIMIT ?"
 )
 _SEAL_AT = "SELECT seal FROM seals WHERE position <= ? ORDER BY position DESC LIMIT 1"
 
@@ -164,6 +173,26 @@ class SqliteLog(Log):
             yield page
             if len(page) < size:
                 return
+
+    async def replay(
+        self, after: int, take: Callable[[list[Row]], None], *, without: Collection[str] = ()
+    ) -> int:
+        """Hand all rows above `after` to `take`, as `scan` gives them; return the last position.
+
+        For the start, when nobody else wants anything: rows are read and taken in one thread,
+        without a switch for each. Events of the types in `without` are passed over.
+        """
+        unread = msgspec.json.encode(sorted(without)).decode()
+
+        def job(connection: sqlite3.Connection) -> int:
+            (end,) = connection.execute(_END).fetchone()
+            last, upto = after, int(end)
+            while page := connection.execute(_REPLAY, (last, upto, unread, REPLAY_PAGE)).fetchall():
+                last = page[-1][0]
+                take(page)
+            return max(after, upto)
+
+        return await self._reader.run(job)
 
     async def seal_at(self, position: int) -> bytes:
         """The seal over everything up to `position`, to recognise the same history by."""

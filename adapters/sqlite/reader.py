@@ -7,7 +7,7 @@ whole groups only.
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, final
@@ -32,10 +32,14 @@ class Reader:
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> asyncio.Future[list[Row]]:
         """Start a query at once, and return the future of all its rows."""
+        return self.run(lambda connection: connection.execute(sql, parameters).fetchall())
+
+    def run[T](self, job: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Start a job at once, in a thread with a connection that cannot write."""
         if self._closed:
             raise LogUnavailable("the log is closed; open it again")
         loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._pool, self._fetch, sql, parameters)
+        return loop.run_in_executor(self._pool, self._run, job)
 
     def close(self) -> None:
         """Blocks until the running queries are done."""
@@ -44,9 +48,9 @@ class Reader:
         for connection in self._connections:
             connection.close()
 
-    def _fetch(self, sql: str, parameters: Sequence[object]) -> list[Row]:
+    def _run[T](self, job: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            return self._connection().execute(sql, parameters).fetchall()
+            return job(self._connection())
         except sqlite3.Error as error:
             raise explain(error, self._path, "read") from error
 

@@ -1,0 +1,55 @@
+"""What desired state keeps of each stream: its last event, undecoded, and a few numbers.
+
+Compact, because there may be hundreds of thousands: one record a stream, without a part that the
+garbage collector has to look at.
+"""
+
+from struct import unpack
+from typing import Final
+
+import msgspec
+
+WIDTH: Final = 8  # bytes of a position
+
+
+class Kept(msgspec.Struct, array_like=True, gc=False):
+    """One stream. Without a `kind`, its resource is gone, and only its numbers stay.
+
+    `position`, `kind` and `data` are of the last event that shaped the resource; `revisions` are
+    the positions that made an app's revisions, of `WIDTH` bytes each. `begun` and `stable` are the
+    last revisions whose rollout started and completed, each with the uid of the app it was of.
+    """
+
+    position: int = 0
+    kind: str = ""
+    data: bytes = b""
+    revisions: bytes = b""
+    begun_uid: int = 0
+    begun: int = 0
+    stable_uid: int = 0
+    stable: int = 0
+
+    def revision_positions(self) -> tuple[int, ...]:
+        return unpack(f"<{len(self.revisions) // WIDTH}Q", self.revisions)
+
+    def end(self) -> None:
+        """The resource is gone."""
+        self.kind, self.data = "", b""
+
+
+class Snapshot(msgspec.Struct, array_like=True):
+    """Everything that desired state is, in one canonical form."""
+
+    position: int
+    kept: dict[str, Kept]
+    removals: list[tuple[str, int, Kept]]
+    orphans: dict[str, list[int]]
+    frozen: dict[str, str]
+
+
+class Rollout(msgspec.Struct):
+    """The part of `RolloutStarted` and `RolloutCompleted` that is kept: quicker than the whole."""
+
+    uid: int
+    revision: int
+    v: int = 1
