@@ -44,8 +44,8 @@ _STREAM = (
     " ORDER BY originator_version"
 )
 _END = "SELECT coalesce(max(notification_id), 0) FROM stored_events"
-_REPLAY = (  # noqa: S608 -- constants only
-    f"{_COLUMNS} FROM stored_events WHERE notification_id > ? AND notification_id <= ?"
+_REPLAY = (
+    f"{_COLUMNS} FROM stored_events WHERE notification_id > ? AND notification_id <= ?"  # noqa: S608
     " AND topic NOT IN (SELECT value FROM json_each(?)) ORDER BY notification_id LIMIT ?"
 )
 _SEAL_AT = "SELECT seal FROM seals WHERE position <= ? ORDER BY position DESC LIMIT 1"

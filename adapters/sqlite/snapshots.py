@@ -56,13 +56,13 @@ class Snapshots:
 
     def _read(self, name: str, position: int) -> Snapshot | None:
         try:
-            content = self._path(name, position).read_bytes()
+            with self._path(name, position).open("rb") as file:
+                header, data = file.read(_HEADER.size), file.read()
         except OSError:
             return None
-        if len(content) < _HEADER.size:
+        if len(header) < _HEADER.size:
             return None
-        magic, at, seal, checksum = _HEADER.unpack_from(content)
-        data = content[_HEADER.size :]
+        magic, at, seal, checksum = _HEADER.unpack(header)
         if magic != _MAGIC or at != position or checksum != _checksum(name, at, seal, data):
             return None
         return Snapshot(at, seal, data)
