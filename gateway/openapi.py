@@ -19,7 +19,7 @@ from gateway.problems import MEDIA_TYPE
 
 type Json = dict[str, Any]
 
-NAME: Final = {"type": "string", "pattern": "^[a-z]([a-z0-9]{0,38}[a-z0-9])?$"}
+NAME: Final = {"type": "string", "maxLength": 40, "pattern": "^[a-z](-?[a-z0-9]){0,39}$"}
 PROBLEM: Final = {
     "description": "A problem: what was asked, what is the case, what to do.",
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},

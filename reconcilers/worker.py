@@ -150,6 +150,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work, for ever; cancel to stop. What is under way is left for whoever comes next."""
+        self.progress["replay"] = self._clock()  # a first tick that hangs is late, too
         try:
             async with asyncio.TaskGroup() as group:
                 self._supervise(group, "probing", self._probing.run)

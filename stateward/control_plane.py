@@ -1,6 +1,7 @@
 """The control plane of one process: every part made, joined, started and stopped. No decisions."""
 
 import asyncio
+import gc
 import random
 import secrets as tokens_of_chance
 import time
@@ -93,6 +94,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             mismatched=metrics.snapshot_mismatches.inc,
         )
         desired = await projecting.restore()
+        gc.freeze()  # what was loaded stays; going through it again and again finds nothing
         clock = asyncio.get_running_loop().time
         metered = MeteredLog(log, metrics, clock)
         tell = _Telling()

@@ -18,7 +18,7 @@ from reconcilers.metrics import ReconcileMetrics
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SHORT: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 DRIFT_FIELDS: Final = frozenset(
-    {"digest", "name", "memory", "cpu", "pids", "restart", "env", "image", "labels", "state"}
+    {"digest", "name", "paused", "network", "memory", "cpu", "pids", "restart policy"}
 )
 LOOPS: Final = ("probing", "journal", "replay", "hints", "tail", "passes", "events")
 FAILURES: Final = ("VersionConflict", "KeyReused", "LogUnavailable", "LogFull", "LogRewound")
