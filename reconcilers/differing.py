@@ -1,7 +1,8 @@
 """Differing: which apps of a target are not as they should be, found by comparing strings.
 
 Every app has one fingerprint for what should run and one for what does. Equal fingerprints cost no
-task, no decoding and no pass, so a replay tick over a converged fleet is one plain loop.
+task, no decoding and no pass: a replay tick over a converged fleet compares two dictionaries.
+An app of which nothing should run, or nothing does, has no fingerprint there.
 """
 
 from collections.abc import Iterable
@@ -29,7 +30,7 @@ class Wanted:
             self._stale.add(stream)
 
     def of(self, target: str) -> dict[str, str]:
-        """What should run on a target, by stream; empty text for nothing. Do not change it."""
+        """What should run on a target, by stream. Do not change it."""
         stale: Iterable[str] = self._desired.streams("App") if self._stale is None else self._stale
         for stream in list(stale):
             self._refresh(stream)
@@ -39,20 +40,22 @@ class Wanted:
     def _refresh(self, stream: str) -> None:
         before = self._place.pop(stream, None)
         if before is not None:
-            del self._by_target[before][stream]
+            self._by_target[before].pop(stream, None)
         app = self._desired.app(stream)
         if app is None:
             return
         self._place[stream] = app.target
         look = app.wanted and (app.stable != app.revision or app.paused is not None)
         mark = LOOK if look else fingerprint(app.uid, app.revision, app.digest, app.wanted)
-        self._by_target.setdefault(app.target, {})[stream] = mark
+        if mark:
+            self._by_target.setdefault(app.target, {})[stream] = mark
 
 
 def differing(wanted: dict[str, str], view: TargetView) -> list[str]:
     """The streams of the apps whose replicas there are not what they should be."""
     seen = view.fingerprints
+    if wanted == seen:
+        return []
     get = seen.get
-    differ = [stream for stream, mark in wanted.items() if get(stream, "") != mark]
-    differ += [stream for stream in seen.keys() - wanted.keys() if seen[stream]]
-    return differ
+    differ = [stream for stream, mark in wanted.items() if get(stream) != mark]
+    return differ + [stream for stream in seen if stream not in wanted]

@@ -71,7 +71,7 @@ def seen_fingerprint(replicas: Sequence[Replica]) -> str:
 
 @final
 class TargetView:
-    """One target. `replicas` and `fingerprints` are what it reported last, by app.
+    """One target. `replicas` and `fingerprints` are what it reported last, by app and stream.
 
     `check` is told the highest position found on any replica of each list, before anybody acts on
     it: one above the log's head means that the log went backwards.
@@ -123,8 +123,9 @@ class TargetView:
             apps[one.name[0], one.name[1]].append(one)
         self.replicas = {key: tuple(found) for key, found in apps.items()}
         self.fingerprints = {
-            f"App/{key[0]}/{key[1]}": seen_fingerprint(found)
+            f"App/{key[0]}/{key[1]}": mark
             for key, found in self.replicas.items()
+            if (mark := seen_fingerprint(found))
         }
 
     async def look(self, key: AppKey) -> Sequence[Replica]:
@@ -140,11 +141,14 @@ class TargetView:
             raise
         self._check_positions(found)
         stream = f"App/{key[0]}/{key[1]}"
+        mark = seen_fingerprint(found)
         if found:
             self.replicas[key] = found
-            self.fingerprints[stream] = seen_fingerprint(found)
         else:
             self.replicas.pop(key, None)
+        if mark:
+            self.fingerprints[stream] = mark
+        else:
             self.fingerprints.pop(stream, None)
         self._answered()
         return found
