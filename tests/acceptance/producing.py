@@ -9,8 +9,9 @@ from nats.aio.client import Client
 from bus.nats.credentials import PRODUCER
 from bus.nats.subjects import intent_subject, own_inbox
 from domain.names import app
+from tests.support.asking import PATIENCE
 from tests.support.nats_server import client, envelope
-from tests.support.serving import PATIENCE, ControlPlane
+from tests.support.serving import ControlPlane
 
 
 def producer(plane: ControlPlane) -> AbstractAsyncContextManager[Client]:

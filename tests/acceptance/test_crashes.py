@@ -4,7 +4,8 @@ import random
 import time
 
 from tests.acceptance.conftest import Serve
-from tests.support.serving import ControlPlane, greeting, web
+from tests.support.asking import greeting, web
+from tests.support.serving import ControlPlane
 
 ROLLOUT_SECONDS = 2.0  # about as long as three replicas take
 

@@ -1,8 +1,6 @@
-"""Trouble with what is on disk: held by another, full, older than it was, altered, unreadable."""
+"""Trouble with the place where all is kept: in use, of a newer format, locked, or full."""
 
-import asyncio
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -12,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from adapters.sqlite.log import SqliteLog
 from adapters.sqlite.schema import LOG_FILE
-from bus.log import NewEvent
 from tests.acceptance.conftest import Serve
 from tests.support import requirements
-from tests.support.serving import ControlPlane, greeting, web
+from tests.support.asking import greeting, web
+from tests.support.serving import ControlPlane
 
 
 def test_a_second_control_plane_is_told_who_holds_the_directory(shared: ControlPlane) -> None:
@@ -48,100 +45,30 @@ def test_a_directory_of_a_newer_format_is_refused_untouched(
     assert {entry.name for entry in data.iterdir()} <= {"format", "lock"}
 
 
-# -- a stream that cannot be read ---------------------------------------------------------------
+# -- a log that is away -------------------------------------------------------------------------
 
 
-def append_offline(data: Path, stream: str, kind: str) -> None:
-    """As a newer version of Stateward would: sealed, with an event that this one does not know."""
-
-    async def append() -> None:
-        log = await SqliteLog.open(data, now=lambda: 0.0)
-        await log.append([NewEvent(stream, kind, b'{"v":1}')], expect={})
-        await log.close()
-
-    asyncio.run(append())
-
-
-def test_an_app_with_an_unknown_event_is_frozen_and_runs_on_while_others_work(
+def test_while_another_process_holds_the_log_intents_are_turned_away_and_replicas_healed(
     serve: Serve,
 ) -> None:
     plane = serve("--no-nats")
-    plane.apply("web", web("as it was", replicas=2))
-    plane.apply("other", web("one"))
+    plane.apply("web", web("same", replicas=2))
     plane.rolled_out()
-    plane.rolled_out("other")
-    address, before = plane.address(), plane.pids()
-    assert plane.terminate() == 0
-    append_offline(plane.data, "App/default/web", "app.teleported")
-    plane.start()
-    plane.apply("other", web("two"))
-    plane.rolled_out("other")
-    assert greeting(plane.address("other")) == "two"
-    assert plane.condition("Ready") == ("Unknown", "Frozen")
-    refused = plane.put("web", web("changed"))
-    assert (refused.status_code, refused.json()["code"]) == (409, "Frozen")
-    assert plane.pids() == before
-    assert greeting(address) == "as it was"
-    ready = plane.http.get("/readyz", params={"verbose": ""}).json()
-    assert "App/default/web" in str(ready)
-    assert "stateward_quarantined_streams 1" in plane.http.get("/metrics").text
-    os.kill(min(before), signal.SIGKILL)
-    plane.apply("other", web("three"))
-    plane.rolled_out("other")
-    assert plane.pids() == before - {min(before)}, "nothing is done to what cannot be read"
-
-
-# -- a log that is not what it was --------------------------------------------------------------
-
-
-def test_a_restored_older_copy_changes_nothing_until_it_is_accepted(serve: Serve) -> None:
-    plane = serve("--no-nats")
-    plane.apply("web", web("old"))
+    plane.until(lambda: plane.events("rollout.completed"), "its end is recorded")
+    with closing(sqlite3.connect(plane.data / LOG_FILE, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        refused = plane.put("web", web("other"), Idempotency_Key="k1")
+        assert (refused.status_code, refused.json()["code"]) == (503, "LogUnavailable")
+        assert "another process" in refused.json()["detail"]
+        victim = min(plane.pids())
+        os.kill(victim, signal.SIGKILL)
+        plane.until(lambda: len(plane.pids() - {victim}) == 2, "it is healed all the same")
+        assert plane.http.get("/livez").status_code == 200
+        holder.execute("ROLLBACK")
+    assert plane.apply("web", web("other"), Idempotency_Key="k1")["repeated"] is False
     plane.rolled_out()
-    assert plane.terminate() == 0
-    older = (plane.data / LOG_FILE).read_bytes()
-    plane.start()
-    plane.apply("web", web("new", replicas=2))
-    plane.rolled_out()
-    before = plane.pids()
-    assert plane.terminate() == 0
-    (plane.data / LOG_FILE).write_bytes(older)
-    shutil.rmtree(plane.data / "snapshots")
-    plane.start()
-    refused = plane.put("web", web("other"))
-    assert (refused.status_code, refused.json()["code"]) == (503, "LogRewound")
-    assert plane.http.get("/readyz").status_code == 503
-    plane.until(lambda: plane.condition("Degraded")[1] == "LogRewound", "the status says so")
-    assert plane.pids() == before
-    assert plane.terminate() == 0
-    accepted = plane.run(f"--data={plane.data}", "--accept-rewind", verb="restore")
-    assert accepted.returncode == 0, accepted.stderr
-    plane.start()
-    plane.apply("web", web("afterwards"))
-    plane.rolled_out()
-    assert greeting(plane.address()) == "afterwards"
-    plane.until(lambda: len(plane.pids()) == 1, "one replica is left")
-    assert plane.run(str(plane.data), verb="verify").returncode == 0
-
-
-def test_an_altered_record_is_named_by_its_position(serve: Serve) -> None:
-    plane = serve("--no-nats")
-    position = plane.apply("web", web(replicas=0))["position"]
-    plane.act("web", "scale", {"replicas": 0})
-    assert plane.terminate() == 0
-    with closing(sqlite3.connect(plane.data / LOG_FILE, isolation_level=None)) as forger:
-        (changed,) = forger.execute(
-            "SELECT notification_id FROM stored_events WHERE topic = 'app.defined'"
-        ).fetchone()
-        forger.execute(
-            "UPDATE stored_events SET state = replace(state, 'user:admin', 'user:other')"
-            " WHERE notification_id = ?",
-            (changed,),
-        )
-    assert changed <= position
-    found = plane.run(str(plane.data), verb="verify")
-    assert found.returncode == 1
-    assert f"first wrong position: {changed}" in found.stderr
+    plane.until(lambda: plane.events("replica.healed"), "what was done meanwhile is recorded")
+    assert greeting(plane.address()) == "other"
 
 
 # -- a full disk --------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import pytest
 
 from bus.nats.credentials import PRODUCER
 from tests.acceptance.producing import ask, producer
-from tests.support.serving import ControlPlane, web
+from tests.support.asking import web
+from tests.support.serving import ControlPlane
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.serving import ControlPlane, greeting, web
+from tests.support.asking import greeting, web
+from tests.support.serving import ControlPlane
 
 
 @pytest.fixture
 def shop(shared: ControlPlane) -> Iterator[ControlPlane]:
     """The shared control plane, afterwards without the app `web`."""
     yield shared
-    if shared.http.get("/api/v1/projects/default/apps/web").status_code == 200:
-        shared.delete("web")
+    shared.delete("web")
     shared.until(lambda: not shared.directories(), "nothing is left of web")
     assert shared.pids() == set()
 
@@ -125,6 +125,23 @@ def test_health_that_never_passes_degrades_at_its_deadline_and_the_old_serves(
     shop.rolled_out()
     assert {greeting(shop.address(slot=slot)) for slot in (0, 1)} == {"well"}
     shop.until(lambda: len(shop.pids()) == 2, "nothing else is left")
+
+
+def test_while_a_rollout_goes_on_somebody_always_answers(shop: ControlPlane) -> None:
+    shop.apply("web", web("old", replicas=2))
+    shop.rolled_out()
+    generation = shop.apply("web", web("new", replicas=2))["generation"]
+    answers: list[set[str]] = []
+
+    def is_done() -> bool:
+        status = shop.app()["status"]
+        ready = [one["addresses"]["http"] for one in status["replicas"] if one["ready"]]
+        answers.append({greeting(f"http://{address}") for address in ready} & {"old", "new"})
+        return bool(status["observedGeneration"] == generation and answers[-1] == {"new"})
+
+    shop.until(is_done, "only the new revision answers")
+    assert all(answers)
+    assert answers[0] == {"old"}
 
 
 def test_a_stopped_app_keeps_its_settings_and_starts_again(shop: ControlPlane) -> None:
