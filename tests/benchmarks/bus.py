@@ -2,68 +2,75 @@
 
 The floors decode and decide nothing: they await one append of the same bytes to a log of the same
 kind, and echo. One does so in its handler, which nats-py runs for one message at a time; the other
-in a task for each message, as the intent service does. Rounds alternate; medians count.
+in a task for each message, as the intent service does.
 """
 
 import asyncio
 import gc
-import json
-import statistics
-import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from random import Random
 
+import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from adapters.sqlite.log import SqliteLog
-from bus import manifests
-from bus.intents import IntentService
 from bus.log import NewEvent
 from bus.nats.bus import NatsBus
 from bus.nats.config import ServerFiles
 from bus.nats.credentials import CONTROL_PLANE
 from bus.nats.settings import NatsSettings
-from domain.access import Actor
-from simulation.secrets import SimulatedSecrets
-from tests.benchmarks.log import Ratio, show
+from tests.benchmarks import sample
+from tests.benchmarks.places import on_disk
+from tests.benchmarks.rows import Promise, Row, Times, per_second, rate, show
 
 ROUNDS = 5
 REQUESTS = 3_000  # per round
 SERIAL = 500  # per round of the echo that has one append at a time
 CALLERS = 64
-APPS = 10_000
-PROJECTS = 100
-PAGE = 10  # apps made by one submission
-ADMIN = Actor(name="program:stateward", role="admin")
 ECHO = "bench.echo"
 SIDE_BY_SIDE = "bench.side-by-side"
 INTENT = "stateward.v1.intent.stateward"
 
+OVER_NATS = Promise(
+    f"the same through the NATS intent service, {CALLERS} callers",
+    "a nats-py echo service whose handler awaits a raw append",
+    0.5,
+)
+SIDE_BY_SIDE_ROW = Promise(
+    "the NATS intent service again",
+    "an echo with a task for each message, so that raw appends are committed in groups",
+)
+PROMISES = (OVER_NATS, SIDE_BY_SIDE_ROW)
+HOW = (
+    f"CloudEvents with manifests over {sample.APPS:,} apps, each a new revision, {ROUNDS} rounds of"
+    f" {REQUESTS:,} by {CALLERS} callers in the same process, alternating with the echoes."
+)
 
-def measure() -> list[Ratio]:
-    """Measure on the disk of the working tree."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as directory:
-        return asyncio.run(_measure(Path(directory)))
+
+def measure() -> Sequence[Row]:
+    with on_disk() as directory:
+        return asyncio.run(_measure(directory))
 
 
-async def _measure(directory: Path) -> list[Ratio]:
+async def _measure(directory: Path) -> list[Row]:
     for name in ("log", "raw"):
         (directory / name).mkdir()
     log = await SqliteLog.open(directory / "log", now=time.monotonic)
     raw = await SqliteLog.open(directory / "raw", now=time.monotonic)
-    service = IntentService(log, SimulatedSecrets(), now=_now)
-    await _furnish(service)
+    service = sample.service(log)
+    await sample.furnish(service)
     bus = NatsBus(
         NatsSettings(directory=directory / "nats"),
         service,
-        actor_of=lambda _name: ADMIN,
+        actor_of=lambda _name: sample.ADMIN,
         hinted=lambda _head, _keys: None,
         installation="bench",
-        now=_now,
+        now=lambda: datetime.now(UTC),
         random=Random(1),
     )
     await bus.start()
@@ -73,41 +80,33 @@ async def _measure(directory: Path) -> list[Ratio]:
         gc.freeze()  # what is loaded stays; looking through it again and again costs both sides
         return await _rounds(directory / "nats", bus.status().url, raw)
     finally:
+        gc.unfreeze()
         await bus.stop()
         await log.close()
         await raw.close()
 
 
-async def _rounds(directory: Path, url: str, raw: SqliteLog) -> list[Ratio]:
+async def _rounds(directory: Path, url: str, raw: SqliteLog) -> list[Row]:
     password = ServerFiles(directory, lambda: "").credentials().control_plane
     callers, echo = Client(), Client()
     for client in (callers, echo):
         await client.connect(url, user=CONTROL_PLANE, password=password)
     await _serve_echo(echo, raw)
-    speeds: dict[str, list[float]] = {"echo": [], "side by side": [], "intents": []}
+    serial, side_by_side, intents = Times(), Times(), Times()
     numbers = count()
     try:
         for _ in range(ROUNDS):
-            speeds["echo"].append(await _round(callers, numbers, SERIAL, ECHO))
-            speeds["side by side"].append(await _round(callers, numbers, REQUESTS, SIDE_BY_SIDE))
-            speeds["intents"].append(await _round(callers, numbers, REQUESTS))
+            await _round(callers, numbers, SERIAL, serial, ECHO)
+            await _round(callers, numbers, REQUESTS, side_by_side, SIDE_BY_SIDE)
+            await _round(callers, numbers, REQUESTS, intents)
     finally:
         await callers.close()
         await echo.close()
-    echoed, side_by_side, intents = (statistics.median(found) for found in speeds.values())
+    speed = rate(REQUESTS, intents)
+    floors = (rate(SERIAL, serial), rate(REQUESTS, side_by_side))
     return [
-        Ratio(
-            f"NATS intent service, {CALLERS} callers",
-            intents / echoed,
-            0.5,
-            f"{intents:,.0f}/s against {echoed:,.0f}/s of an echo that awaits a raw append",
-        ),
-        Ratio(
-            "the same, against an echo with a task for each message",
-            intents / side_by_side,
-            0.2,
-            f"{intents:,.0f}/s against {side_by_side:,.0f}/s",
-        ),
+        promise.kept(speed / floor, ours=per_second(speed), floor=per_second(floor))
+        for promise, floor in zip(PROMISES, floors, strict=True)
     ]
 
 
@@ -131,11 +130,10 @@ async def _serve_echo(client: Client, raw: SqliteLog) -> None:
     await client.flush()
 
 
-async def _round(client: Client, numbers: "count[int]", requests: int, subject: str = "") -> float:
-    """Requests per second of `CALLERS` callers who each wait for their answers.
-
-    Without a subject they ask the intent service.
-    """
+async def _round(
+    client: Client, numbers: Iterator[int], requests: int, times: Times, subject: str = ""
+) -> None:
+    """Have `CALLERS` callers each wait for their answers; without a subject, of the service."""
     messages = iter([_message(next(numbers)) for _ in range(requests)])
 
     async def caller() -> None:
@@ -145,64 +143,22 @@ async def _round(client: Client, numbers: "count[int]", requests: int, subject: 
             if answer.headers is not None:
                 raise AssertionError(answer.data)
 
-    started = time.perf_counter()
-    await asyncio.gather(*(caller() for _ in range(CALLERS)))
-    return requests / (time.perf_counter() - started)
+    with times.taken():
+        await asyncio.gather(*(caller() for _ in range(CALLERS)))
 
 
 def _message(number: int) -> tuple[str, bytes]:
-    """An intent of about 400 bytes, on the next of the apps."""
-    app = number * 7919 % APPS
+    """An intent on the next of the apps, and the tokens of its resource."""
+    app = number * 7919 % sample.APPS
     envelope = {
         "specversion": "1.0",
         "type": "stateward.app.apply.v1",
         "id": f"bench-{number}",
         "source": "/bench",
-        "subject": f"App/p{app % PROJECTS}/a{app}",
-        "data": _manifest(app, number),
+        "subject": sample.stream(app),
+        "data": sample.app(app, number),
     }
-    return f"p{app % PROJECTS}.App.a{app}", json.dumps(envelope, separators=(",", ":")).encode()
-
-
-def _manifest(app: int, number: int) -> dict[str, object]:
-    return {
-        "apiVersion": "stateward/v1",
-        "kind": "App",
-        "metadata": {"name": f"a{app}", "project": f"p{app % PROJECTS}"},
-        "spec": {
-            "image": "registry.example/shop/web:1.27.4",
-            "env": {"RELEASE": f"r{number}", "LOG": "info"},
-            "ports": [{"name": "http", "port": 8080}],
-            "replicas": 2,
-        },
-    }
-
-
-async def _furnish(service: IntentService) -> None:
-    await _apply(service, [_outer("Target", "local", {"engine": "simulated"})], "target")
-    for number in range(PROJECTS):
-        await _apply(service, [_outer("Project", f"p{number}", {})], f"project-{number}")
-    for start in range(0, APPS, PAGE):
-        page = [_manifest(n, -1) for n in range(start, start + PAGE)]
-        await _apply(service, page, f"apps-{start}")
-
-
-def _outer(kind: str, name: str, spec: dict[str, str]) -> dict[str, object]:
-    return {
-        "apiVersion": "stateward/v1",
-        "kind": kind,
-        "metadata": {"name": name},
-        "spec": spec,
-    }
-
-
-async def _apply(service: IntentService, items: list[dict[str, object]], key: str) -> None:
-    asked = [manifests.read(json.dumps(item).encode()) for item in items]
-    await service.submit(asked, actor=ADMIN, key=key)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+    return f"p{app % sample.PROJECTS}.App.a{app}", msgspec.json.encode(envelope)
 
 
 if __name__ == "__main__":
