@@ -45,8 +45,8 @@ class Facts(NamedTuple):
 
     def sentence(self) -> str:
         return (
-            f"This run: {self.cores} cores, Python {self.python}, SQLite {self.sqlite}; a 4 KiB write"
-            f" with `fdatasync` took {self.fsync}; load average {self.load} at the beginning."
+            f"This run: {self.cores} cores, Python {self.python}, SQLite {self.sqlite}; a write of"
+            f" 4 KiB with `fdatasync` took {self.fsync}; load average {self.load} at the beginning."
         )
 
 
