@@ -10,6 +10,8 @@ from typing import Final
 import msgspec
 
 WIDTH: Final = 8  # bytes of a position
+FOLD: Final = 1
+"""Of snapshots: raised whenever the same log gives another dump, so that no older one is loaded."""
 
 
 class Kept(msgspec.Struct, array_like=True, gc=False):

@@ -17,8 +17,9 @@ from adapters.sqlite.log import SqliteLog
 from adapters.sqlite.snapshots import Snapshots
 from bus import codec
 from projections.desired import IGNORED, DesiredState
+from projections.kept import FOLD
 
-NAME: Final = "desired"
+NAME: Final = f"desired.{FOLD}"
 EVERY_EVENTS: Final = 10_000
 EVERY_SECONDS: Final = 60.0
 SLICE: Final = 500  # events folded between two looks at the event loop while comparing
