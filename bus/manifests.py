@@ -4,6 +4,7 @@ A manifest is JSON here; YAML is turned into it by whoever reads files. Every re
 path of the field, the value, the rule and, for an unknown field, the nearest known name.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
@@ -62,6 +63,7 @@ _SPECS: Final[Mapping[str, TypeAdapter[Any]]] = {
     "Project": project.SPEC_ADAPTER,
     "Target": target.SPEC_ADAPTER,
 }
+_MISSING: Final = re.compile(r"Object missing required field `(\w+)`(?: - at `\$\.([\w.]+)`)?")
 _METADATA: Final = ("name", "project", "labels", "generation")
 
 
@@ -189,8 +191,9 @@ def _secret_values(spec: bytes) -> dict[str, SecretText]:
             raise UnknownField(f"spec.{name}", nearest(name, ("data",)), ("data",))
     values: dict[str, SecretText] = {}
     for key, value in raw["data"].items():
-        if not isinstance(value, str) or len(value) > 65_536 or not key or len(key) > 256:
-            rule = "keys and values are texts, a value of at most 64 KiB; quote numbers"
+        too_long = not isinstance(value, str) or len(value) > 65_536 or len(key) > 256
+        if too_long or not key or "\x00" in key or "\x00" in value:
+            rule = "keys and values are texts without NUL, a value of at most 64 KiB; quote numbers"
             raise BadValue(f"spec.data.{key[:256]}", "***", rule)
         values[key] = SecretText(value)
     return values
@@ -209,6 +212,10 @@ def _shape_refusal(data: bytes, error: Exception) -> Refusal:
         for name in given if isinstance(given, dict) else ():
             if name not in known:
                 return UnknownField(f"{prefix}{name}", nearest(name, known), known)
+    missing = _MISSING.match(str(error))
+    if missing:
+        inside = f"{missing[2]}." if missing[2] else ""
+        return BadValue(f"{inside}{missing[1]}", None, "this field is required")
     return BadValue("manifest", "value", str(error))
 
 

@@ -75,7 +75,10 @@ class Revisions:
     async def _read(self, ref: Ref, number: int) -> Revision | None:
         found: e.AppEvent | None = None
         for row in await self._log.stream(ref.stream):
-            event = codec.decode(row.type, row.data)
+            try:
+                event = codec.decode(row.type, row.data)
+            except codec.Undecodable:
+                continue  # a revision that nobody can read is as good as none
             if isinstance(event, e.AppEvent) and event.revision == number:
                 found = event
         if found is None:

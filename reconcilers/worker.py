@@ -209,6 +209,8 @@ class Worker:
     async def tick(self) -> None:
         await self._quietly_catch_up(by_timer=True)
         await self._follow_targets()
+        for stream in list(self._desired.streams("Project")):
+            self._desired.resource(stream)  # one that cannot be read freezes its apps from now on
         await asyncio.gather(*(self._sweep(view) for view in self._targets))
         for removal in self._desired.removals():
             self._queue.add(removal.ref.stream, Priority.REPLAY)
