@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bus import manifests
-from domain import app
+from domain import app, shape
 from domain.intents import Apply
 from domain.refusals import BadValue, Refusal, UnknownField
 
@@ -105,7 +105,10 @@ def test_what_is_written_can_be_read_again() -> None:
     asked = read({"image": "web:1", "env": {"PORTS": 3}}, labels={"tier": "front"})
     assert isinstance(asked, Apply)
     assert isinstance(asked.spec, app.AppSpec)
-    spec = app.complete(asked.spec, target="local", replicas=2, running=True)
-    written = manifests.write(asked.ref, app.encode(spec), asked.labels, 7)
+    stored = shape.stored(
+        app.template(asked.spec, "local"),
+        shape.Shape("local", 2, running=True, rollout=app.complete_rollout(asked.spec)),
+    )
+    written = manifests.write(asked.ref, stored, asked.labels, 7)
     again = manifests.read(json.dumps(written).encode())
-    assert again == Apply(ref=asked.ref, spec=spec, labels=asked.labels, generation=7)
+    assert again == Apply(ref=asked.ref, spec=app.decode(stored), labels=asked.labels, generation=7)
