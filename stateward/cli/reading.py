@@ -41,14 +41,23 @@ def get(
             found.append(at.api.get(path_of(at.ref(one, project)), {"asOf": as_of}))
         else:
             found += at.items(one.kind, owner, selector, as_of)
-    show(at, by_kind, output)
+    show(at, by_kind, output, alone=len(named) == 1 and bool(named[0].name))
 
 
-def show(at: Session, by_kind: Mapping[str, Sequence[Mapping[str, Any]]], output: Format) -> None:
-    """Write resources in the format that was asked for; a table for each kind."""
+def show(
+    at: Session,
+    by_kind: Mapping[str, Sequence[Mapping[str, Any]]],
+    output: Format,
+    *,
+    alone: bool = False,
+) -> None:
+    """Write resources in the format that was asked for; a table for each kind.
+
+    In JSON what was asked for `alone` is the resource itself; a list stays one, even a list of one.
+    """
     resources = [resource for found in by_kind.values() for resource in found]
     if output is Format.JSON:
-        at.screen.json(resources[0] if len(resources) == 1 else {"items": resources})
+        at.screen.json(resources[0] if alone else {"items": resources})
     elif output is Format.YAML:
         at.screen.yaml(resources)
     elif output is Format.NAME:

@@ -22,6 +22,14 @@ WORDS: Final = {
 }
 """Every word for a kind, in lower case."""
 
+COMMANDS: Final = {
+    "events": "events",
+    "logs": "logs",
+    "tokens": "token list",
+    "contexts": "context list",
+}
+"""What is looked for as if it were a kind, and the command that shows it."""
+
 
 class Named(NamedTuple):
     """What was named: all of a kind when `name` is empty. `project` only if it was written."""
@@ -41,6 +49,8 @@ def kind_of(word: str) -> str:
     if kind is None:
         near = get_close_matches(word.lower(), WORDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "kinds are app, project, target and secret"
+        if command := COMMANDS.get(f"{word.lower().removesuffix('s')}s"):
+            hint = f"`stateward {command}` shows them"
         raise BadUse(f"{word!r} is no kind of resource; {hint}")
     return kind
 

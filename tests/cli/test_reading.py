@@ -53,6 +53,11 @@ def test_programs_get_what_the_server_said(apps: CommandLine) -> None:
     assert apps.json("get", "secrets") == {"items": []}
 
 
+def test_a_list_of_one_is_still_a_list(apps: CommandLine) -> None:
+    listed = apps.json("get", "apps", "-l", "set=x")
+    assert [item["metadata"]["name"] for item in listed["items"]] == ["web"]
+
+
 def test_the_past_can_be_asked(apps: CommandLine) -> None:
     position = apps.house.log.events[-1].position
     apps.ok("scale", "web", "--replicas", "5")
@@ -102,6 +107,7 @@ def test_explain_walks_into_fields(cli: CommandLine) -> None:
 def test_what_is_not_there_and_what_is_misspelt_are_different_errors(cli: CommandLine) -> None:
     assert "App/shop/nope does not exist" in cli.fails("get", "app/nope")
     assert "'aps' is no kind of resource; did you mean 'apps'?" in cli.fails("get", "aps", code=2)
+    assert "`stateward events` shows them" in cli.fails("get", "event", code=2)
     assert "name what is meant" in cli.fails("get", code=2)
     assert "Did you mean 'get'" in cli.fails("gte", code=2)
 
