@@ -298,7 +298,7 @@ class DesiredState:
             )
         )
 
-    def load(self, dumped: bytes) -> None:
+    def load(self, dumped: bytes | memoryview) -> None:
         """Take over what `dump` gave. Raises `msgspec.MsgspecError` if it is not that."""
         snapshot = msgspec.msgpack.decode(dumped, type=Snapshot)
         self.position = snapshot.position

@@ -47,7 +47,7 @@ class Projecting:
     ) -> None:
         self._log, self._snapshots, self._mismatched = log, snapshots, mismatched
         self._saved = 0
-        self._loaded: bytes | None = None
+        self._loaded: bytes | memoryview | None = None
 
     async def restore(self) -> DesiredState:
         """The desired state at the log's head."""
@@ -75,8 +75,9 @@ class Projecting:
     async def keep(self, desired: DesiredState) -> None:
         """Doubt the snapshot that was loaded, then save one from time to time, for ever."""
         if self._loaded is not None:
-            await self._doubt(desired, self._loaded)
-            self._loaded = None
+            dumped, self._loaded = self._loaded, None
+            await self._doubt(desired, dumped)
+            del dumped
         while True:
             await asyncio.sleep(EVERY_SECONDS)
             if desired.position - self._saved >= EVERY_EVENTS:
@@ -85,7 +86,7 @@ class Projecting:
                 except OSError as error:
                     _log.warning("snapshot not saved; the next start is slower", error=str(error))
 
-    async def _doubt(self, desired: DesiredState, dumped: bytes) -> None:
+    async def _doubt(self, desired: DesiredState, dumped: bytes | memoryview) -> None:
         """Rebuild what the snapshot claims; if they differ, the rebuilt state takes over."""
         upto = self._saved
         rebuilt = DesiredState(codec.decode)
@@ -95,7 +96,7 @@ class Projecting:
             if page[-1][0] >= upto:
                 break
         rebuilt.position = upto
-        if rebuilt.dump() == dumped:
+        if rebuilt.dump() == bytes(dumped):
             return
         self._mismatched()
         _log.error("the snapshot differs from the log; the log's state takes over", position=upto)

@@ -6,6 +6,8 @@ recognised. A damaged or unfinished file is as good as none.
 
 import re
 from hashlib import sha256
+from mmap import ACCESS_READ, mmap
+from os import fstat
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple, final
@@ -20,9 +22,11 @@ _NAME = re.compile(r"(?P<name>.+)-(?P<position>\d+)\.snap")
 
 
 class Snapshot(NamedTuple):
+    """`data` lies in the file, which may be replaced, but is never changed."""
+
     position: int
     seal: bytes
-    data: bytes
+    data: bytes | memoryview
 
 
 @final
@@ -57,12 +61,13 @@ class Snapshots:
     def _read(self, name: str, position: int) -> Snapshot | None:
         try:
             with self._path(name, position).open("rb") as file:
-                header, data = file.read(_HEADER.size), file.read()
+                if fstat(file.fileno()).st_size < _HEADER.size:
+                    return None
+                content = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
         except OSError:
             return None
-        if len(header) < _HEADER.size:
-            return None
-        magic, at, seal, checksum = _HEADER.unpack(header)
+        magic, at, seal, checksum = _HEADER.unpack_from(content)
+        data = content[_HEADER.size :]
         if magic != _MAGIC or at != position or checksum != _checksum(name, at, seal, data):
             return None
         return Snapshot(at, seal, data)
@@ -78,7 +83,7 @@ class Snapshots:
         return self._directory / f"{name}-{position}.snap"
 
 
-def _checksum(name: str, position: int, seal: bytes, data: bytes) -> bytes:
+def _checksum(name: str, position: int, seal: bytes, data: bytes | memoryview) -> bytes:
     checksum = sha256(f"{name} {position} ".encode() + seal)
     checksum.update(data)
     return checksum.digest()
