@@ -131,12 +131,21 @@ class AppReconciler:
     def _book(self, app: DesiredApp) -> AppBook:
         book = self._books.get(app.ref.stream)
         if book is None or book.uid != app.uid:
+            self._drop(app.ref.stream)
             book = self._books[app.ref.stream] = AppBook(app.uid)
         return book
 
     def forget(self, stream: str) -> None:
-        self._books.pop(stream, None)
+        """There is no such app (any more)."""
+        self._drop(stream)
         self._.revisions.forget(stream)
+        self._.probing.forget(stream)
+
+    def _drop(self, stream: str) -> None:
+        """What is draining is left alone: an orphan stays, and all else is removed as deleted."""
+        book = self._books.pop(stream, None)
+        for task in book.stopping.values() if book else ():
+            task.cancel()
 
     async def close(self) -> None:
         """Cancel what is under way; whoever comes next finds it half done and finishes it."""

@@ -20,6 +20,7 @@ from reconcilers.ports import Prober, ProbeResult, Replica, ReplicaIO, ReplicaSt
 from reconcilers.replicas import Seen
 
 AT_ONCE: Final = 64  # probes under way; the rest wait their turn
+ROUNDING: Final = 0.001  # seconds
 
 _log = structlog.get_logger("probing")
 
@@ -31,6 +32,7 @@ class _Tracked(msgspec.Struct):
     io: ReplicaIO
     book: health.ReplicaHealth
     busy: bool = False
+    settled: bool = False  # and its app was told so
 
 
 @final
@@ -83,6 +85,11 @@ class Probing:
             del self._by_stream[stream]
         return seen
 
+    def forget(self, stream: str) -> None:
+        """Ask the replicas of an app no more: there is no such app."""
+        for gone in self._by_stream.pop(stream, ()):
+            del self._tracked[gone]
+
     def trouble(self, replica: Replica) -> str:
         """What keeps a replica from being ready, in a sentence; empty if nothing is known."""
         tracked = self._tracked.get(replica.id)
@@ -107,14 +114,15 @@ class Probing:
     ) -> _Tracked:
         tracked = self._tracked.get(replica.id)
         if tracked is not None and tracked.checks == checks:
-            tracked.replica = replica
+            tracked.replica, tracked.io = replica, io  # its engine may have been opened anew
             return tracked
         ran = max(0.0, self._now() - replica.started_at) if replica.started_at else 0.0
         book = health.opened(checks, now, ran)
         tracked = _Tracked(stream, replica, checks, io, book)
         self._tracked[replica.id] = tracked
         self._schedule(tracked)
-        if not health.settled(book, now):
+        tracked.settled = health.settled(book, now)
+        if not tracked.settled:
             self._push(book.started + health.MIN_READY_SECONDS, replica.id)
         return tracked
 
@@ -140,16 +148,25 @@ class Probing:
         now = self._clock()
         while self._due and self._due[0][0] <= now:
             tracked = self._tracked.get(heapq.heappop(self._due)[2])
-            if tracked is None or tracked.busy:
+            if tracked is None:
                 continue
+            if not tracked.settled:
+                self._settle(tracked, now)
             due = tracked.book.due()
-            if due is None:
-                self._changed(tracked.stream)  # it has settled
-            elif due[0] <= now:
+            if due is not None and due[0] <= now and not tracked.busy:
                 tracked.busy = True
                 task = asyncio.create_task(self._ask(tracked, due[1]))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+
+    def _settle(self, tracked: _Tracked, now: float) -> None:
+        """Tell of one that has run for long enough; times are rounded, so it may be too early."""
+        tracked.settled = health.settled(tracked.book, now)
+        if tracked.settled:
+            self._changed(tracked.stream)
+        else:
+            at = tracked.book.started + health.MIN_READY_SECONDS
+            self._push(max(at, now + ROUNDING), tracked.replica.id)
 
     async def _ask(self, tracked: _Tracked, name: str) -> None:
         check: Check | None = getattr(tracked.checks, name)
