@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, final
 
+from bus import codec
 from bus.log import Log, LogUnavailable
+from domain import events as e
 from projections.desired import DesiredState
 
 PAGE: Final = 2000  # events folded between two looks at the event loop
@@ -44,6 +46,19 @@ class Reader:
         """Return when the projection has folded up to `position`."""
         async with self._moved:
             await self._moved.wait_for(lambda: self._desired.position >= position)
+
+    async def former_target(self, stream: str) -> bytes | None:
+        """The last spec of a target that was deleted; None if the log has none.
+
+        Raises:
+            LogUnavailable: the log cannot be read.
+        """
+        spec: bytes | None = None
+        for row in await self._log.stream(stream):
+            if row.type == e.TargetDefined.type:
+                event = codec.decode(row.type, row.data)
+                spec = bytes(event.spec) if isinstance(event, e.TargetDefined) else spec
+        return spec
 
     async def _read(self) -> Sequence[tuple[int, str, int, str, bytes]]:
         try:

@@ -49,7 +49,10 @@ class Remover:
             await self._end(view.engine, left)
             return f"took away {len(left)} replicas"
         successor = self._desired.app(ref.stream)
-        if removal.volumes and (successor is None or successor.target != view.name):
+        orphans = self._desired.orphans(ref.stream)
+        in_use = any(one.uid in orphans for one in listed)  # by name, as the volumes are
+        in_use = in_use or (successor is not None and successor.target == view.name)
+        if removal.volumes and not in_use:
             await view.engine.grounds.remove_volumes(ref.project, ref.name)
         await self._clear_ground(view, ref.project)
         self._journal.record(

@@ -6,7 +6,7 @@ A target that does not answer delays no other: its keys fail and back off by the
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol, final
+from typing import Final, NamedTuple, Protocol, final
 
 import structlog
 
@@ -23,6 +23,9 @@ from reconcilers.status import StatusStore, TargetStatus
 _log = structlog.get_logger("targets")
 
 type AppKey = tuple[str, str]
+
+LIST_SECONDS: Final = 60.0  # after which an engine that lists nothing counts as gone
+OPEN_SECONDS: Final = 1.0  # that others wait for one that opens
 
 
 class OpenedEngine(NamedTuple):
@@ -106,12 +109,7 @@ class TargetView:
         Raises:
             EngineError: as the engine's; what was known stays.
         """
-        try:
-            listed = await self.engine.replicas.list()
-        except EngineError as error:
-            self.trouble = str(error)
-            raise
-        self.take(listed)
+        self.take(await self._list(None))
         self._answered()
 
     def take(self, listed: Iterable[Replica]) -> None:
@@ -134,11 +132,7 @@ class TargetView:
         Raises:
             EngineError: as the engine's.
         """
-        try:
-            found = tuple(await self.engine.replicas.list(key))
-        except EngineError as error:
-            self.trouble = str(error)
-            raise
+        found = tuple(await self._list(key))
         self._check_positions(found)
         stream = f"App/{key[0]}/{key[1]}"
         mark = seen_fingerprint(found)
@@ -152,6 +146,17 @@ class TargetView:
             self.fingerprints.pop(stream, None)
         self._answered()
         return found
+
+    async def _list(self, key: AppKey | None) -> Sequence[Replica]:
+        try:
+            async with asyncio.timeout(LIST_SECONDS):
+                return await self.engine.replicas.list(key)
+        except TimeoutError as error:
+            self.trouble = f"it did not list its replicas within {LIST_SECONDS:.0f} s"
+            raise EngineUnavailable(f"target {self.name}: {self.trouble}") from error
+        except EngineError as error:
+            self.trouble = str(error)
+            raise
 
     def _check_positions(self, replicas: Sequence[Replica]) -> None:
         highest = max((one.position for one in replicas), default=0)
@@ -177,6 +182,10 @@ class Targets:
         self._opener, self._status, self._now = opener, status, now
         self._check = check
         self._views: dict[str, TargetView] = {}
+        self._opening: dict[TargetView, asyncio.Task[None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._views)
 
     def __iter__(self) -> Iterator[TargetView]:
         return iter(list(self._views.values()))
@@ -184,22 +193,30 @@ class Targets:
     def get(self, name: str) -> TargetView | None:
         return self._views.get(name)
 
-    async def follow(self, specs: Mapping[str, TargetSpec]) -> Sequence[TargetView]:
-        """Open what is new, close what went or changed; return the newly opened views."""
+    async def follow(
+        self, specs: Mapping[str, TargetSpec], opened: Callable[[TargetView], None]
+    ) -> None:
+        """Close what went or changed, and open what is new: `opened` is told of each.
+
+        One that takes its time to open is not waited for.
+        """
         for name, view in list(self._views.items()):
             if specs.get(name) != view.spec:
-                await self._close(view)
                 del self._views[name]
-        fresh = []
+                await self._close(view)
+        begun = []
         for name, spec in specs.items():
             if name not in self._views:
                 self._views[name] = TargetView(name, spec, now=self._now, check=self._check)
             view = self._views[name]
-            if view.opened is None and await self._open(view):
-                fresh.append(view)
-        return fresh
+            if view.opened is None and view not in self._opening:
+                task = asyncio.create_task(self._open(view, opened))
+                self._opening[view] = task
+                begun.append(task)
+        if begun:
+            await asyncio.wait(begun, timeout=OPEN_SECONDS)
 
-    async def _open(self, view: TargetView) -> bool:
+    async def _open(self, view: TargetView, opened: Callable[[TargetView], None]) -> None:
         try:
             view.opened = await self._opener(view.name, view.spec)
         except Exception as error:  # whatever is wrong with one target delays no other
@@ -207,9 +224,14 @@ class Targets:
             if not isinstance(error, EngineUnavailable):
                 _log.exception("target cannot be opened", target=view.name)
             self.publish(view)
-            return False
+            return
+        finally:
+            del self._opening[view]
+        if self._views.get(view.name) is not view:  # it went meanwhile
+            await self._close(view)
+            return
         _log.info("target opened", target=view.name, engine=view.spec.engine)
-        return True
+        opened(view)
 
     async def _close(self, view: TargetView) -> None:
         if view.opened is not None:
@@ -229,5 +251,7 @@ class Targets:
         )
 
     async def close(self) -> None:
+        for task in self._opening.values():
+            task.cancel()
         await asyncio.gather(*(self._close(view) for view in self._views.values()))
         self._views.clear()

@@ -7,10 +7,11 @@ only make it sooner. Nothing is ever given up.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
-from typing import final
+from typing import Final, final
 
 import structlog
 from structlog.contextvars import bind_contextvars
@@ -23,6 +24,7 @@ from projections.desired import DesiredApp, DesiredState
 from reconcilers.app_pass import AppReconciler, Outcome
 from reconcilers.differing import Wanted, differing
 from reconcilers.journal import Journal
+from reconcilers.lanes import Lanes
 from reconcilers.metrics import ReconcileMetrics
 from reconcilers.ports import EngineError, EngineUnavailable
 from reconcilers.probing import Probing
@@ -30,6 +32,8 @@ from reconcilers.queue import KeyQueue, Priority
 from reconcilers.reading import Reader
 from reconcilers.removal import Remover
 from reconcilers.targets import Targets, TargetView
+
+SWEEP_SECONDS: Final = 1.0  # that a tick waits for the lists of its targets
 
 _log = structlog.get_logger("worker")
 
@@ -72,6 +76,8 @@ class Worker:
         self._probing, self._journal, self._metrics = probing, journal, metrics
         self._settings, self._clock, self._rng = settings, clock, rng
         self._wanted = Wanted(desired)
+        self._lanes = Lanes(queue, lane=self._lane, share=self._share)
+        self._sweeping: dict[TargetView, asyncio.Task[None]] = {}
         self._hinted = asyncio.Event()
         self._numbers = count(1)
         self._watchers: dict[TargetView, asyncio.Task[None]] = {}
@@ -132,8 +138,40 @@ class Worker:
                 specs[resource.ref.name] = target_spec.decode(resource.spec)
             except ValueError as error:  # its apps fail one by one; those of others do not
                 _log.error("target cannot be read", target=stream, error=str(error))
-        for view in await self._targets.follow(specs):
-            self._watch(view)
+        for name in self._left_behind(specs):
+            await self._keep(name, specs)
+        await self._targets.follow(specs, self._watch)
+        for view in list(self._watchers):
+            if self._targets.get(view.name) is not view:
+                self._watchers.pop(view).cancel()
+                self._met.discard(view)
+
+    def _left_behind(self, specs: Collection[str]) -> set[str]:
+        """The targets that are deleted, and may still have something of ours."""
+        names = {removal.target for removal in self._desired.removals()}
+        names |= {view.name for view in self._targets if view.name not in specs and self._has(view)}
+        return names.difference(specs)
+
+    def _has(self, view: TargetView) -> bool:
+        """Whether something runs there that is not an orphan's."""
+        for (project, app), replicas in view.replicas.items():
+            spared = self._desired.orphans(f"App/{project}/{app}")
+            if any(one.uid not in spared for one in replicas):
+                return True
+        return False
+
+    async def _keep(self, name: str, specs: dict[str, TargetSpec]) -> None:
+        """Keep a deleted target until nothing of ours is left there."""
+        view = self._targets.get(name)
+        if view is not None:
+            specs[name] = view.spec
+            return
+        try:
+            found = await self._reader.former_target(f"Target/{name}")
+            if found is not None:
+                specs[name] = target_spec.decode(found)
+        except (LogError, ValueError) as error:
+            _log.warning("a deleted target is not known yet", target=name, error=str(error))
 
     async def explain(self, stream: str) -> Sequence[str]:
         """What a pass over an app would do now, in sentences; nothing is done.
@@ -163,9 +201,10 @@ class Worker:
                 for number in range(self._settings.passes):
                     self._supervise(group, f"passes-{number}", self._work)
         finally:
-            for watcher in self._watchers.values():
-                watcher.cancel()
-            await asyncio.gather(*self._watchers.values(), return_exceptions=True)
+            beside = [*self._watchers.values(), *self._sweeping.values()]
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await self._apps.close()
 
     def _supervise(
@@ -211,9 +250,18 @@ class Worker:
         await self._follow_targets()
         for stream in list(self._desired.streams("Project")):
             self._desired.resource(stream)  # one that cannot be read freezes its apps from now on
-        await asyncio.gather(*(self._sweep(view) for view in self._targets))
+        for view in self._targets:
+            if view not in self._sweeping:
+                task = asyncio.create_task(self._sweep(view))
+                self._sweeping[view] = task
+                task.add_done_callback(partial(self._swept, view))
+        if self._sweeping:  # whoever takes longer delays no other
+            await asyncio.wait(self._sweeping.values(), timeout=SWEEP_SECONDS)
         for removal in self._desired.removals():
             self._queue.add(removal.ref.stream, Priority.REPLAY)
+
+    def _swept(self, view: TargetView, _done: asyncio.Task[None]) -> None:
+        del self._sweeping[view]
 
     async def _quietly_catch_up(self, *, by_timer: bool) -> None:
         try:
@@ -262,13 +310,27 @@ class Worker:
 
     async def _work(self) -> None:
         while True:
-            key, _, since = await self._queue.get()
+            key, priority, since = await self._queue.get()
+            lane = self._lanes.enter(key, priority)
+            if lane is None:
+                self._queue.done(key)
+                continue
             self._metrics.queued(self._clock() - since)
             try:
                 await self._pass(key)
             finally:
                 self._queue.done(key)
+                self._lanes.leave(lane)
             self.progress["passes"] = self._clock()
+
+    def _lane(self, key: str) -> str:
+        app = self._desired.app(key)
+        if app is not None:
+            return app.target
+        return next((one.target for one in self._desired.removals_of(key)), "")
+
+    def _share(self) -> int:
+        return self._settings.passes if len(self._targets) < 2 else -(-self._settings.passes // 2)
 
     async def _pass(self, key: str) -> None:
         began = self._clock()
@@ -298,24 +360,41 @@ class Worker:
         app = self._desired.app(key)
         if key in self._desired.frozen or self._owner_frozen(key, app):
             return Outcome("noop", "frozen: its history cannot be read")
-        ref = Ref.parse(key)
-        said: list[str] = []
         outcome: Outcome | None = None
         if app is not None:
             outcome = await self._reconcile_app(app)
         else:
             self._apps.forget(key)
-        for removal in self._desired.removals_of(key):
-            said.append(await self._remover.remove(removal, self.view(removal.target)))
-            self._queue.add_at(key, self._clock() + 1.0, Priority.ENGINE)
-        if not said:
-            for view in self._targets:
-                elsewhere = app is None or view.name != app.target
-                if elsewhere and (ref.project, ref.name) in view.replicas:
-                    said.append(await self._remover.leftovers(ref, app, view))
+        said, failures = await self._clear_elsewhere(key, app)
         if outcome is None:
+            if failures:
+                raise failures[0]
             return Outcome("success" if said else "noop", "; ".join(said) or "there is no such app")
+        for failure in failures:  # the tick asks again; the app where it is must not wait for it
+            _log.warning("something is left elsewhere", error=str(failure))
         return outcome
+
+    async def _clear_elsewhere(
+        self, key: str, app: DesiredApp | None
+    ) -> tuple[list[str], list[EngineError]]:
+        """Take away what is left of former lives of an app, and on targets that it has left."""
+        ref, said, failures = Ref.parse(key), list[str](), list[EngineError]()
+        for removal in self._desired.removals_of(key):
+            try:
+                said.append(await self._remover.remove(removal, self.view(removal.target)))
+                self._queue.add_at(key, self._clock() + 1.0, Priority.ENGINE)
+            except EngineError as error:
+                failures.append(error)
+        if said:
+            return said, failures
+        for view in self._targets:
+            elsewhere = app is None or view.name != app.target
+            if elsewhere and (ref.project, ref.name) in view.replicas:
+                try:
+                    said.append(await self._remover.leftovers(ref, app, view))
+                except EngineError as error:
+                    failures.append(error)
+        return said, failures
 
     async def _reconcile_app(self, app: DesiredApp) -> Outcome:
         try:
