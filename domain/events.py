@@ -27,11 +27,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """Rollouts are held at `revision` until `until` (for ever when None)."""
+    """Rollouts are held at `revision` until `until` (for ever when None).
+
+    `image` is that revision's, if it was resolved after a later revision was made.
+    """
 
     revision: int
     reason: str
     until: datetime | None = None
+    image: str | None = None
 
 
 class AppEvent(Event, frozen=True, kw_only=True):

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple, final
 
+import msgspec
+
 from bus.log import LogError
 from bus.secrets import SecretUnavailable
 from domain.app import Health
@@ -37,6 +39,8 @@ class Knowing:
         held = orders.of(app)
         if app.paused is not None and app.paused.revision != app.revision:
             held = await self._find(app, app.paused.revision) or held
+            if held.needs_image and app.paused.image:
+                held = msgspec.structs.replace(held, image=app.paused.image)
         former = None
         if app.stable not in (0, held.number):
             former = await self._find(app, app.stable)
@@ -69,8 +73,8 @@ class Knowing:
         return (found.spec if found else app.spec).health
 
     def want(self, app: DesiredApp, book: AppBook, known: Known, now: float) -> Want:
-        rollout = app.spec.rollout
         held = known.held
+        rollout = held.spec.rollout  # while paused, a new strategy is recorded and not followed
         waited = book.waited(held.number, now)
         stalled = held.number != app.stable and waited > seconds(rollout.progress_deadline)
         return Want(

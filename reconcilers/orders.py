@@ -65,6 +65,8 @@ class Revisions:
             found = await self._read(desired.ref, number)
             if found is None:
                 return None
+            if found.needs_image:
+                return found
             self._known[key] = found
         return self._known[key]
 
@@ -74,6 +76,7 @@ class Revisions:
 
     async def _read(self, ref: Ref, number: int) -> Revision | None:
         found: e.AppEvent | None = None
+        late: str | None = None
         for row in await self._log.stream(ref.stream):
             try:
                 event = codec.decode(row.type, row.data)
@@ -81,6 +84,8 @@ class Revisions:
                 continue  # a revision that nobody can read is as good as none
             if isinstance(event, e.AppEvent) and event.revision == number:
                 found = event
+            elif isinstance(event, e.AppEvent) and event.paused and event.paused.image:
+                late = event.paused.image if event.paused.revision == number else late
         if found is None:
             return None
         return Revision(
@@ -88,7 +93,7 @@ class Revisions:
             digest=found.digest,
             spec=spec_of.decode(bytes(found.spec)),
             secrets=found.secrets,
-            image=found.image,
+            image=found.image or late,
         )
 
 

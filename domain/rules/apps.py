@@ -49,11 +49,7 @@ def decide(  # noqa: C901, PLR0911, PLR0912 -- one flat match, an arm for each i
         case i.ResolveImage(revision=revision, image=image):
             if not at.actor.startswith("system:"):
                 raise unsuitable(intent)
-            if revision != present.revision or present.image == image:
-                return ()
-            generation = present.generation
-            resolved = {"image": image, "generation": generation}
-            return (_fact(intent.ref, e.AppImageResolved, present, at, **resolved),)
+            return _resolved(intent.ref, present, revision, image, at)
         case i.Delete(volumes=volumes, orphan=orphan):
             return delete(intent.ref, present, at, volumes=volumes, orphan=orphan)
         case _:
@@ -261,10 +257,29 @@ def _undo(
     return (undone, *_moves(ref, now, shape.target, at))
 
 
+def _resolved(
+    ref: Ref, present: state.App, revision: int, image: str, at: Moment
+) -> tuple[Fact, ...]:
+    changes: dict[str, object] = {"generation": present.generation}
+    paused = present.paused
+    if revision == present.revision and image != present.image:
+        changes["image"] = image
+    elif (
+        paused is not None and revision == paused.revision != present.revision and not paused.image
+    ):
+        changes["paused"] = msgspec.structs.replace(paused, image=image)
+    else:
+        return ()
+    return (_fact(ref, e.AppImageResolved, present, at, **changes),)
+
+
 def _hold(ref: Ref, present: state.App, reason: str, until: object, at: Moment) -> tuple[Fact, ...]:
     revision = present.paused.revision if present.paused else present.revision
+    image = present.paused.image if present.paused else None
     pause = msgspec.convert(
-        {"revision": revision, "reason": reason, "until": until}, e.Pause, from_attributes=True
+        {"revision": revision, "reason": reason, "until": until, "image": image},
+        e.Pause,
+        from_attributes=True,
     )
     if pause == present.paused:
         return ()

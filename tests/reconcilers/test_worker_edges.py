@@ -83,9 +83,26 @@ def test_the_volumes_under_orphans_are_not_removed_with_their_namesake() -> None
     play(story)
 
 
+def test_an_app_held_at_a_revision_without_an_image_gets_it_when_it_comes() -> None:
+    async def story(house: House) -> None:
+        house.machine.missing_images.add("web:1")
+        await house.send(manifest("App", "web", spec()))
+        await asyncio.sleep(5)
+        await house.send(i.Hold(ref=WEB, reason="incident"))
+        await house.send(manifest("App", "web", spec("web:2")))
+        await asyncio.sleep(5)
+        house.machine.missing_images.clear()
+        before = house.machine.calls["resolve"]
+        await asyncio.sleep(600)
+        assert house.machine.calls["resolve"] - before < 20
+        assert house.running() == [(1, 0, 1)]
+
+    play(story)
+
+
 def test_a_held_revision_with_volumes_is_healed_in_place() -> None:
     async def story(house: House) -> None:
-        await house.send(manifest("App", "web", spec(volumes=VOLUMES)))
+        await house.send(manifest("App", "web", spec(how="unready=1", volumes=VOLUMES)))
         await house.ready()
         await house.send(i.Hold(ref=WEB, reason="incident"))
         await house.send(manifest("App", "web", spec("web:2")))
