@@ -105,6 +105,7 @@ class SqliteLog(Log):
         if self._closing:
             return
         self._closing = True
+        self._writer.hand_over()
         self._room.set()
         await asyncio.to_thread(self._close)
         self._wake_tails()

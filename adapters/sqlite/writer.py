@@ -63,17 +63,31 @@ class Writer:
         self._now = now
         self._loop = loop
         self._deliver = deliver
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Sequence[Job]] = queue.SimpleQueue()
+        self._collected: list[Job] = []
         self._next_sweep = now()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
     def put(self, job: Request | Errand) -> None:
-        self._jobs.put(job)
+        """Have something done. What comes in one round of the loop is handed over together.
+
+        Else the thread would wake at the first, and each of its statements would wait for the
+        interpreter while the loop makes the others.
+        """
+        if not self._collected:
+            self._loop.call_soon(self.hand_over)
+        self._collected.append(job)
+
+    def hand_over(self) -> None:
+        """Let the thread have what was collected; called on the loop."""
+        jobs, self._collected = self._collected, []
+        if jobs:
+            self._jobs.put(jobs)
 
     def close(self) -> None:
-        """Do what waits, then end. Blocks until done."""
-        self._jobs.put(None)
+        """Do what was handed over, then end. Blocks until done."""
+        self._jobs.put([None])
         self._thread.join()
 
     def _run(self) -> None:
@@ -94,10 +108,10 @@ class Writer:
 
     def _drain(self, waiting: deque[Job]) -> None:
         if not waiting:
-            waiting.append(self._jobs.get())
+            waiting.extend(self._jobs.get())
         with suppress(queue.Empty):
             while True:
-                waiting.append(self._jobs.get_nowait())
+                waiting.extend(self._jobs.get_nowait())
 
     def _commit(self, requests: Sequence[Request], taken: int) -> None:
         before = self._ledger.head
