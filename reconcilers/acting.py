@@ -128,6 +128,8 @@ class Acting:
     async def _stop(self, engine: Engine, stop: Stop, drain: float, grace: float) -> None:
         if drain:
             await asyncio.sleep(drain)
+            if self._.gate.halted() is not None:
+                return  # the log went back meanwhile
         await engine.replicas.stop(stop.replica, grace=grace)
         if not stop.keep:
             await engine.replicas.remove(stop.replica)

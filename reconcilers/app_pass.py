@@ -140,6 +140,7 @@ class AppReconciler:
         self._drop(stream)
         self._.revisions.forget(stream)
         self._.probing.forget(stream)
+        self._.images.forget(stream)
 
     def _drop(self, stream: str) -> None:
         """What is draining is left alone: an orphan stays, and all else is removed as deleted."""
@@ -153,3 +154,4 @@ class AppReconciler:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._.images.close()

@@ -46,6 +46,7 @@ class Wanted:
             return
         self._place[stream] = app.target
         look = app.wanted and (app.stable != app.revision or app.paused is not None)
+        look = look or (app.paused is not None and app.paused.until is not None)
         mark = LOOK if look else fingerprint(app.uid, app.revision, app.digest, app.wanted)
         if mark:
             self._by_target.setdefault(app.target, {})[stream] = mark

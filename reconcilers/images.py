@@ -50,6 +50,7 @@ class ImageResolver:
         self._intents, self._secrets = intents, secrets
         self._changed, self._seen, self._rng = changed, seen, rng
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._where: dict[tuple[str, int], Images] = {}
         self._troubles: dict[tuple[str, int], str] = {}
 
     def want(self, desired: DesiredApp, revision: Revision, images: Images) -> str:
@@ -58,7 +59,10 @@ class ImageResolver:
         for other in [k for k in self._tasks if k[0] == key[0] and k[1] < revision.number]:
             self._tasks.pop(other).cancel()
             self._troubles.pop(other, None)
+        if key in self._tasks and self._where.get(key) is not images:
+            self._tasks.pop(key).cancel()  # its target was opened anew
         if key not in self._tasks:
+            self._where[key] = images
             task = asyncio.create_task(self._resolve(desired, revision, images))
             self._tasks[key] = task
             task.add_done_callback(lambda _done: self._forget(key, task))
@@ -67,6 +71,12 @@ class ImageResolver:
     def retry_now(self, stream: str) -> None:
         """A new intent: do not wait for the backoff."""
         for key in [key for key in self._tasks if key[0] == stream and key in self._troubles]:
+            self._tasks.pop(key).cancel()
+            self._troubles.pop(key, None)
+
+    def forget(self, stream: str) -> None:
+        """There is no such app: nobody waits for its images."""
+        for key in [key for key in self._tasks if key[0] == stream]:
             self._tasks.pop(key).cancel()
             self._troubles.pop(key, None)
 
@@ -80,6 +90,8 @@ class ImageResolver:
         if self._tasks.get(key) is task:
             del self._tasks[key]
             self._troubles.pop(key, None)
+        if key not in self._tasks:
+            self._where.pop(key, None)
         if not task.cancelled() and task.exception() is not None:
             _log.error("image resolution failed", key=key, error=repr(task.exception()))
 

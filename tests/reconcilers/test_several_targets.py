@@ -112,6 +112,19 @@ def test_a_target_that_was_described_anew_is_watched_once() -> None:
     tell(story)
 
 
+def test_what_waits_for_a_target_goes_on_when_it_is_described_anew() -> None:
+    async def story(village: Village) -> None:
+        far = village.machines["far"]
+        far.missing_images.add("web:1")
+        await village.send(manifest("App", "web", spec(target="far")))
+        await asyncio.sleep(5)
+        del village.machines["far"]
+        await village.target("far", "another machine")
+        await village.until(lambda: village.on("far") == [(1, 0, 1)], within=30)
+
+    tell(story)
+
+
 def test_a_target_that_hangs_delays_no_app_of_another() -> None:
     async def story(village: Village) -> None:
         for number in range(40):

@@ -1,10 +1,12 @@
 """Stories of what happens between two intents that do not expect each other."""
 
 import asyncio
+from datetime import UTC, datetime
 
 from domain import intents as i
 from domain.names import app
 from reconcilers.ports import ReplicaName
+from simulation import loop
 from tests.support.house import House, play
 from tests.support.intents import manifest
 
@@ -165,5 +167,123 @@ def test_an_app_deleted_and_made_anew_during_a_rollout_keeps_nothing_of_its_form
         await asyncio.sleep(30)
         assert [r[0] for r in house.running()] == [3, 3]
         assert len(house.replicas()) == 2
+
+    play(story)
+
+
+def test_a_pause_that_ends_while_its_log_was_away_is_resumed() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec()))
+        await house.ready()
+        until = datetime.fromtimestamp(house.now() + 20, UTC)
+        await house.send(i.Hold(ref=WEB, reason="incident", until=until))
+        await house.send(manifest("App", "web", spec("web:2")))
+        await asyncio.sleep(15)
+        assert [r[0] for r in house.running()] == [1]
+        await house.ready(within=20)
+        assert [r[0] for r in house.running()] == [2]
+
+    play(story)
+
+
+def test_a_pause_of_an_app_with_nothing_to_roll_out_ends_in_time() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec()))
+        await house.ready()
+        until = datetime.fromtimestamp(house.now() + 20, UTC)
+        await house.send(i.Hold(ref=WEB, reason="incident", until=until))
+        await house.send(i.Stop(ref=WEB))
+        await asyncio.sleep(45)
+        wanted = house.desired.app("App/shop/web")
+        assert wanted is not None
+        assert wanted.paused is None
+
+    play(story)
+
+
+def test_a_pause_of_a_stopped_app_ends_in_time_after_a_start_of_the_worker() -> None:
+    async def main() -> None:
+        first = House()
+        async with first.working():
+            await first.furnish()
+            await first.send(manifest("App", "web", spec(running=False)))
+            until = datetime.fromtimestamp(first.now() + 20, UTC)
+            await first.send(i.Hold(ref=WEB, reason="incident", until=until))
+        second = House(log=first.log, machine=first.machine, secrets=first.secrets)
+        async with second.working():
+            await asyncio.sleep(45)
+            wanted = second.desired.app("App/shop/web")
+            assert wanted is not None
+            assert wanted.paused is None
+
+    loop.run(main())
+
+
+def test_an_app_that_never_starts_up_can_be_stopped_and_deleted_at_any_time() -> None:
+    async def story(house: House) -> None:
+        house.machine.missing_images.add("web:9")
+        await house.send(manifest("App", "web", spec("web:9")))
+        await asyncio.sleep(5)
+        await house.send(i.Delete(ref=WEB))
+        await house.until(lambda: "removal.completed" in house.types, within=30)
+        before = house.machine.calls["resolve"]
+        await asyncio.sleep(1000)
+        assert house.machine.calls["resolve"] == before
+
+    play(story)
+
+
+def test_a_stopped_app_that_crashed_rests_without_a_write() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(how="exit=1", replicas=2)))
+        await asyncio.sleep(60)
+        await house.send(i.Stop(ref=WEB))
+        await asyncio.sleep(60)
+        writes, events = house.writes(), len(house.log.events)
+        await asyncio.sleep(600)
+        assert (house.writes(), len(house.log.events)) == (writes, events)
+        assert house.running() == []
+
+    play(story)
+
+
+def test_a_rollout_that_is_scaled_ends_with_the_new_count() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(how="unready=2", replicas=4)))
+        await house.ready()
+        for replicas in (6, 2, 5, 3):
+            await house.send(manifest("App", "web", spec(f"web:{replicas}", how="unready=2")))
+            await asyncio.sleep(1)
+            await house.send(i.Scale(ref=WEB, replicas=replicas))
+            await asyncio.sleep(1)
+        await house.ready(within=120)
+        assert [r[0] for r in house.running()] == [5] * 3
+        await asyncio.sleep(30)
+        assert len(house.replicas()) == 3
+
+    play(story)
+
+
+def test_a_set_with_volumes_that_moves_loses_no_data_of_the_app_that_stays() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(volumes=VOLUMES)))
+        await house.ready()
+        await house.send(i.Delete(ref=WEB, volumes=True))
+        await house.until(lambda: "removal.completed" in house.types)
+        volumes = house.machine.grounds[house.installation, "shop"].volumes
+        assert not volumes
+
+    play(story)
+
+
+def test_nothing_of_what_the_log_knows_is_written_while_it_has_gone_back() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(replicas=3, rollout={"drain": "5s"})))
+        await house.ready()
+        await house.send(i.Scale(ref=WEB, replicas=1))
+        await asyncio.sleep(1)
+        house.rewound = "the log went backwards"
+        await asyncio.sleep(60)
+        assert len(house.running()) == 3
 
     play(story)
