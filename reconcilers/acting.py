@@ -6,7 +6,7 @@ one is over the app is looked at again.
 
 import asyncio
 from collections.abc import Sequence
-from typing import final
+from typing import Final, final
 
 import structlog
 
@@ -16,9 +16,12 @@ from projections.desired import DesiredApp
 from reconcilers import orders
 from reconcilers.books import AppBook
 from reconcilers.knowing import Known
-from reconcilers.ports import Engine, ImageUnavailable, NameTaken, StartFailed
+from reconcilers.ports import Engine, EngineError, ImageUnavailable, NameTaken, StartFailed
 from reconcilers.replicas import Action, Remove, Start, Stop
 from reconcilers.surroundings import Surroundings
+
+STOP_SECONDS: Final = 60.0  # beside its grace, after which a stop has failed
+RETRY_MOST: Final = 60.0  # seconds after a stop that failed
 
 _log = structlog.get_logger("acting")
 
@@ -111,7 +114,7 @@ class Acting:
             )
         drain = 0.0 if stop.keep else seconds(app.spec.rollout.drain)
         grace = seconds(app.spec.stop_grace)
-        task = asyncio.create_task(self._stop(engine, stop, drain, grace))
+        task = asyncio.create_task(self._stop(engine, book, stop, drain, grace))
         book.stopping[replica.id] = task
         stream = app.ref.stream
 
@@ -120,19 +123,30 @@ class Acting:
             if not done.cancelled():
                 error = done.exception()
                 if error is not None:
-                    _log.warning("stop failed", replica=replica.id, error=str(error))
+                    _log.error("stop broke", replica=replica.id, error=repr(error))
                 self._.again(stream)
 
         task.add_done_callback(ended)
 
-    async def _stop(self, engine: Engine, stop: Stop, drain: float, grace: float) -> None:
+    async def _stop(
+        self, engine: Engine, book: AppBook, stop: Stop, drain: float, grace: float
+    ) -> None:
         if drain:
             await asyncio.sleep(drain)
             if self._.gate.halted() is not None:
                 return  # the log went back meanwhile
-        await engine.replicas.stop(stop.replica, grace=grace)
-        if not stop.keep:
-            await engine.replicas.remove(stop.replica)
+        replica = stop.replica
+        try:
+            async with asyncio.timeout(grace + STOP_SECONDS):
+                await engine.replicas.stop(replica, grace=grace)
+                if not stop.keep:
+                    await engine.replicas.remove(replica)
+        except (EngineError, TimeoutError) as error:
+            failures = book.unstopped[replica.id] = book.unstopped.get(replica.id, 0) + 1
+            _log.warning("stop failed", replica=replica.id, error=str(error) or repr(error))
+            await asyncio.sleep(min(RETRY_MOST, 2.0 ** min(failures, 10) / 2))
+        else:
+            book.unstopped.pop(replica.id, None)
 
 
 def told(action: Action) -> str:

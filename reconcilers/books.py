@@ -16,7 +16,8 @@ class AppBook:
     """The memory of one app.
 
     `refusals` are an engine's words, by slot; `lost` is when and how the replica of a slot was
-    found to be gone; `stopping` are the replicas whose end is under way, by their ids.
+    found to be gone; `stopping` are the replicas whose end is under way, by their ids, and
+    `unstopped` how often that failed.
     """
 
     def __init__(self, uid: int) -> None:
@@ -26,6 +27,7 @@ class AppBook:
         self.refusals: dict[Slot, str] = {}
         self.lost: dict[Slot, tuple[float, str]] = {}
         self.stopping: dict[str, asyncio.Task[None]] = {}
+        self.unstopped: dict[str, int] = {}
         self.announced: set[tuple[str, int]] = set()
         self.condition: tuple[bool, str] | None = None
         self._running: dict[Slot, Replica] = {}

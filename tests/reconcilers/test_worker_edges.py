@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 from domain import intents as i
 from domain.names import app
-from reconcilers.ports import ReplicaName
+from reconcilers.ports import EngineUnavailable, ReplicaName
 from simulation import loop
+from simulation.faults import CALM, Trouble, on_verb
 from tests.support.house import House, play
 from tests.support.intents import manifest
 
@@ -285,5 +286,58 @@ def test_nothing_of_what_the_log_knows_is_written_while_it_has_gone_back() -> No
         house.rewound = "the log went backwards"
         await asyncio.sleep(60)
         assert len(house.running()) == 3
+
+    play(story)
+
+
+def test_an_engine_that_cannot_stop_a_replica_is_not_asked_without_a_pause() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(replicas=2)))
+        await house.ready()
+        away = EngineUnavailable("stop: it does not answer")
+        house.machine.faults.plan = on_verb("stop", Trouble(before=away))
+        await house.send(i.Scale(ref=WEB, replicas=1))
+        await asyncio.sleep(600)
+        assert house.machine.calls["stop"] < 100
+        house.machine.faults.plan = lambda _call: CALM
+        await house.until(lambda: len(house.running()) == 1, within=400)
+
+    play(story)
+
+
+def test_a_stop_that_never_returns_is_asked_again() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(volumes=VOLUMES)))
+        await house.ready()
+        house.machine.faults.plan = on_verb("stop", Trouble(delay_seconds=1_000_000.0))
+        await house.send(manifest("App", "web", spec("web:2", volumes=VOLUMES)))
+        await asyncio.sleep(10)
+        house.machine.faults.plan = lambda _call: CALM
+        await house.until(lambda: house.running() == [(2, 0, 1)], within=300)
+
+    play(story)
+
+
+def test_a_start_that_never_returns_is_asked_again() -> None:
+    async def story(house: House) -> None:
+        house.machine.faults.plan = on_verb("start", Trouble(delay_seconds=1_000_000.0))
+        await house.send(manifest("App", "web", spec()))
+        await asyncio.sleep(10)
+        house.machine.faults.plan = lambda _call: CALM
+        await house.ready(within=300)
+
+    play(story)
+
+
+def test_a_removal_of_the_dead_that_fails_keeps_nobody_from_starting() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(replicas=2)))
+        await house.ready()
+        away = EngineUnavailable("remove: it does not answer")
+        house.machine.faults.plan = on_verb("remove", Trouble(before=away))
+        for attempt in (1, 2, 3):
+            await asyncio.sleep(60)
+            house.mischief.kill(ReplicaName("shop", "web", 1, 0, attempt))
+            await house.until(lambda: (1, 0, attempt + 1) in house.running(), within=15)  # noqa: B023
 
     play(story)
