@@ -33,7 +33,7 @@ from tests.benchmarks.rows import Promise, Row, Times, show
 APPS = 100_000
 EVENTS = 1_000_000
 BEHIND = 1_000  # events that a snapshot does not know
-ROUNDS = 3
+ROUNDS = 5
 PAGE = 5000  # rows, as `SqliteLog.scan` reads them
 
 TIME = Promise(f"rebuild of {APPS:,} apps from {EVENTS:,} events", "raw SELECT", at_most=1.5)
