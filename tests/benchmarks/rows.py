@@ -76,6 +76,11 @@ class Times(list[float]):
         return sorted(self)[min(len(self) - 1, int(len(self) * share))]
 
 
+def ratio_of(ours: Times, floor: Times) -> float:
+    """The median of the rounds' ratios: each round meets the same load on both sides."""
+    return statistics.median(mine / theirs for mine, theirs in zip(ours, floor, strict=True))
+
+
 def rate(count: int, times: Times) -> float:
     """How many a second in the median round of `count`."""
     return count / times.median
