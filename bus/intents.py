@@ -7,16 +7,18 @@ NATS, the system's own reconcilers) call `IntentService.submit`, and none can do
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime
 from hashlib import sha256
 from typing import Final, final
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
 
 from bus import codec
 from bus.context import LoadedContext, NotLoaded
-from bus.log import IdempotencyKey, Log, LogUnavailable, NewEvent, VersionConflict
+from bus.log import IdempotencyKey, Log, LogError, LogUnavailable, NewEvent, VersionConflict
 from bus.manifests import SecretManifest
 from bus.secrets import SecretStore, SecretUnavailable
 from bus.states import States
@@ -102,7 +104,8 @@ class IntentService:
         self._now = now
         self._appended = appended
         self._states = States(log)
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._values: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def submit(
         self,
@@ -132,7 +135,23 @@ class IntentService:
         items = asked if isinstance(asked, Sequence) else (asked,)
         self._authorise(items, actor)
         token = IdempotencyKey(actor.name, key, digest or self._digest_of(items))
-        intents = [item if isinstance(item, Intent) else await self._sealed(item) for item in items]
+        async with AsyncExitStack() as turns:
+            for stream in sorted(i.ref.stream for i in items if isinstance(i, SecretManifest)):
+                await turns.enter_async_context(self._turn_of_values(stream))
+            intents = [i if isinstance(i, Intent) else await self._sealed(i) for i in items]
+            answer, gone = await self._raced(intents, actor, token, check)
+        for stream in gone:
+            await self._erase_values(stream)
+        return answer
+
+    async def _raced(
+        self,
+        intents: Sequence[Intent],
+        actor: Actor,
+        token: IdempotencyKey,
+        check: Callable[[datetime], None],
+    ) -> tuple[Answer, Sequence[str]]:
+        """Attempt until no other is quicker; return the Secrets that went, too."""
         for race in range(MAX_RACES):
             try:
                 return await self._attempt(intents, actor, token, check)
@@ -193,7 +212,7 @@ class IntentService:
         actor: Actor,
         token: IdempotencyKey,
         check: Callable[[datetime], None],
-    ) -> Answer:
+    ) -> tuple[Answer, Sequence[str]]:
         try:
             check(self._now())
             plan = await self._decide(intents, actor.name, token.key)
@@ -203,7 +222,7 @@ class IntentService:
                 (), expect={}, key=token, outcome=msgspec.json.encode(outcome)
             )
             if known.repeated:
-                return self._answered_before(known.outcome, known.positions)
+                return self._answered_before(known.outcome, known.positions), ()
             raise
         changes = _changes(plan, intents)
         new = [NewEvent(f.stream, f.event.type, codec.encode(f.event)) for f in plan.facts]
@@ -214,23 +233,32 @@ class IntentService:
             outcome=msgspec.json.encode(_Outcome(changes=changes)),
         )
         if appended.repeated:
-            return self._answered_before(appended.outcome, appended.positions)
+            return self._answered_before(appended.outcome, appended.positions), ()
         self._states.remember(plan.facts, appended.positions, plan.expect, plan.before)
         if not appended.positions:
-            return Answer(position=(await self._log.head()).position, changes=changes)
+            return Answer(position=(await self._log.head()).position, changes=changes), ()
         position = appended.positions[-1]
         self._appended(position, [fact.stream for fact in plan.facts])
-        await self._erase_values(plan)
-        return Answer(position=position, changes=_with_generations(changes, appended.positions))
+        gone = [fact.stream for fact in plan.facts if isinstance(fact.event, SecretDeleted)]
+        answer = Answer(position=position, changes=_with_generations(changes, appended.positions))
+        return answer, gone
 
-    async def _erase_values(self, plan: Plan) -> None:
-        """The values of a deleted Secret go, too."""
-        for fact in plan.facts:
-            if isinstance(fact.event, SecretDeleted):
-                try:
-                    await self._secrets.remove(Ref.parse(fact.stream))
-                except SecretUnavailable as error:
-                    _log.warning("values not erased", resource=fact.stream, error=str(error))
+    def _turn_of_values(self, stream: str) -> asyncio.Lock:
+        """From the storing of a Secret's values to the event that names them, nobody erases any."""
+        turn = self._values.get(stream)
+        if turn is None:
+            turn = self._values[stream] = asyncio.Lock()
+        return turn
+
+    async def _erase_values(self, stream: str) -> None:
+        """The values of a deleted Secret go, too, but for those of one made anew meanwhile."""
+        async with self._turn_of_values(stream):
+            try:
+                present = await self.present(stream)
+                keep = {present.token} if isinstance(present, state.Secret) else set[str]()
+                await self._secrets.remove(Ref.parse(stream), keep=frozenset(keep))
+            except (SecretUnavailable, Refusal, LogError) as error:
+                _log.warning("values not erased", resource=stream, error=str(error))
 
     def _answered_before(self, outcome: bytes, positions: tuple[int, ...]) -> Answer:
         before = msgspec.json.decode(outcome, type=_Outcome)
