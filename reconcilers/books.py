@@ -90,6 +90,10 @@ class AppBook:
         self.announced.add((what, number))
         return True
 
+    def unsaid(self, what: str, number: int) -> None:
+        """It could not be said after all."""
+        self.announced.discard((what, number))
+
 
 def _held(desired: DesiredApp) -> tuple[int, ...]:
     return (desired.paused.revision,) if desired.paused else ()

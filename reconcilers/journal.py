@@ -56,19 +56,20 @@ class Journal:
         cause: int,
         place: Hashable = 0,
         **fields: Any,
-    ) -> None:
+    ) -> bool:
         """Note a transition of `ref`; `cause` is the position of the intent that it serves.
 
         One of the same kind and `place` (a slot, a revision) within a second is taken as the same.
+        Returns False if there is no room for it: then it may be noted again later.
         """
         now = self._now()
         stream = status_stream(ref)
         key = (stream, transition.type, place)
         if now - self._last.get(key, -QUIET_SECONDS) < QUIET_SECONDS:
-            return
+            return True
         if len(self._buffer) >= BUFFERED and key not in self._buffer:
             self.dropped += 1
-            return
+            return False
         self._last[key] = now
         if len(self._last) > 4 * BUFFERED:
             self._last.clear()
@@ -77,6 +78,7 @@ class Journal:
         self._buffer.pop(key, None)
         self._buffer[key] = NewEvent(stream, transition.type, codec.encode(event))
         self._waiting.set()
+        return True
 
     async def run(self) -> None:
         """Append what was recorded, for ever; what cannot be appended now is tried again."""

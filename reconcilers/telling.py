@@ -96,8 +96,7 @@ class Telling:
         fresh = want.revision != app.stable
         if complete and alone and fresh and book.once("completed", want.revision):
             took = max(0.0, around.now() - app.asked_at)
-            around.metrics.ready(took)
-            around.journal.record(
+            if around.journal.record(
                 app.ref,
                 e.RolloutCompleted,
                 cause=cause,
@@ -105,7 +104,10 @@ class Telling:
                 uid=uid,
                 revision=want.revision,
                 seconds=round(took, 3),
-            )
+            ):
+                around.metrics.ready(took)
+            else:  # on this one depends what is healed and what may end
+                book.unsaid("completed", want.revision)
         # At the first look after a start, a replica that was well was only not asked yet.
         unasked = book.condition is None and ready.reason == "Starting"
         if truth != book.condition and not (unasked and want.revision == app.stable):

@@ -379,7 +379,10 @@ class Worker:
     ) -> tuple[list[str], list[EngineError]]:
         """Take away what is left of former lives of an app, and on targets that it has left."""
         ref, said, failures = Ref.parse(key), list[str](), list[EngineError]()
+        frozen = self._desired.frozen
         for removal in self._desired.removals_of(key):
+            if f"Target/{removal.target}" in frozen:
+                continue
             try:
                 said.append(await self._remover.remove(removal, self.view(removal.target)))
                 self._queue.add_at(key, self._clock() + 1.0, Priority.ENGINE)
@@ -389,6 +392,8 @@ class Worker:
             return said, failures
         for view in self._targets:
             elsewhere = app is None or view.name != app.target
+            if f"Target/{view.name}" in frozen:
+                continue
             if elsewhere and (ref.project, ref.name) in view.replicas:
                 try:
                     said.append(await self._remover.leftovers(ref, app, view))

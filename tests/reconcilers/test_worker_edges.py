@@ -3,8 +3,12 @@
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
+
+from bus.log import NewEvent
 from domain import intents as i
 from domain.names import app
+from reconcilers import journal
 from reconcilers.ports import EngineUnavailable, ReplicaName
 from simulation import loop
 from simulation.faults import CALM, Trouble, on_verb
@@ -339,5 +343,38 @@ def test_a_removal_of_the_dead_that_fails_keeps_nobody_from_starting() -> None:
             await asyncio.sleep(60)
             house.mischief.kill(ReplicaName("shop", "web", 1, 0, attempt))
             await house.until(lambda: (1, 0, attempt + 1) in house.running(), within=15)  # noqa: B023
+
+    play(story)
+
+
+def test_a_completed_rollout_for_which_there_was_no_room_is_told_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec()))
+        await house.ready()
+        with monkeypatch.context() as patch:
+            patch.setattr(journal, "BUFFERED", 0)
+            await house.send(manifest("App", "web", spec("web:2")))
+            await asyncio.sleep(20)
+        await house.ready(within=30)
+
+    play(story)
+
+
+def test_a_frozen_target_keeps_what_was_being_removed() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(replicas=2)))
+        await house.ready()
+        away = EngineUnavailable("stop: it does not answer")
+        house.machine.faults.plan = on_verb("stop", Trouble(before=away))
+        await house.send(i.Delete(ref=WEB))
+        await asyncio.sleep(5)
+        unreadable = NewEvent("Target/local", "target.teleported", b"{}")
+        await house.log.append([unreadable], expect={})
+        await asyncio.sleep(5)
+        house.machine.faults.plan = lambda _call: CALM
+        await asyncio.sleep(400)
+        assert len(house.running()) == 2
 
     play(story)
