@@ -28,15 +28,15 @@ class SimulatedIO(ReplicaIO):
     """Commands beside a replica know the words of the contract suite; others say if it is well."""
 
     def __init__(self, machine: Machine, installation: str) -> None:
-        self._machine = machine
+        self.machine = machine
         self._installation = installation
 
     @override
     async def logs(
         self, replica: Replica, *, tail: int | None, since: float | None, follow: bool
     ) -> AsyncIterator[LogLine]:
-        self._machine.calls["logs"] += 1
-        if trouble := self._machine.faults.meet("logs", replica.name).before:
+        self.machine.calls["logs"] += 1
+        if trouble := self.machine.faults.meet("logs", replica.name).before:
             raise trouble
         running = self._found(replica)
         if running is None:
@@ -57,8 +57,8 @@ class SimulatedIO(ReplicaIO):
     async def run(
         self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float
     ) -> ExecResult:
-        self._machine.calls["run"] += 1
-        trouble = self._machine.faults.meet("run", replica.name)
+        self.machine.calls["run"] += 1
+        trouble = self.machine.faults.meet("run", replica.name)
         async with asyncio.timeout(timeout_seconds):
             await asyncio.sleep(trouble.delay_seconds)
             if trouble.before:
@@ -71,7 +71,7 @@ class SimulatedIO(ReplicaIO):
             return await self._run(running, list(argv))
 
     async def _run(self, running: Running, argv: Sequence[str]) -> ExecResult:
-        kept = next((self._machine.volume(running, v) for v in running.order.volumes), {})
+        kept = next((self.machine.volume(running, v) for v in running.order.volumes), {})
         match argv:
             case [_, "both"]:
                 return ExecResult(3, b"out\n", b"err\n")
@@ -85,11 +85,11 @@ class SimulatedIO(ReplicaIO):
                 found = kept.get("kept")
                 return ExecResult(0 if found else 1, (found or "").encode(), b"")
             case _:
-                is_well = running.program.is_well(_age(self._machine, running))
+                is_well = running.program.is_well(_age(self.machine, running))
                 return ExecResult(0 if is_well else 1, b"", b"")
 
     def _found(self, replica: Replica) -> Running | None:
-        found = self._machine.find(self._installation, replica.name)
+        found = self.machine.find(self._installation, replica.name)
         return found if found and found.seen.id == replica.id else None
 
 

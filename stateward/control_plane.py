@@ -33,8 +33,6 @@ from reconcilers.assembling import Assembled, World, assemble
 from reconcilers.ports import EngineUnavailable, Replica, ReplicaIO
 from reconcilers.status import StatusMemory
 from reconcilers.worker import WorkerSettings
-from simulation.looking import SimulatedProber
-from simulation.machine import Machine
 from stateward.announcing import Announcer
 from stateward.data import Data
 from stateward.engines import Choice, Opener, choose
@@ -101,17 +99,14 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
         intents = IntentService(metered, secrets, now=utc, appended=tell.appended)
         choice = await _furnish(settings, intents, desired, log)
         status = StatusMemory()
-        machine = Machine(now)
         assembled = assemble(
             World(
                 log=metered,
                 desired=desired,
                 secrets=secrets,
                 intents=intents,
-                open_engine=Opener(
-                    data.directory, data.installation, now=now, rng=rng, machine=machine
-                ),
-                prober=ProberByTarget(NetworkProber(), SimulatedProber(machine)),
+                open_engine=Opener(data.directory, data.installation, now=now, rng=rng),
+                prober=ProberByTarget(NetworkProber()),
                 status=status,
                 metrics=metrics.reconcile,
                 clock=clock,

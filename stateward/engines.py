@@ -49,31 +49,32 @@ class Opener(EngineOpener):
         *,
         now: Callable[[], float],
         rng: random.Random,
-        machine: Machine,
     ) -> None:
         self._directory, self._installation = directory, installation
         self._now, self._rng = now, rng
-        self._machine = machine
+        self._machines: dict[str, Machine] = {}
 
     async def __call__(self, name: str, spec: TargetSpec) -> OpenedEngine:
         match spec.engine:
             case "docker":
-                return await self._docker(spec.docker or DockerSettings())
+                return await self._docker(name, spec.docker or DockerSettings())
             case "process":
                 folder = self._directory if name == "local" else self._directory / "targets" / name
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 engine = ProcessEngine(folder, self._installation)
                 return OpenedEngine(engine.ports, engine.close)
             case "simulated":
-                return OpenedEngine(simulated_engine(self._machine, self._installation), _nothing)
+                machine = self._machines.setdefault(name, Machine(self._now))
+                return OpenedEngine(simulated_engine(machine, self._installation), _nothing)
 
-    async def _docker(self, settings: DockerSettings) -> OpenedEngine:
+    async def _docker(self, name: str, settings: DockerSettings) -> OpenedEngine:
         trouble = await asyncio.to_thread(docker_answers, settings.host)
         if trouble is not None:
             raise EngineUnavailable(trouble)
         engine = docker_engine(
             settings.host,
             self._installation,
+            target=name,
             parallel_starts=settings.parallel_starts,
             now=self._now,
             rng=self._rng,

@@ -63,7 +63,9 @@ def look(client: docker.APIClient, container: str) -> Container | None:
         return None
 
 
-def make(client: docker.APIClient, order: StartReplica, installation: str) -> Made | None:
+def make(
+    client: docker.APIClient, order: StartReplica, installation: str, target: str
+) -> Made | None:
     """Return the order's container, made if it was not there.
 
     None: somebody is making one of that name at this moment; ask again.
@@ -72,7 +74,7 @@ def make(client: docker.APIClient, order: StartReplica, installation: str) -> Ma
         NameTaken, ImageUnavailable, StartFailed: as `Replicas.start` says.
     """
     name = order.name.of(installation)
-    request = container_request(order, installation)
+    request = container_request(order, installation, target)
     if reasons := denied(request):
         raise StartFailed(f"{name} may not have {', '.join(reasons)}")
     if order.image is None:
@@ -85,7 +87,7 @@ def make(client: docker.APIClient, order: StartReplica, installation: str) -> Ma
     except APIError as error:
         if error.status_code != HTTPStatus.CONFLICT:
             raise StartFailed(f"the daemon refused {name}: {sentence(error)}") from error
-        return _found(client, order, installation)
+        return _found(client, order, installation, target)
     _check_command(client, made, order)
     return Made(made, may_start=True)
 
@@ -97,12 +99,14 @@ def _create(client: docker.APIClient, name: str, request: dict[str, Any]) -> str
     return msgspec.json.decode(answer.content, type=_Created).id
 
 
-def _found(client: docker.APIClient, order: StartReplica, installation: str) -> Made | None:
+def _found(
+    client: docker.APIClient, order: StartReplica, installation: str, target: str
+) -> Made | None:
     name = order.name.of(installation)
     holder = look(client, name)
     if holder is None:
         return None
-    if not labels.fulfils(holder.config.labels or {}, order, installation):
+    if not labels.fulfils(holder.config.labels or {}, order, installation, target):
         owner = "another order" if holder.belongs_to(installation) else "something else"
         raise NameTaken(f"the name {name} belongs to {owner} (container {holder.id[:12]})")
     may_start = holder.state.status == "created"

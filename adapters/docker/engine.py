@@ -35,11 +35,14 @@ def docker_engine(
     host: str,
     installation: str,
     *,
+    target: str = "local",
     parallel_starts: int = 4,
     now: Callable[[], float],
     rng: random.Random,
 ) -> DockerEngine:
     """The daemon at `host` (`unix:///var/run/docker.sock`, `tcp://...`) as an installation sees it.
+
+    Two `target`s may be one daemon: neither sees the replicas of the other.
 
     Connects at the first call. More than four starts at once only queue inside the daemon.
     """
@@ -47,7 +50,7 @@ def docker_engine(
     facts = Facts(connection)
     grounds = DockerGrounds(connection, installation)
     engine = DockerEngine(
-        replicas=DockerReplicas(connection, installation, facts, grounds),
+        replicas=DockerReplicas(connection, installation, target, facts, grounds),
         images=DockerImages(connection),
         grounds=grounds,
         events=DockerEvents(connection, installation, facts, now=now, rng=rng),

@@ -100,6 +100,9 @@ class DockerGrounds(Grounds):
                 client.remove_network(network.id)
             except NotFound:
                 continue
+            except APIError as error:
+                if "active endpoints" not in sentence(error):
+                    raise  # else another target on this daemon still uses it
 
     def _remove_volumes(self, client: docker.APIClient, project: str, app: str) -> None:
         wanted = labels.selecting(labels.owned(self._installation, project, app))

@@ -14,6 +14,7 @@ from domain.app import Port
 from reconcilers.ports import ReplicaName, StartReplica
 
 INSTALLATION = "stateward/installation"
+TARGET = "stateward/target"  # two targets may be one daemon, and neither sees the other's
 PROJECT = "stateward/project"
 APP = "stateward/app"
 UID = "stateward/uid"
@@ -52,11 +53,12 @@ class Identity(NamedTuple):
     limits: Limits
 
 
-def of_order(order: StartReplica, installation: str) -> dict[str, str]:
+def of_order(order: StartReplica, installation: str, target: str) -> dict[str, str]:
     """The labels of the container that an order makes."""
     name = order.name
     return {
         INSTALLATION: installation,
+        TARGET: target,
         PROJECT: name.project,
         APP: name.app,
         UID: str(order.uid),
@@ -94,10 +96,10 @@ def identity(labels: Mapping[str, str]) -> Identity:
     )
 
 
-def fulfils(labels: Mapping[str, str], order: StartReplica, installation: str) -> bool:
+def fulfils(labels: Mapping[str, str], order: StartReplica, installation: str, target: str) -> bool:
     """Whether a container with these labels is the one that was ordered."""
-    expected = of_order(order, installation)
-    decisive = (INSTALLATION, PROJECT, APP, UID, REVISION, SLOT, ATTEMPT, DIGEST)
+    expected = of_order(order, installation, target)
+    decisive = (INSTALLATION, TARGET, PROJECT, APP, UID, REVISION, SLOT, ATTEMPT, DIGEST)
     return all(labels.get(label) == expected[label] for label in decisive)
 
 

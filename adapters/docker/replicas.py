@@ -34,10 +34,15 @@ _log = structlog.get_logger(__name__)
 @final
 class DockerReplicas(Replicas):
     def __init__(
-        self, connection: Connection, installation: str, facts: Facts, grounds: Grounds
+        self,
+        connection: Connection,
+        installation: str,
+        target: str,
+        facts: Facts,
+        grounds: Grounds,
     ) -> None:
         self._docker = connection
-        self._installation = installation
+        self._installation, self._target = installation, target
         self._facts = facts
         self._grounds = grounds
         self._identities: dict[str, labels.Identity | None] = {}  # labels never change
@@ -78,7 +83,7 @@ class DockerReplicas(Replicas):
         """Make the container and leave it at that: the part of a start that is cheap."""
 
         def making(client: docker.APIClient) -> Made | None:
-            return make(client, order, self._installation)
+            return make(client, order, self._installation, self._target)
 
         for _ in range(_TRIES):
             if (made := await self._docker.call(making)) is not None:
@@ -111,7 +116,8 @@ class DockerReplicas(Replicas):
             raise EngineError(f"{what}: {sentence(error)}") from error
 
     async def _listed(self, *app: str) -> Sequence[Listed]:
-        wanted = labels.selecting(labels.owned(self._installation, *app))
+        mine = labels.owned(self._installation, *app) | {labels.TARGET: self._target}
+        wanted = labels.selecting(mine)
         try:
             return await self._docker.get(
                 tuple[Listed, ...], "/containers/json", all=1, filters=wanted

@@ -38,13 +38,13 @@ def volume_name(installation: str, name: ReplicaName, volume: Volume) -> str:
     return f"{owner}.{name.slot}" if volume.scope == "replica" else owner
 
 
-def container_request(order: StartReplica, installation: str) -> dict[str, Any]:
+def container_request(order: StartReplica, installation: str, target: str) -> dict[str, Any]:
     """The body of `POST /containers/create`, with secrets revealed: never log it."""
     network = network_name(installation, order.name.project)
     request: dict[str, Any] = {
         "Image": order.image,
         "Env": _environment(order),
-        "Labels": labels.of_order(order, installation),
+        "Labels": labels.of_order(order, installation, target),
         "StopSignal": order.stop_signal,
         "StopTimeout": ceil(order.stop_grace),
         "HostConfig": _host_config(order, installation, network),

@@ -10,7 +10,16 @@ from adapters.docker.request import network_name
 from domain.app import Volume
 from reconcilers.ports import NameTaken, ReplicaName, ReplicaState, StartFailed
 from tests.contracts.engine_world import DATA, PATIENCE, eventually
-from tests.support.docker_world import OURS, STRANGER, DockerWorld, client, daemon, docker_world
+from tests.support.docker_daemon import DockerDaemon
+from tests.support.docker_world import (
+    OURS,
+    STRANGER,
+    DockerWorld,
+    client,
+    daemon,
+    docker_world,
+    engine_of,
+)
 from tests.support.images import python_image
 
 __all__ = ["client", "daemon", "docker_world"]
@@ -151,3 +160,18 @@ async def test_an_images_own_command_and_health_check_are_used(docker_world: Doc
         await docker_world.engine.io.run(replica, make_sick, timeout_seconds=PATIENCE)
     log = await docker_world.logged(replica, b"listening on 8080")
     assert log[0].stream == "stdout"
+
+
+async def test_two_targets_on_one_daemon_do_not_see_each_others_replicas(
+    daemon: DockerDaemon,
+    docker_world: DockerWorld,
+) -> None:
+    elsewhere = engine_of(daemon.host, OURS, target="elsewhere")
+    try:
+        await docker_world.serve(docker_world.order())
+        assert await elsewhere.replicas.list() == []
+        assert await elsewhere.replicas.list(("shop", "web")) == []
+        await elsewhere.grounds.clear("shop")
+        assert len(await docker_world.engine.replicas.list()) == 1
+    finally:
+        await elsewhere.close()

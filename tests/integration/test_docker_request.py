@@ -33,7 +33,7 @@ ORDER = StartReplica(
 
 
 def test_the_order_comes_back_from_its_labels() -> None:
-    read = labels.identity(labels.of_order(ORDER, INSTALLATION))
+    read = labels.identity(labels.of_order(ORDER, INSTALLATION, "local"))
     assert (read.name, read.uid, read.digest, read.position) == (
         ORDER.name,
         ORDER.uid,
@@ -50,13 +50,13 @@ def test_labels_that_are_not_a_replicas_are_refused() -> None:
 
 
 def test_a_program_finds_its_ports_in_variables() -> None:
-    env = container_request(ORDER, INSTALLATION)["Env"]
+    env = container_request(ORDER, INSTALLATION, "local")["Env"]
     assert {"PORT=8080", "PORT_HTTP=8080", "PORT_MY_ADMIN=9000", "MODE=quick"} <= set(env)
     assert "TOKEN=p4ssw0rd" in env
 
 
 def test_a_volume_belongs_to_a_slot_or_to_the_app() -> None:
-    mounts = container_request(ORDER, INSTALLATION)["HostConfig"]["Mounts"]
+    mounts = container_request(ORDER, INSTALLATION, "local")["HostConfig"]["Mounts"]
     assert [mount["Source"] for mount in mounts] == [
         "stw-c0ffee-shop.web.data.2",
         "stw-c0ffee-shop.web.pool",
@@ -64,7 +64,7 @@ def test_a_volume_belongs_to_a_slot_or_to_the_app() -> None:
 
 
 def test_what_is_asked_for_an_order_is_allowed() -> None:
-    assert denied(container_request(ORDER, INSTALLATION)) == ()
+    assert denied(container_request(ORDER, INSTALLATION, "local")) == ()
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,6 @@ def test_what_is_asked_for_an_order_is_allowed() -> None:
     ],
 )
 def test_what_would_reach_the_host_is_denied(option: str, value: Any, word: str) -> None:
-    request = deepcopy(container_request(ORDER, INSTALLATION))
+    request = deepcopy(container_request(ORDER, INSTALLATION, "local"))
     request["HostConfig"][option] = value
     assert any(word in reason for reason in denied(request))

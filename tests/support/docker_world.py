@@ -28,8 +28,8 @@ OURS, OTHERS = str(uuid.uuid4()), str(uuid.uuid4())
 STRANGER = {"whose": f"that of a stranger to {OURS}"}
 
 
-def engine_of(host: str, installation: str) -> DockerEngine:
-    return docker_engine(host, installation, now=time.time, rng=random.Random(1))
+def engine_of(host: str, installation: str, target: str = "local") -> DockerEngine:
+    return docker_engine(host, installation, target=target, now=time.time, rng=random.Random(1))
 
 
 @final
