@@ -228,7 +228,8 @@ def erase_installation(client: docker.APIClient, installation: str) -> None:
     """Remove every container, network and volume of an installation, as `docker` would."""
     owned = {"label": f"stateward/installation={installation}"}
     for container in client.containers(all=True, filters=owned):
-        client.remove_container(container["Id"], force=True, v=True)
+        with suppress(docker.errors.NotFound):  # whoever stopped it may be removing it, too
+            client.remove_container(container["Id"], force=True, v=True)
     for network in client.networks(filters=owned):
         client.remove_network(network["Id"])
     for volume in client.volumes(filters=owned)["Volumes"] or ():
