@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, final
 from bus.log import LogError
 from domain.access import part_of_ours
 from domain.intents import Resume
+from domain.refusals import Refusal
 from projections.desired import DesiredApp
 from reconcilers.acting import Acting, foretold, told
 from reconcilers.books import AppBook
@@ -121,7 +122,7 @@ class AppReconciler:
         key = f"pause-ended-{app.uid}-{app.position}"
         try:
             await self._.intents.submit(Resume(ref=app.ref), actor=part_of_ours("pause"), key=key)
-        except LogError:
+        except (LogError, Refusal):
             return  # the tick asks again
 
     def unreachable(self, app: DesiredApp, message: str) -> None:

@@ -16,6 +16,7 @@ import structlog
 from adapters.sqlite.log import SqliteLog
 from adapters.sqlite.snapshots import Snapshots
 from bus import codec
+from bus.log import LogError
 from projections.desired import IGNORED, DesiredState
 from projections.kept import FOLD
 
@@ -74,17 +75,16 @@ class Projecting:
 
     async def keep(self, desired: DesiredState) -> None:
         """Doubt the snapshot that was loaded, then save one from time to time, for ever."""
-        if self._loaded is not None:
-            dumped, self._loaded = self._loaded, None
-            await self._doubt(desired, dumped)
-            del dumped
         while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            if desired.position - self._saved >= EVERY_EVENTS:
-                try:
+            try:
+                if self._loaded is not None:
+                    await self._doubt(desired, self._loaded)
+                    self._loaded = None
+                if desired.position - self._saved >= EVERY_EVENTS:
                     await self.save(desired)
-                except OSError as error:
-                    _log.warning("snapshot not saved; the next start is slower", error=str(error))
+            except (OSError, LogError) as error:
+                _log.warning("snapshot not kept; the next start is slower", error=str(error))
+            await asyncio.sleep(EVERY_SECONDS)
 
     async def _doubt(self, desired: DesiredState, dumped: bytes | memoryview) -> None:
         """Rebuild what the snapshot claims; if they differ, the rebuilt state takes over."""
@@ -100,6 +100,9 @@ class Projecting:
             return
         self._mismatched()
         _log.error("the snapshot differs from the log; the log's state takes over", position=upto)
-        async for page in self._log.scan(upto):
-            rebuilt.fold(page)
+        while True:
+            async for page in self._log.scan(rebuilt.position):
+                rebuilt.fold(page)
+            if rebuilt.position >= desired.position:  # never back: what was folded stays folded
+                break
         desired.load(rebuilt.dump())
