@@ -39,7 +39,8 @@ _SHAPING: Final = {
 _COMPLETED: Final = e.RolloutCompleted.type
 _ROLLOUTS: Final = {e.RolloutStarted.type, _COMPLETED}
 _STATUS: Final = "#status"
-IGNORED: Final = frozenset({e.MemberJoined.type, e.MemberLeft.type}) | frozenset(
+_STATUS_LENGTH: Final = len(_STATUS)
+_IGNORED: Final = frozenset({e.MemberJoined.type, e.MemberLeft.type}) | frozenset(
     event.type for event in e.TRANSITIONS
 ) - _ROLLOUTS - {e.RemovalCompleted.type}
 
@@ -114,7 +115,7 @@ class DesiredState:
 
     # -- folding ------------------------------------------------------------------------------
 
-    def fold(self, rows: Sequence[Row]) -> None:  # noqa: C901 -- a call for each row would show
+    def fold(self, rows: Sequence[Row]) -> None:  # noqa: C901, PLR0912 -- calls would show
         """Fold the next events of the log, in order. Never raises: a bad stream is frozen."""
         shaping, revising, kept = _SHAPING.get, e.REVISING, self._kept
         frozen, views, unreadable = self._frozen, self._views, self._unreadable
@@ -135,33 +136,31 @@ class DesiredState:
                 if unreadable:
                     unreadable.pop(stream, None)
             elif kind in _ROLLOUTS:
-                self._fold_rollout(stream, kind, data)
-            elif kind not in IGNORED:
+                rollout = self._rollout(kind, data)
+                if rollout is None:
+                    continue
+                stream = stream[:-_STATUS_LENGTH]
+                one = kept.get(stream)
+                if one is None:
+                    one = kept[stream] = Kept()
+                if kind == _COMPLETED:
+                    one.stable_uid, one.stable = rollout.uid, rollout.revision
+                else:
+                    one.begun_uid, one.begun = rollout.uid, rollout.revision
+                if views:
+                    views.pop(stream, None)
+            elif kind not in _IGNORED:
                 self._fold_rarely(row)
         if rows:
-            self.reached(rows[-1][0])
+            self.position = rows[-1][0]
 
-    def reached(self, position: int) -> None:
-        """There was nothing of interest up to this position of the log."""
-        self.position = position
-
-    def _fold_rollout(self, stream: str, kind: str, data: bytes) -> None:
-        stream = stream[: -len(_STATUS)]
+    def _rollout(self, kind: str, data: bytes) -> Rollout | None:
+        """What is kept of a rollout; None if it cannot be read: what was done shapes nothing."""
         try:
             rollout = _rollouts.decode(data)
-            if rollout.v != 1:
-                rollout = self._decode(kind, data)
-        except Exception:  # whatever is wrong: what was seen and done shapes nothing
-            return
-        kept = self._kept.get(stream)
-        if kept is None:
-            kept = self._kept[stream] = Kept()
-        if kind == _COMPLETED:
-            kept.stable_uid, kept.stable = rollout.uid, rollout.revision
-        else:
-            kept.begun_uid, kept.begun = rollout.uid, rollout.revision
-        if self._views:
-            self._views.pop(stream, None)
+            return rollout if rollout.v == 1 else self._decode(kind, data)
+        except Exception:  # whatever is wrong
+            return None
 
     def _fold_rarely(self, row: Row) -> None:
         position, stream, _, kind, data = row
@@ -171,7 +170,7 @@ class DesiredState:
         try:
             event = self._decode(kind, data)
         except Exception as error:  # whatever is wrong, it freezes its stream only
-            if not stream.endswith(_STATUS):  # as in `_fold_rollout`
+            if not stream.endswith(_STATUS):  # what was done shapes nothing
                 self._frozen[stream.partition("#")[0]] = f"position {position}: {error}"
             return
         match event:

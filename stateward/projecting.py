@@ -17,7 +17,7 @@ from adapters.sqlite.log import SqliteLog
 from adapters.sqlite.snapshots import Snapshots
 from bus import codec
 from bus.log import LogError
-from projections.desired import IGNORED, DesiredState
+from projections.desired import DesiredState
 from projections.kept import FOLD
 
 NAME: Final = f"desired.{FOLD}"
@@ -62,8 +62,7 @@ class Projecting:
             else:
                 self._saved, self._loaded = snapshot.position, snapshot.data
         with _uncollected():
-            end = await self._log.replay(desired.position, desired.fold, without=IGNORED)
-        desired.reached(end)
+            await self._log.replay(desired.position, desired.fold)
         return desired
 
     async def save(self, desired: DesiredState) -> None:

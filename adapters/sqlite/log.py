@@ -6,11 +6,9 @@ All methods belong to the event loop that opened the log.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, final, override
-
-import msgspec
 
 from adapters.sqlite import rewinds, tombstones
 from adapters.sqlite.group import Request
@@ -42,11 +40,6 @@ _READ = f"{_COLUMNS} FROM stored_events WHERE notification_id > ? ORDER BY notif
 _STREAM = (
     f"{_COLUMNS} FROM stored_events WHERE originator_id = ? AND originator_version > ?"
     " ORDER BY originator_version"
-)
-_END = "SELECT coalesce(max(notification_id), 0) FROM stored_events"
-_REPLAY = (
-    f"{_COLUMNS} FROM stored_events WHERE notification_id > ? AND notification_id <= ?"  # noqa: S608
-    " AND topic NOT IN (SELECT value FROM json_each(?)) ORDER BY notification_id LIMIT ?"
 )
 _SEAL_AT = "SELECT seal FROM seals WHERE position <= ? ORDER BY position DESC LIMIT 1"
 
@@ -175,25 +168,20 @@ class SqliteLog(Log):
             if len(page) < size:
                 return
 
-    async def replay(
-        self, after: int, take: Callable[[list[Row]], None], *, without: Collection[str] = ()
-    ) -> int:
-        """Hand all rows above `after` to `take`, as `scan` gives them; return the last position.
+    async def replay(self, after: int, take: Callable[[list[Row]], None]) -> None:
+        """Hand all rows above `after` to `take`, in pages as `scan` gives them.
 
         For the start, when nobody else wants anything: rows are read and taken in one thread,
-        without a switch for each. Events of the types in `without` are passed over.
+        without a switch for each.
         """
-        unread = msgspec.json.encode(sorted(without)).decode()
 
-        def job(connection: sqlite3.Connection) -> int:
-            (end,) = connection.execute(_END).fetchone()
-            last, upto = after, int(end)
-            while page := connection.execute(_REPLAY, (last, upto, unread, REPLAY_PAGE)).fetchall():
+        def job(connection: sqlite3.Connection) -> None:
+            last = after
+            while page := connection.execute(_READ, (last, REPLAY_PAGE)).fetchall():
                 last = page[-1][0]
                 take(page)
-            return max(after, upto)
 
-        return await self._reader.run(job)
+        await self._reader.run(job)
 
     async def seal_at(self, position: int) -> bytes:
         """The seal over everything up to `position`, to recognise the same history by."""

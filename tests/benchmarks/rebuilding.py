@@ -116,22 +116,21 @@ def read_raw(directory: Path) -> int:
     return count
 
 
-def rebuild(directory: Path) -> int:
+def rebuild(directory: Path) -> DesiredState:
     return asyncio.run(_restore(directory, "nowhere"))
 
 
-def start(directory: Path) -> int:
+def start(directory: Path) -> DesiredState:
     return asyncio.run(_restore(directory, "snapshots"))
 
 
-async def _restore(directory: Path, snapshots: str) -> int:
+async def _restore(directory: Path, snapshots: str) -> DesiredState:
     log = await SqliteLog.open(directory, now=time.monotonic)
     try:
         projecting = Projecting(log, Snapshots(directory / snapshots), mismatched=_impossible)
-        desired = await projecting.restore()
+        return await projecting.restore()
     finally:
         await log.close()
-    return desired.position
 
 
 def save(directory: Path) -> int:
@@ -151,7 +150,7 @@ def _impossible() -> None:
     raise AssertionError("nobody compares the snapshot here")
 
 
-JOBS: dict[str, Callable[[Path], int]] = {
+JOBS: dict[str, Callable[[Path], int | DesiredState]] = {
     job.__name__: job for job in (read_raw, rebuild, start, save)
 }
 
@@ -159,8 +158,9 @@ JOBS: dict[str, Callable[[Path], int]] = {
 def main(job: str, directory: str) -> None:
     gc.collect()
     began = time.perf_counter()
-    count = JOBS[job](Path(directory))
+    made = JOBS[job](Path(directory))
     took = time.perf_counter() - began
+    count = made if isinstance(made, int) else made.position
     assert count == EVENTS, count
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": took, "megabytes": memory}))
