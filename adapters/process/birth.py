@@ -48,7 +48,8 @@ def _become(order: dict[str, Any], directory: int, lock: int, go: int) -> None:
     os.setsid()
     os.umask(0o022)
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):  # Python changed them.
+    # Python changed some, and whoever started us (as nohup does) may have had others ignored.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for standard, name in ((1, "stdout"), (2, "stderr")):
