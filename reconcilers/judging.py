@@ -95,8 +95,9 @@ def _ready(
         if len(updated) >= want.replicas:
             count = f"{want.replicas} of {want.replicas} replicas are ready"
             return _claim("Ready", "True", "AllReplicasReady", count)
-        older = f"revision {max(one.slot.revision for one in ready)} serves"
-        return _claim("Ready", "True", "Serving", f"{older} while revision {want.revision} comes")
+        older = max(one.slot.revision for one in ready if one not in updated)
+        message = f"revision {older} serves while revision {want.revision} comes"
+        return _claim("Ready", "True", "Serving", message)
     count = f"{len(ready)} of {want.replicas} replicas are ready"
     if findings.troubles:
         reason, message = findings.troubles[0]

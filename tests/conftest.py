@@ -5,12 +5,16 @@ run, so a machine that lacks something cannot look like one where everything pas
 """
 
 import os
+import signal
 from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support import requirements
+
+# A shell that starts a run in the background has it ignore what Ctrl-C sends; children would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Machines that run tests are shared and slow at times: time says nothing about correctness.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,6 +7,7 @@ The child waits until its parent has written who it is: a program that runs is a
 import os
 import resource
 import signal
+from contextlib import suppress
 from typing import Any
 
 from adapters.process.files import PID, Process, boot_id, ticks_of, write_whole
@@ -31,7 +32,8 @@ def bear(order: dict[str, Any], directory: int, lock: int, now: float) -> tuple[
     process = Process(pid, ticks_of(pid) or "", boot_id(), now)
     try:
         write_whole(directory, PID, str(process))
-        os.write(let_go, b"!")
+        with suppress(BrokenPipeError):  # it has failed already, and told why
+            os.write(let_go, b"!")
     finally:
         os.close(let_go)
     problem = os.read(hear_problem, 4096).decode()
