@@ -1,0 +1,32 @@
+"""Who joins while its owner goes: one of the two is decided again, whichever came first."""
+
+import asyncio
+
+import pytest
+
+from domain import intents as i
+from domain import state
+from domain.names import Ref
+from domain.refusals import Refusal
+from tests.support.intents import Desk, manifest
+
+
+@pytest.mark.parametrize("owner", [Ref("Project", "", "shop"), Ref("Target", "", "spare")], ids=str)
+@pytest.mark.parametrize("delete_first", [True, False], ids=["delete-first", "create-first"])
+async def test_an_app_never_joins_what_is_deleted_at_the_same_moment(
+    owner: Ref, delete_first: bool
+) -> None:
+    desk = Desk()
+    await desk.furnish()
+    await desk.send(manifest("Target", "spare", {"engine": "simulated"}))
+    await desk.service.present(f"{owner.stream}#members")  # decided from memory, as when in use
+    create = desk.send(manifest("App", "web", {"image": "web:1", "target": "spare"}))
+    delete = desk.send(i.Delete(ref=owner))
+    both = (delete, create) if delete_first else (create, delete)
+    answers = await asyncio.gather(*both, return_exceptions=True)
+    assert sum(isinstance(answer, Refusal) for answer in answers) == 1
+    there = await desk.service.present(owner.stream)
+    web = await desk.service.present("App/shop/web")
+    assert isinstance(there, state.Project | state.Target)
+    assert isinstance(web, state.App)
+    assert there.exists == web.exists
