@@ -1,12 +1,12 @@
 """Orders: from the record of a revision to everything an engine needs to run one replica."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import final
 
 import msgspec
 
 from bus import codec
-from bus.log import Log
+from bus.log import Log, StoredEvent
 from bus.secrets import SecretStore, SecretUnavailable
 from domain import app as spec_of
 from domain import events as e
@@ -75,26 +75,31 @@ class Revisions:
             del self._known[key]
 
     async def _read(self, ref: Ref, number: int) -> Revision | None:
-        found: e.AppEvent | None = None
-        late: str | None = None
-        for row in await self._log.stream(ref.stream):
-            try:
-                event = codec.decode(row.type, row.data)
-            except codec.Undecodable:
-                continue  # a revision that nobody can read is as good as none
-            if isinstance(event, e.AppEvent) and event.revision == number:
-                found = event
-            elif isinstance(event, e.AppEvent) and event.paused and event.paused.image:
-                late = event.paused.image if event.paused.revision == number else late
-        if found is None:
-            return None
-        return Revision(
-            number=number,
-            digest=found.digest,
-            spec=spec_of.decode(bytes(found.spec)),
-            secrets=found.secrets,
-            image=found.image or late,
-        )
+        return among(await self._log.stream(ref.stream), number)
+
+
+def among(history: Iterable[StoredEvent], number: int) -> Revision | None:
+    """A revision of an app, from its stream; None if it is not there or cannot be read."""
+    found: e.AppEvent | None = None
+    late: str | None = None
+    for row in history:
+        try:
+            event = codec.decode(row.type, row.data)
+        except codec.Undecodable:
+            continue  # a revision that nobody can read is as good as none
+        if isinstance(event, e.AppEvent) and event.revision == number:
+            found = event
+        elif isinstance(event, e.AppEvent) and event.paused and event.paused.image:
+            late = event.paused.image if event.paused.revision == number else late
+    if found is None:
+        return None
+    return Revision(
+        number=number,
+        digest=found.digest,
+        spec=spec_of.decode(bytes(found.spec)),
+        secrets=found.secrets,
+        image=found.image or late,
+    )
 
 
 async def environment(

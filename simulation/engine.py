@@ -28,7 +28,7 @@ from reconcilers.ports import (
 )
 from simulation.faults import Trouble
 from simulation.looking import SimulatedIO
-from simulation.machine import EVENTS, KILLED, STOPPED, Machine, Running
+from simulation.machine import EVENTS, KILLED, STOPPED, Deed, Machine, Running
 from simulation.program import MISSING, ImpossibleWorld
 
 
@@ -82,6 +82,7 @@ class SimulatedReplicas(Replicas):
     @override
     async def start(self, order: StartReplica) -> None:
         async with _call(self._machine, "start", order.name):
+            self._machine.tell_witness(self._installation, "start", order.name, None)
             self._start(order)
 
     def _start(self, order: StartReplica) -> None:
@@ -113,6 +114,7 @@ class SimulatedReplicas(Replicas):
             running = self._found(replica)
             if running is None or running.seen.state is not ReplicaState.RUNNING:
                 return
+            self._machine.tell_witness(self._installation, "stop", replica.name, running)
             needed = grace if running.program.stubborn else min(grace, running.program.slow)
             await asyncio.sleep(needed)
             is_killed = running.program.stubborn or running.program.slow > grace
@@ -122,6 +124,7 @@ class SimulatedReplicas(Replicas):
     async def remove(self, replica: Replica) -> None:
         async with _call(self._machine, "remove", replica.name):
             if running := self._found(replica):
+                self._machine.tell_witness(self._installation, "remove", replica.name, running)
                 self._machine.discard(running)
 
     def _found(self, replica: Replica) -> Running | None:
@@ -186,6 +189,7 @@ class SimulatedGrounds(Grounds):
         async with _call(self._machine, "remove_volumes", (project, app)):
             if next(self._machine.owned(self._installation, (project, app)), None):
                 raise ImpossibleWorld(f"the volumes of {project}/{app} are removed under it")
+            self._machine.witness(Deed(self._installation, "remove_volumes", project, app, None))
             volumes = self._machine.ground(self._installation, project).volumes
             for key in [key for key in volumes if key[0] == app]:
                 del volumes[key]

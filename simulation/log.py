@@ -1,31 +1,66 @@
-"""The log in memory: the same promises as a real one, but for surviving the process."""
+"""The log over a simulated disk: group commit, and trouble at every step of it.
+
+Appends that wait are written together, synced together and answered together, one group at a time
+for all who have the disk open.
+"""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from hashlib import sha256
-from typing import final, override
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, final, override
 
 from bus.log import (
     Appended,
     Head,
     IdempotencyKey,
-    KeyReused,
     Log,
+    LogError,
+    LogRewound,
+    LogUnavailable,
     NewEvent,
     StoredEvent,
-    VersionConflict,
 )
+from simulation.disk import Disk, Request
+
+TAIL_SECONDS: Final = 2.0  # how long a reader may miss what another process has written
+NOTE_SECONDS: Final = 0.5  # between two writes of the head file
+
+
+@dataclass(slots=True)
+class LogFaults:
+    """The troubles of one log; change its fields at any time.
+
+    refuses: asked before an append is taken; what it returns is raised.
+    hides: asked before a read, likewise.
+    sync_seconds: asked for each group: how long its fsync takes.
+    swallows: asked when an append is on disk; what it returns is raised although it is.
+    synced: awaited between the writing and the syncing of a group: a crash happens here.
+    """
+
+    refuses: Callable[[], LogError | None] = lambda: None
+    hides: Callable[[], LogError | None] = lambda: None
+    sync_seconds: Callable[[], float] = lambda: 0.0
+    swallows: Callable[[], LogError | None] = lambda: None
+    synced: Callable[[Sequence[StoredEvent]], Awaitable[None]] | None = None
 
 
 @final
 class SimulatedLog(Log):
-    def __init__(self) -> None:
-        self.events: list[StoredEvent] = []
-        self._streams: dict[str, list[StoredEvent]] = defaultdict(list)
-        self._keys: dict[tuple[str, str], tuple[bytes, Appended]] = {}
-        self._seal = b""
+    """One process's log. `rewound` says why nothing is appended, when the disk lost something."""
+
+    def __init__(self, disk: Disk | None = None, faults: LogFaults | None = None) -> None:
+        self.disk = disk or Disk()
+        self.faults = faults or LogFaults()
+        self.rewound: LogRewound | None = self.disk.rewound()
+        self._waiting: list[tuple[Request, asyncio.Future[Appended]]] = []
+        self._committing: asyncio.Task[None] | None = None
+        self._noting: asyncio.TimerHandle | None = None
         self._moved = asyncio.Event()
+
+    @property
+    def events(self) -> list[StoredEvent]:
+        return self.disk.events
 
     @override
     async def append(
@@ -36,51 +71,152 @@ class SimulatedLog(Log):
         key: IdempotencyKey | None = None,
         outcome: bytes = b"",
     ) -> Appended:
-        await asyncio.sleep(0)
-        known = self._keys.get((key.actor, key.key)) if key else None
-        if known is not None and key is not None:
-            if known[0] != key.digest:
-                raise KeyReused(key.actor, key.key)
-            return known[1]._replace(repeated=True)
-        for stream, version in expect.items():
-            actual = len(self._streams[stream])
-            if actual != version:
-                raise VersionConflict(stream, version, actual)
-        appended = Appended(tuple(self._add(event) for event in events), outcome)
-        if key is not None:
-            self._keys[key.actor, key.key] = (key.digest, appended)
-        self._moved.set()
-        self._moved = asyncio.Event()
+        refused = self.faults.refuses()
+        if refused is not None:
+            raise refused
+        if self.rewound is not None:
+            raise _again(self.rewound)
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((Request(events, dict(expect), key, outcome), future))
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.create_task(self._commit())
+        appended: Appended = await future
+        swallowed = self.faults.swallows()
+        if swallowed is not None:
+            raise swallowed
         return appended
-
-    def _add(self, event: NewEvent) -> int:
-        position = len(self.events) + 1
-        version = len(self._streams[event.stream]) + 1
-        stored = StoredEvent(position, event.stream, version, event.type, event.data)
-        self.events.append(stored)
-        self._streams[event.stream].append(stored)
-        self._seal = sha256(self._seal + repr(stored).encode()).digest()
-        return position
 
     @override
     async def read(self, after: int, limit: int) -> Sequence[StoredEvent]:
-        return self.events[after : after + limit]
+        self._look()
+        start = self.disk.count_to(after)
+        return self.disk.events[start : start + limit]
 
     @override
     async def stream(self, stream: str, after_version: int = 0) -> Sequence[StoredEvent]:
-        return self._streams[stream][after_version:]
+        self._look()
+        return [e for e in self.disk.stream(stream) if e.version > after_version]
 
     @override
     async def head(self) -> Head:
-        return Head(len(self.events), self._seal)
+        return self.disk.head
 
     @override
     async def tail(self, after: int) -> AsyncIterator[Sequence[StoredEvent]]:
         while True:
             moved = self._moved
-            page = self.events[after : after + 1000]
+            page = await self.read(after, 1000)
             if page:
                 after = page[-1].position
                 yield page
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TAIL_SECONDS):
+                    await moved.wait()
+
+    async def replay(self, after: int, take: Callable[[list[StoredEvent]], None]) -> None:
+        """Hand all events above `after` to `take`, in pages."""
+        while page := list(await self.read(after, 500)):
+            take(page)
+            after = page[-1].position
+
+    async def seal_at(self, position: int) -> bytes:
+        return self.disk.seal_at(position)
+
+    def report_seen(self, position: int, witness: str) -> None:
+        """Tell that `witness` knows a position of this log."""
+        disk = self.disk
+        known = self.rewound.seen if self.rewound is not None else 0
+        if position > max(disk.head.position, disk.ceiling, known):
+            self.rewound = LogRewound(head=disk.head.position, seen=position, witness=witness)
+
+    def accept_rewind(self) -> None:
+        """An operator lets the log go on from where it ends now."""
+        if self.rewound is not None:
+            self.disk.accept(self.rewound)
+            self.rewound = None
+
+    async def close(self) -> None:
+        """Commit what waits; write the head file."""
+        if self._committing is not None:
+            await asyncio.wait([self._committing])
+        self._stop_noting()
+        if self.rewound is None:
+            self.disk.note()
+
+    def abandon(self, *, keeps: bool) -> int:
+        """The process is gone, whatever it was doing; return how many written events went too.
+
+        Args:
+            keeps: whether what was written and not synced is on the disk all the same.
+        """
+        self._stop_noting()
+        if self._committing is None or self._committing.done():
+            return 0
+        self._committing.cancel()
+        return self.disk.crash(keeps=keeps)
+
+    def _look(self) -> None:
+        hidden = self.faults.hides()
+        if hidden is not None:
+            raise hidden
+
+    async def _commit(self) -> None:
+        await asyncio.sleep(0)  # all that is asked in one round of the loop goes together
+        while self._waiting:
+            if self.disk.writing is not None:  # another process has the disk
+                await asyncio.sleep(0.001)
+                continue
+            taken, self._waiting = self._waiting, []
+            await self._commit_group(taken)
+
+    async def _commit_group(
+        self, taken: Sequence[tuple[Request, asyncio.Future[Appended]]]
+    ) -> None:
+        disk, group = self.disk, self.disk.begin()
+        answers: list[Appended | LogError] = []
+        for request, _ in taken:
+            try:
+                answers.append(disk.add(group, request))
+            except LogError as error:
+                answers.append(error)
+        delay = self.faults.sync_seconds()
+        if delay:
+            await asyncio.sleep(delay)
+        if self.faults.synced is not None:
+            await self.faults.synced(group.events)
+        disk.sync(group)
+        self._note_soon()
+        for (_, future), answer in zip(taken, answers, strict=True):
+            if future.done():  # its caller gave up
+                continue
+            if isinstance(answer, Appended):
+                future.set_result(answer)
             else:
-                await moved.wait()
+                future.set_exception(answer)
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    def _note_soon(self) -> None:
+        if self._noting is None:
+            loop = asyncio.get_running_loop()
+            self._noting = loop.call_later(NOTE_SECONDS, self._note)
+
+    def _note(self) -> None:
+        self._noting = None
+        self.disk.note()
+
+    def _stop_noting(self) -> None:
+        if self._noting is not None:
+            self._noting.cancel()
+            self._noting = None
+
+
+def unavailable(why: str) -> LogUnavailable:
+    """A log that does not answer."""
+    return LogUnavailable(f"the simulated log is away: {why}")
+
+
+def _again(rewound: LogRewound) -> LogRewound:
+    """An error is raised once: its traceback belongs to one caller."""
+    return LogRewound(head=rewound.head, seen=rewound.seen, witness=rewound.witness)

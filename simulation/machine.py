@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -44,6 +45,20 @@ class Running:
         return self.installation, self.order.name.project, self.order.name.app
 
 
+class Deed(NamedTuple):
+    """What an installation is about to do to the machine, for whoever watches.
+
+    `about` is the replica that it is done to, where it is there; `project` and `app` name whom it
+    concerns, as far as the verb does.
+    """
+
+    installation: str
+    verb: str
+    project: str
+    app: str
+    about: Running | None
+
+
 @dataclass(slots=True)
 class Ground:
     """What an installation's project has here."""
@@ -72,6 +87,7 @@ class Machine:
         self.missing_images: set[str] = set()  # in no registry
         self.present_images: dict[str, str] = {}  # tag or id to id
         self.watchers: dict[asyncio.Queue[EngineEvent], str] = {}
+        self.witness: Callable[[Deed], None] = lambda _deed: None
         self._made = 0
 
     # What engines do.
@@ -165,6 +181,12 @@ class Machine:
 
     def find(self, installation: str, name: ReplicaName) -> Running | None:
         return self.apps.get((installation, name.project, name.app), {}).get(name)
+
+    def tell_witness(
+        self, installation: str, verb: str, name: ReplicaName, about: Running | None
+    ) -> None:
+        """Something is about to be done to one replica."""
+        self.witness(Deed(installation, verb, name.project, name.app, about))
 
     def write_line(self, running: Running, stream: str, text: str) -> None:
         if len(running.lines) >= LOG_LINES:

@@ -47,7 +47,7 @@ def program_of(order: StartReplica) -> Program:
     """
     chosen = order.env.get("SIMULATED")
     words = chosen if isinstance(chosen, str) else ",".join(_words(order.args))
-    return _parsed(words)
+    return program_of_words(words)
 
 
 def _words(args: tuple[str, ...]) -> tuple[str, ...]:
@@ -61,7 +61,8 @@ def _words(args: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _parsed(words: str) -> Program:
+def program_of_words(words: str) -> Program:
+    """Read the program that words of `SIMULATED` choose; raises `ImpossibleWorld` as above."""
     fields: dict[str, Any] = {}
     for word in filter(None, words.split(",")):
         key, given, value = word.partition("=")

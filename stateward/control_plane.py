@@ -33,7 +33,7 @@ from reconcilers.assembling import Assembled, World, assemble
 from reconcilers.ports import EngineUnavailable, Replica, ReplicaIO
 from reconcilers.status import StatusMemory
 from reconcilers.worker import WorkerSettings
-from stateward.announcing import Announcer
+from bus.announcing import Announcer
 from stateward.data import Data
 from stateward.engines import Choice, Opener, choose
 from stateward.gauges import gauges

@@ -1,0 +1,194 @@
+"""A control plane in memory: the real parts, assembled for one life over simulated ports."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol, final, override
+
+from bus import codec
+from bus.announcing import Announcer
+from bus.intents import IntentService
+from bus.log import StoredEvent
+from domain.app import Check
+from domain.target import TargetSpec
+from projections.desired import DesiredState
+from reconcilers.assembling import Assembled, World, assemble
+from reconcilers.metrics import ReconcileMetrics, Uncounted
+from reconcilers.ports import EngineUnavailable, Prober, ProbeResult, Replica, ReplicaIO
+from reconcilers.status import StatusMemory
+from reconcilers.targets import OpenedEngine
+from reconcilers.worker import WorkerSettings
+from simulation.disk import Disk
+from simulation.guarded import GuardedIO, GuardedLog, GuardedSecrets, Sent, guarded
+from simulation.lives import Life
+from simulation.log import LogFaults, SimulatedLog
+from simulation.looking import SimulatedProber
+from simulation.machine import Machine
+from simulation.secrets import SimulatedSecrets
+
+
+class Bus(Protocol):
+    """The bus as one life uses it (`bus.nats.bus.NatsBus`)."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def publish(self, events: Sequence[StoredEvent]) -> None: ...
+
+
+type BusOf = Callable[[Life, IntentService, Callable[[int, Sequence[str] | None], None]], Bus]
+"""Makes the bus of a life: from where intents go, and who is told of hints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What outlives every control plane: disk, secrets, machines, and the way to the bus.
+
+    `machines` are the targets' by name; `now` is seconds since the epoch, which may jump. With
+    `direct`, a life hints its own worker by itself; without, hints come over the bus alone.
+    """
+
+    installation: str
+    machines: Mapping[str, Machine]
+    now: Callable[[], float]
+    disk: Disk = field(default_factory=Disk)
+    secrets: SimulatedSecrets = field(default_factory=SimulatedSecrets)
+    log_faults: LogFaults = field(default_factory=LogFaults)
+    settings: WorkerSettings = field(default_factory=lambda: WorkerSettings(passes=8))
+    bus_of: BusOf | None = None
+    direct: bool = True
+    metrics: ReconcileMetrics = field(default_factory=Uncounted)
+    sent: Sent = field(default_factory=set)
+
+
+@final
+class Controller:
+    """One life of a control plane: `start` it once; then `stop` it, or, once dead, `bury` it."""
+
+    def __init__(self, site: Site, life: Life, rng: random.Random) -> None:
+        self.site, self.life = site, life
+        clock = asyncio.get_running_loop().time
+        self.log = SimulatedLog(site.disk, site.log_faults)
+        log = GuardedLog(self.log, life)
+        secrets = GuardedSecrets(site.secrets, life)
+        self.desired = DesiredState(codec.decode)
+        self.status = StatusMemory()
+        self.intents = IntentService(log, secrets, now=self._utc, appended=self._appended)
+        self.parts: Assembled = assemble(
+            World(
+                log=log,
+                desired=self.desired,
+                secrets=secrets,
+                intents=self.intents,
+                open_engine=self._open,
+                prober=_SiteProber(life),
+                status=self.status,
+                metrics=site.metrics,
+                clock=clock,
+                now=site.now,
+                rng=rng,
+                halted=lambda: str(self.log.rewound) if self.log.rewound else None,
+                report_seen=self.log.report_seen,
+                appended=self._appended,
+            ),
+            site.settings,
+        )
+        self._bus = site.bus_of(life, self.intents, self.parts.worker.hint) if site.bus_of else None
+        self._guarded_log = log
+        self._announcer: Announcer | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._serving: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        """Read the log up to its head, and begin to work."""
+        await self.log.replay(self.desired.position, self.desired.fold)
+        self._announcer = Announcer(
+            self._guarded_log,
+            self._bus.publish if self._bus else lambda _events: None,
+            after=self.desired.position,
+        )
+        for name, loop in (("worker", self.parts.worker.run), ("announcer", self._announcer.run)):
+            self._tasks.append(asyncio.create_task(loop(), name=f"{self.life.name} {name}"))
+        if self._bus is not None:
+            await self._bus.start()
+
+    def serve[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do something for a client inside this life; it ends with it."""
+        task = asyncio.create_task(work)
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        return task
+
+    async def stop(self) -> None:
+        """End it as a person would: what was begun is finished or left to the next life."""
+        if self._bus is not None:
+            await self._bus.stop()
+        await self._end_tasks()
+        await self.log.close()
+        self.life.end("stopped")
+
+    async def bury(self, *, keeps: bool) -> int:
+        """After its life has ended: take away its tasks, which do nothing any more.
+
+        Args:
+            keeps: whether what its log had written but not synced is on the disk all the same.
+
+        Returns:
+            how many events were lost with it.
+        """
+        lost = self.log.abandon(keeps=keeps)
+        if self._bus is not None:
+            with suppress(asyncio.CancelledError):
+                await self._bus.stop()
+        await self._end_tasks()
+        return lost
+
+    async def _end_tasks(self) -> None:
+        tasks = [*self._tasks, *self._serving]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    def _appended(self, position: int, streams: Sequence[str]) -> None:
+        if not self.life.is_alive:
+            return
+        if self.site.direct:
+            self.parts.worker.hint(position, streams)
+        if self._announcer is not None:
+            self._announcer.appended()
+
+    def _utc(self) -> datetime:
+        return datetime.fromtimestamp(self.site.now(), UTC)
+
+    async def _open(self, name: str, spec: TargetSpec) -> OpenedEngine:  # noqa: ARG002 -- a port
+        await self.life.present()
+        machine = self.site.machines.get(name)
+        if machine is None or machine.faults.unavailable:
+            raise EngineUnavailable(f"nothing answers at target {name}")
+        engine = guarded(machine, self.site.installation, self.life, name, self.site.sent)
+        return OpenedEngine(engine, _nothing)
+
+
+@final
+class _SiteProber(Prober):
+    """Asks replicas on whatever machine they run, while its life lasts."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+
+    @override
+    async def probe(self, check: Check, replica: Replica, io: ReplicaIO) -> ProbeResult:
+        await self._life.present()
+        assert isinstance(io, GuardedIO), "replicas of a site are reached through its guards"
+        result = await SimulatedProber(io.machine).probe(check, replica, io)
+        await self._life.present()
+        return result
+
+
+async def _nothing() -> None:
+    return

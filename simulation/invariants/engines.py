@@ -1,0 +1,140 @@
+"""Invariants of what is done to machines: each deed is judged by the truth at its moment."""
+
+from collections.abc import Callable
+from typing import Final, final
+
+from domain import events as e
+from domain.names import Ref
+from projections.desired import DesiredApp
+from reconcilers.ports import ReplicaState
+from simulation.invariants.truth import PROBES_LAG, Truth
+from simulation.invariants.violations import Invariant, Report
+from simulation.machine import Deed, Machine, Running
+
+KNOWS_AFTER: Final = 20.0  # seconds after which a life that reads the log knows what is in it
+
+
+@final
+class EngineInvariants:
+    """Told of every deed right before it happens.
+
+    `since` says since when (of the clock) each life knows that the log went backwards; `settled`
+    is False while several control planes act, or one acts on what an engine says wrongly: what
+    they may do together is judged by how the world ends.
+    """
+
+    def __init__(self, truth: Truth, report: Report, clock: Callable[[], float]) -> None:
+        self._truth, self._report, self._clock = truth, report, clock
+        self._foreign: dict[tuple[str, str], str] = {}
+        self._spoken: dict[str, float] = {}
+        self.rewound_since: float | None = None
+        self.frozen_since: dict[str, float] = {}
+        self.confused_until = 0.0
+
+    def deed(self, machine: Machine, deed: Deed) -> None:
+        truth = self._truth
+        if deed.installation != truth.installation:
+            return
+        stream = Ref("App", deed.project, deed.app).stream
+        now = self._clock()
+        words = f"{deed.verb} of {_named(deed)}"
+        if self.rewound_since is not None and now > self.rewound_since + 5.0:
+            self._report(Invariant.REWOUND, words)
+        frozen = self.frozen_since.get(stream)
+        if frozen is not None and now > frozen + KNOWS_AFTER:
+            self._report(Invariant.FROZEN, f"{words}, although {stream} cannot be read")
+        match deed.verb:
+            case "stop" | "remove":
+                self._check_needed(machine, deed, words)
+            case "remove_volumes":
+                self._check_volumes(stream, words)
+            case _:
+                pass
+
+    def foreign(self) -> None:
+        """What belongs to others is as it was."""
+        present = {
+            (target, name): _state(running)
+            for target, machine in self._truth.machines.items()
+            for name, running in machine.named.items()
+            if running is None or running.installation != self._truth.installation
+        }
+        for key, state in self._foreign.items():
+            if present.get(key) != state:
+                self._report(Invariant.OWNED, f"{key} was {state}, and is {present.get(key)}")
+        self._foreign = present
+
+    def foreign_changed(self) -> None:
+        """The world itself did something to what belongs to others."""
+        self._foreign = {}
+
+    def confused(self, seconds: float) -> None:
+        """For so long, what is done may rest on what was true a moment ago."""
+        self.confused_until = max(self.confused_until, self._clock() + seconds)
+
+    def _check_needed(self, machine: Machine, deed: Deed, words: str) -> None:
+        """Nobody ends a healthy replica that is needed now."""
+        truth, one = self._truth, deed.about
+        app = truth.desired.app(Ref("App", deed.project, deed.app).stream)
+        if one is None or app is None or one.order.uid != app.uid or not app.wanted:
+            return
+        if self._clock() < self.confused_until or not truth.is_well(machine, one):
+            return
+        disturbed = truth.disturbed.get(app.ref.stream, -PROBES_LAG)
+        if self._clock() < disturbed + PROBES_LAG or one.seen.edited:
+            return
+        present = truth.running(app.ref.project, app.ref.name)
+        well = [r for target, r in present if truth.is_well(truth.machines[target], r)]
+        if app.spec.rollout.strategy == "stopFirst" or app.paused is not None:
+            return
+        if self._is_settled(app) and self._is_wanted(app, one) and not _doubled(one, well):
+            self._report(Invariant.NEEDED, f"{words}, which is of the present revision")
+        least = app.wanted - app.spec.rollout.max_unavailable
+        slots = {r.order.name.slot for r in well if r is not one}
+        if len(well) - 1 < least and len(slots) < least and app.stable:
+            self._report(
+                Invariant.HEALTHY, f"{words} leaves {len(well) - 1} of at least {least} healthy"
+            )
+
+    def _is_settled(self, app: DesiredApp) -> bool:
+        """Whether the last intent is long enough ago for everybody to know it."""
+        return self._clock() > self._spoken.get(app.ref.stream, -KNOWS_AFTER) + KNOWS_AFTER
+
+    def spoken(self, stream: str) -> None:
+        """There is a new intent for an app."""
+        self._spoken[stream] = self._clock()
+
+    @staticmethod
+    def _is_wanted(app: DesiredApp, one: Running) -> bool:
+        name = one.order.name
+        return (
+            name.revision == app.revision
+            and one.order.digest == app.digest
+            and name.slot < app.wanted
+        )
+
+    def _check_volumes(self, stream: str, words: str) -> None:
+        asked = any(
+            row.type == e.AppDeleted.type and b'"volumes":true' in row.data
+            for row in self._truth.disk.stream(stream)
+        )
+        if not asked:
+            self._report(Invariant.VOLUMES, words)
+
+
+def _doubled(one: Running, well: list[Running]) -> bool:
+    slot = (one.order.name.revision, one.order.name.slot)
+    return any(r is not one and (r.order.name.revision, r.order.name.slot) == slot for r in well)
+
+
+def _named(deed: Deed) -> str:
+    if deed.about is None:
+        return f"{deed.project}/{deed.app}"
+    name = deed.about.order.name
+    return f"{name.project}/{name.app} r{name.revision}.{name.slot}.{name.attempt}"
+
+
+def _state(running: Running | None) -> str:
+    if running is None:
+        return "foreign"
+    return "running" if running.seen.state is ReplicaState.RUNNING else "ended"

@@ -1,0 +1,97 @@
+"""Invariants of the log: what was acknowledged, in which order, once, and what it adds up to."""
+
+import random
+from collections.abc import Sequence
+from typing import Final, final
+
+from bus import codec
+from bus.intents import Answer
+from bus.log import StoredEvent
+from domain.names import Ref
+from projections.desired import DesiredState
+from simulation.disk import Disk
+from simulation.invariants.violations import Invariant, Report
+
+SAMPLED: Final = 0.01  # of positions, at which every prefix equality is checked
+
+
+@final
+class HistoryInvariants:
+    """Told of every commit and every answer."""
+
+    def __init__(self, disk: Disk, report: Report, rng: random.Random) -> None:
+        self._disk, self._report, self._rng = disk, report, rng
+        self._last = 0
+        self._answers: dict[tuple[str, str], Answer] = {}
+        self._causes: dict[tuple[str, str], int] = {}
+        self._commits = 0
+        self.due: bool = False
+        """Whether a prefix is to be checked at the next chance."""
+
+    def committed(self, events: Sequence[StoredEvent]) -> None:
+        """A group is on the disk."""
+        self._commits += 1
+        for event in events:
+            if event.position <= self._last:
+                self._report(Invariant.ORDERED, f"{event.position} came after {self._last}")
+            self._last = event.position
+            if self._rng.random() < SAMPLED:
+                self.due = True
+            if not event.stream.endswith("#status"):
+                self._check_once(event)
+
+    def answered(self, actor: str, key: str, answer: Answer) -> None:
+        """Somebody was told that an intent is on disk."""
+        name = (actor, key)
+        before = self._answers.setdefault(name, answer)
+        if (before.position, before.changes) != (answer.position, answer.changes):
+            self._report(Invariant.ONCE, f"{key} was answered {before} and then {answer}")
+        self._check_durable(name, answer)
+
+    def crashed(self) -> None:
+        """A process is gone: what was acknowledged must be there."""
+        for name, answer in self._answers.items():
+            self._check_durable(name, answer)
+
+    def lost(self, after: int) -> None:
+        """The disk itself lost what came after a position, and nobody is to blame."""
+        self._last = self._disk.head.position
+        for name, answer in list(self._answers.items()):
+            if answer.position > after or name not in self._disk.keys:
+                del self._answers[name]
+        self._causes.clear()
+
+    def prefix(self, desired: DesiredState) -> None:
+        """Compare a live state with one rebuilt from the same history."""
+        rebuilt = DesiredState(codec.decode)
+        rebuilt.fold(self._disk.events[: self._disk.count_to(desired.position)])
+        rebuilt.position = desired.position
+        if rebuilt.dump() != desired.dump():
+            self._report(Invariant.PURE, f"states at {desired.position} differ from a rebuild")
+
+    def _check_durable(self, name: tuple[str, str], answer: Answer) -> None:
+        known = self._disk.keys.get(name)
+        if known is None:
+            self._report(Invariant.DURABLE, f"the log knows nothing of {name[1]!r}")
+            return
+        positions = known[1].positions
+        if positions and positions[-1] != answer.position:
+            self._report(Invariant.ONCE, f"{name[1]!r} is at {positions}, not {answer.position}")
+
+    def _check_once(self, event: StoredEvent) -> None:
+        """All events of one cause come from one commit."""
+        try:
+            decoded = codec.decode(event.type, event.data)
+        except codec.Undecodable:
+            return
+        cause = (decoded.actor, decoded.cause)
+        commit = self._causes.setdefault(cause, self._commits)
+        if commit != self._commits:
+            self._report(Invariant.ONCE, f"{cause[1]!r} took effect twice, at {event.position} too")
+
+
+def app_of(event: StoredEvent) -> Ref | None:
+    """The app that an event shapes, if it shapes one."""
+    if "#" in event.stream or not event.stream.startswith("App/"):
+        return None
+    return Ref.parse(event.stream)

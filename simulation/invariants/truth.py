@@ -1,0 +1,105 @@
+"""The truth of a world, as no control plane sees it: what the log says, and what really runs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, final
+
+from bus import codec
+from bus.log import StoredEvent
+from domain.quantities import seconds
+from projections.desired import DesiredApp, DesiredState
+from reconcilers import orders
+from reconcilers.orders import Revision
+from reconcilers.ports import ReplicaState
+from simulation.disk import Disk
+from simulation.machine import Machine, Running
+from simulation.program import MISSING, Program, program_of_words
+
+PROBES_LAG: Final = 60.0  # seconds after which every check has noticed what changed
+
+
+class Place(NamedTuple):
+    """A machine and the name it has as a target."""
+
+    target: str
+    machine: Machine
+
+
+@final
+class Truth:
+    """What should run and what does. `desired` follows the disk, event by event."""
+
+    def __init__(self, disk: Disk, machines: Mapping[str, Machine], installation: str) -> None:
+        self.disk, self.machines, self.installation = disk, machines, installation
+        self.desired = DesiredState(codec.decode)
+        self.disturbed: dict[str, float] = {}
+        """When somebody else last laid hands on an app's replicas, by stream."""
+
+    def follow(self, events: Sequence[StoredEvent]) -> None:
+        self.desired.fold(events)
+
+    def reread(self) -> None:
+        """The disk lost something, or the code that reads it is another."""
+        self.desired = DesiredState(codec.decode)
+        self.desired.fold(self.disk.events)
+
+    def apps(self) -> Iterator[DesiredApp]:
+        """All apps that exist and can be read, by name."""
+        for stream in sorted(self.desired.streams("App")):
+            app = self.desired.app(stream)
+            if app is not None:
+                yield app
+
+    def running(self, project: str, app: str) -> list[tuple[str, Running]]:
+        """The owned replicas of an app that run, with the target of each, by name."""
+        found = [
+            (target, one)
+            for target, machine in sorted(self.machines.items())
+            for one in machine.owned(self.installation, (project, app))
+            if one.seen.state is ReplicaState.RUNNING
+        ]
+        return sorted(found, key=lambda pair: pair[1].order.name)
+
+    def owned(self) -> list[tuple[str, Running]]:
+        """Every owned replica, whatever its state."""
+        return [
+            (target, one)
+            for target, machine in sorted(self.machines.items())
+            for one in machine.owned(self.installation, None)
+        ]
+
+    def is_well(self, machine: Machine, running: Running) -> bool:
+        """Whether it serves now: it runs, and passes what checks it has."""
+        started = running.seen.started_at
+        if running.seen.state is not ReplicaState.RUNNING or started is None:
+            return False
+        program = running.program
+        return not program.deaf and program.is_well(machine.now() - started)
+
+    def revision(self, app: DesiredApp, number: int) -> Revision | None:
+        """A revision of the app, from the log."""
+        if number == app.revision:
+            return orders.of(app)
+        return orders.among(self.disk.stream(app.ref.stream), number)
+
+    def can_run(self, revision: Revision, machine: Machine) -> bool:
+        """Whether its replicas become ready and stay so on a machine that works."""
+        spec = revision.spec
+        if spec.image is not None and not _has(machine, revision.image or spec.image):
+            return False
+        if spec.command and spec.command[0].startswith(MISSING):
+            return False
+        program = self.program(revision)
+        steady = program.lives == float("inf") and program.sick == float("inf")
+        well = not program.refused and not program.deaf and not program.failing
+        waits = spec.health.startup or spec.health.readiness
+        deadline = seconds(spec.rollout.progress_deadline)
+        return steady and well and (not waits or program.unready < min(deadline, 300.0))
+
+    def program(self, revision: Revision) -> Program:
+        chosen = revision.spec.env.get("SIMULATED")
+        return program_of_words(chosen if isinstance(chosen, str) else "")
+
+
+def _has(machine: Machine, image: str) -> bool:
+    """Whether the machine has an image, or can get it."""
+    return image in machine.present_images or image not in machine.missing_images

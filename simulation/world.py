@@ -1,0 +1,201 @@
+"""A world: machines, a disk, one control plane after the other, and whoever asks it for things.
+
+Everything in it is decided by its seed. All that happens is traced and watched; what breaks an
+invariant is kept in `violations`, for no task of the control plane may swallow it.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, final
+
+from bus.intents import Answer
+from bus.log import StoredEvent
+from reconcilers.worker import WorkerSettings
+from simulation.clients import Client
+from simulation.controller import Controller, Site
+from simulation.disk import Disk
+from simulation.invariants.engines import EngineInvariants
+from simulation.invariants.history import HistoryInvariants, app_of
+from simulation.invariants.truth import Truth
+from simulation.invariants.violations import Invariant, Violation
+from simulation.lives import Effects, Life
+from simulation.machine import Deed, Machine
+from simulation.mischief import Mischief
+from simulation.tracing import Trace
+
+EPOCH: Final = 1_900_000_000.0  # seconds: when every world begins, as wall clocks there say
+INSTALLATION: Final = "11111111-aaaa"
+NEIGHBOUR: Final = "22222222-bbbb"
+RESTART_SECONDS: Final = 3.0
+MOST_VIOLATIONS: Final = 20
+
+
+@final
+class World:
+    """Make it inside a running `simulation.loop`.
+
+    Args:
+        seed: decides everything that is not decided by who uses the world.
+        targets: the names of the machines.
+        settings: how its control planes run.
+        direct: whether a control plane hints itself; else hints come over the bus alone.
+        told: gets every line of the trace.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        targets: Sequence[str] = ("local",),
+        settings: WorkerSettings | None = None,
+        direct: bool = True,
+        told: Callable[[str], None] | None = None,
+    ) -> None:
+        self.seed = seed
+        self.clock = asyncio.get_running_loop().time
+        self.skew = 0.0
+        self.trace = Trace(self.clock, told)
+        self.effects = Effects()
+        self.violations: list[Violation] = []
+        self.machines: Mapping[str, Machine] = {name: Machine(self.now) for name in targets}
+        self.disk = Disk()
+        self.site = Site(
+            installation=INSTALLATION,
+            machines=self.machines,
+            now=self.now,
+            disk=self.disk,
+            settings=settings or WorkerSettings(passes=8),
+            direct=direct,
+        )
+        self.truth = Truth(self.disk, self.machines, INSTALLATION)
+        self.history = HistoryInvariants(self.disk, self.report, self.rng("history"))
+        self.engines = EngineInvariants(self.truth, self.report, self.clock)
+        self.mischief = {
+            name: Mischief(machine, INSTALLATION) for name, machine in self.machines.items()
+        }
+        self.controllers: list[Controller] = []
+        self.client = Client(self.acting, self.answered)
+        self.restart_seconds = RESTART_SECONDS
+        self.keeps: Callable[[], bool] = lambda: True
+        self._lives = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self.disk.told = self._committed
+        for name, machine in self.machines.items():
+            machine.witness = self._witness(name)
+
+    def rng(self, name: str) -> random.Random:
+        """A source of luck of one's own: the same for the same seed and name."""
+        return random.Random(f"{self.seed}:{name}")
+
+    def now(self) -> float:
+        """What wall clocks say: seconds since the epoch."""
+        return EPOCH + self.clock() + self.skew
+
+    def report(self, invariant: Invariant, what: str) -> None:
+        self.trace.note("VIOLATION", f"{invariant.value}: {what}")
+        if len(self.violations) < MOST_VIOLATIONS:
+            self.violations.append(Violation(invariant, what, self.clock()))
+
+    def check(self) -> None:
+        """Raises the first `Violation` that was found, if there is one."""
+        if self.violations:
+            raise self.violations[0]
+
+    # -- lives --------------------------------------------------------------------------------
+
+    def acting(self) -> Controller | None:
+        """A control plane that answers now."""
+        return next((one for one in self.controllers if one.life.is_alive), None)
+
+    async def boot(self) -> Controller:
+        """Start one more control plane."""
+        self._lives += 1
+        life = Life(f"life-{self._lives}", self.effects, self.trace)
+        controller = Controller(self.site, life, self.rng(life.name))
+        self.trace.note(life.name, f"begins at position {self.disk.head.position}")
+        self.controllers.append(controller)
+        await controller.start()
+        return controller
+
+    async def kill(self, controller: Controller, cause: str) -> None:
+        """End a life and take away what is left of it."""
+        controller.life.end(cause)
+        self.controllers.remove(controller)
+        lost = await controller.bury(keeps=self.keeps())
+        self.trace.note(controller.life.name, f"is gone, with {lost} events that were not synced")
+        self.history.crashed()
+
+    @asynccontextmanager
+    async def living(self) -> AsyncIterator[None]:
+        """A control plane runs inside, started anew whenever it ends; the world is watched."""
+        await self.boot()
+        self._tasks = [
+            asyncio.create_task(self._keep_alive(), name="keep alive"),
+            asyncio.create_task(self._watch(), name="watch"),
+        ]
+        try:
+            yield
+        finally:
+            await self.end()
+
+    async def end(self) -> None:
+        """Take everything away."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for controller in list(self.controllers):
+            controller.life.end("the world ends")
+            self.controllers.remove(controller)
+            await controller.bury(keeps=True)
+        sent = list(self.site.sent)
+        for task in sent:
+            task.cancel()
+        await asyncio.gather(*sent, return_exceptions=True)
+
+    async def _keep_alive(self) -> None:
+        while True:
+            for controller in list(self.controllers):
+                if not controller.life.is_alive:
+                    await self.kill(controller, controller.life.cause)
+            if not self.controllers:
+                await asyncio.sleep(self.restart_seconds)
+                await self.boot()
+            await asyncio.sleep(0.25)
+
+    # -- watching -----------------------------------------------------------------------------
+
+    def answered(self, actor: str, key: str, answer: Answer) -> None:
+        """A client was told that its intent is on disk."""
+        self.trace.note("client", f"{key} is at {answer.position}")
+        self.history.answered(actor, key, answer)
+
+    def _committed(self, events: Sequence[StoredEvent]) -> None:
+        for event in events:
+            self.trace.note("log", f"{event.position} {event.type} in {event.stream}")
+            if (ref := app_of(event)) is not None:
+                self.engines.spoken(ref.stream)
+        self.truth.follow(events)
+        self.history.committed(events)
+
+    def _witness(self, target: str) -> Callable[[Deed], None]:
+        machine = self.machines[target]
+        return lambda deed: self.engines.deed(machine, deed)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self.engines.foreign()
+            self._watch_lives()
+            if self.history.due:
+                self.history.due = False
+                for controller in self.controllers:
+                    self.history.prefix(controller.desired)
+
+    def _watch_lives(self) -> None:
+        rewound = any(c.log.rewound for c in self.controllers if c.life.is_alive)
+        if not rewound:
+            self.engines.rewound_since = None
+        elif self.engines.rewound_since is None:
+            self.engines.rewound_since = self.clock()
