@@ -2,10 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol, final, override
 
 from bus import codec
@@ -44,12 +45,13 @@ type BusOf = Callable[[Life, IntentService, Callable[[int, Sequence[str] | None]
 """Makes the bus of a life: from where intents go, and who is told of hints."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Site:
     """What outlives every control plane: disk, secrets, machines, and the way to the bus.
 
     `machines` are the targets' by name; `now` is seconds since the epoch, which may jump. With
     `direct`, a life hints its own worker by itself; without, hints come over the bus alone.
+    `syncing` is awaited by a life between the writing and the fsync of each group.
     """
 
     installation: str
@@ -61,6 +63,7 @@ class Site:
     settings: WorkerSettings = field(default_factory=lambda: WorkerSettings(passes=8))
     bus_of: BusOf | None = None
     direct: bool = True
+    syncing: Callable[[Life, Sequence[StoredEvent]], Awaitable[None]] | None = None
     metrics: ReconcileMetrics = field(default_factory=Uncounted)
     sent: Sent = field(default_factory=set)
 
@@ -72,7 +75,8 @@ class Controller:
     def __init__(self, site: Site, life: Life, rng: random.Random) -> None:
         self.site, self.life = site, life
         clock = asyncio.get_running_loop().time
-        self.log = SimulatedLog(site.disk, site.log_faults)
+        syncing = partial(site.syncing, life) if site.syncing else None
+        self.log = SimulatedLog(site.disk, site.log_faults, syncing)
         log = GuardedLog(self.log, life)
         secrets = GuardedSecrets(site.secrets, life)
         self.desired = DesiredState(codec.decode)

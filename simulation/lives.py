@@ -38,12 +38,16 @@ class Effects:
 
 @final
 class Life:
-    """One process: `name` is how the trace calls it; `ended` is set when it is killed."""
+    """One process: `name` is how the trace calls it; `ended` is set when it is killed.
+
+    `loses_unsynced` says that what it wrote and did not sync goes with it.
+    """
 
     def __init__(self, name: str, effects: Effects, trace: Trace) -> None:
         self.name = name
         self.ended = asyncio.Event()
         self.cause = ""
+        self.loses_unsynced = False
         self._effects, self._trace = effects, trace
         self._goes_on = asyncio.Event()
         self._goes_on.set()

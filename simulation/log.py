@@ -35,21 +35,28 @@ class LogFaults:
     hides: asked before a read, likewise.
     sync_seconds: asked for each group: how long its fsync takes.
     swallows: asked when an append is on disk; what it returns is raised although it is.
-    synced: awaited between the writing and the syncing of a group: a crash happens here.
     """
 
     refuses: Callable[[], LogError | None] = lambda: None
     hides: Callable[[], LogError | None] = lambda: None
     sync_seconds: Callable[[], float] = lambda: 0.0
     swallows: Callable[[], LogError | None] = lambda: None
-    synced: Callable[[Sequence[StoredEvent]], Awaitable[None]] | None = None
 
 
 @final
 class SimulatedLog(Log):
-    """One process's log. `rewound` says why nothing is appended, when the disk lost something."""
+    """One process's log. `rewound` says why nothing is appended, when the disk lost something.
 
-    def __init__(self, disk: Disk | None = None, faults: LogFaults | None = None) -> None:
+    `syncing` is awaited between the writing and the syncing of each group: a crash happens there.
+    """
+
+    def __init__(
+        self,
+        disk: Disk | None = None,
+        faults: LogFaults | None = None,
+        syncing: Callable[[Sequence[StoredEvent]], Awaitable[None]] | None = None,
+    ) -> None:
+        self._syncing = syncing
         self.disk = disk or Disk()
         self.faults = faults or LogFaults()
         self.rewound: LogRewound | None = self.disk.rewound()
@@ -183,8 +190,8 @@ class SimulatedLog(Log):
         delay = self.faults.sync_seconds()
         if delay:
             await asyncio.sleep(delay)
-        if self.faults.synced is not None:
-            await self.faults.synced(group.events)
+        if self._syncing is not None:
+            await self._syncing(group.events)
         disk.sync(group)
         self._note_soon()
         for (_, future), answer in zip(taken, answers, strict=True):

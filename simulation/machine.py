@@ -73,10 +73,13 @@ class Machine:
     Args:
         now: seconds since the epoch.
         faults: what goes wrong with calls.
+        name: stands in the ids of its replicas, so that no two machines have the same.
     """
 
-    def __init__(self, now: Callable[[], float], faults: Faults | None = None) -> None:
-        self.now = now
+    def __init__(
+        self, now: Callable[[], float], faults: Faults | None = None, name: str = "sim"
+    ) -> None:
+        self.now, self._name = now, name
         self.faults = faults or Faults()
         self.calls: Counter[str] = Counter()  # by verb
         self.writes: Counter[str] = Counter()  # those that may change the machine
@@ -103,7 +106,7 @@ class Machine:
         self._made += 1
         host = f"10.{self._made >> 16 & 255}.{self._made >> 8 & 255}.{self._made & 255}"
         seen = Replica(
-            id=f"sim-{self._made}",
+            id=f"{self._name}-{self._made}",
             name=order.name,
             uid=order.uid,
             digest=order.digest,
@@ -133,7 +136,7 @@ class Machine:
             loop = asyncio.get_running_loop()
             running.end = loop.call_later(lives, self.finish, running, code)
 
-    def finish(self, running: Running, exit_code: int) -> None:
+    def finish(self, running: Running, exit_code: int, reason: str = "") -> None:
         """End its program. One that does not run is left as it is."""
         if running.seen.state is not ReplicaState.RUNNING:
             return
@@ -142,6 +145,7 @@ class Machine:
             state=ReplicaState.EXITED,
             finished_at=self.now(),
             exit_code=exit_code,
+            reason=reason,
         )
         self._forget_timer(running)
         self.tell(running)

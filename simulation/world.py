@@ -59,7 +59,9 @@ class World:
         self.trace = Trace(self.clock, told)
         self.effects = Effects()
         self.violations: list[Violation] = []
-        self.machines: Mapping[str, Machine] = {name: Machine(self.now) for name in targets}
+        self.machines: Mapping[str, Machine] = {
+            name: Machine(self.now, name=name) for name in targets
+        }
         self.disk = Disk()
         self.site = Site(
             installation=INSTALLATION,
@@ -79,6 +81,7 @@ class World:
         self.client = Client(self.acting, self.answered)
         self.restart_seconds = RESTART_SECONDS
         self.keeps: Callable[[], bool] = lambda: True
+        self.asking: set[asyncio.Task[object]] = set()
         self._lives = 0
         self._tasks: list[asyncio.Task[None]] = []
         self.disk.told = self._committed
@@ -123,9 +126,24 @@ class World:
         """End a life and take away what is left of it."""
         controller.life.end(cause)
         self.controllers.remove(controller)
-        lost = await controller.bury(keeps=self.keeps())
+        keeps = not controller.life.loses_unsynced and self.keeps()
+        lost = await controller.bury(keeps=keeps)
         self.trace.note(controller.life.name, f"is gone, with {lost} events that were not synced")
         self.history.crashed()
+
+    def lose_after(self, position: int) -> int:
+        """The disk itself loses what is behind a position, while nobody has it open."""
+        lost = self.disk.lose_after(position)
+        self.history.lost(position)
+        self.reread()
+        return lost
+
+    def reread(self) -> None:
+        """The history is another, or is read by another release."""
+        self.truth.reread()
+        since = self.engines.frozen_since
+        frozen = self.truth.frozen
+        self.engines.frozen_since = {s: since.get(s, self.clock()) for s in frozen}
 
     @asynccontextmanager
     async def living(self) -> AsyncIterator[None]:
@@ -142,9 +160,10 @@ class World:
 
     async def end(self) -> None:
         """Take everything away."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *self.asking]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for controller in list(self.controllers):
             controller.life.end("the world ends")
             self.controllers.remove(controller)

@@ -37,6 +37,17 @@ class Truth:
     def follow(self, events: Sequence[StoredEvent]) -> None:
         self.desired.fold(events)
 
+    @property
+    def frozen(self) -> list[str]:
+        """The streams that cannot be read, by name."""
+        for stream in list(self.desired.streams("App")):
+            self.desired.app(stream)  # found out when asked
+        return sorted(self.desired.frozen)
+
+    def disturb(self, stream: str, at: float) -> None:
+        """Somebody else laid hands on an app's replicas."""
+        self.disturbed[stream] = at
+
     def reread(self) -> None:
         """The disk lost something, or the code that reads it is another."""
         self.desired = DesiredState(codec.decode)

@@ -1,0 +1,100 @@
+"""What people ask in a simulated world: manifests and intents, drawn from a seed.
+
+Every app has a readiness check; what its program does is in its `SIMULATED` variable.
+"""
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import Any, Final, final
+
+from bus import manifests
+from bus.intents import Asked
+from domain import intents as i
+from domain.names import Ref, app
+
+PROJECTS: Final = ("shop", "blog")
+SECRET_MARK: Final = "marked-as-secret"  # noqa: S105 -- every secret value holds it; see `sinks`
+PROBE: Final = {"http": {"path": "/", "port": "http"}, "interval": "10s"}
+
+
+def manifest(kind: str, name: str, spec: Mapping[str, Any], project: str = "shop") -> Asked:
+    """A resource as somebody would have written it."""
+    metadata = {"name": name} | ({} if kind in ("Project", "Target") else {"project": project})
+    written = {
+        "apiVersion": manifests.API_VERSION,
+        "kind": kind,
+        "metadata": metadata,
+        "spec": spec,
+    }
+    return manifests.read(json.dumps(written).encode())
+
+
+def app_spec(image: str, how: str = "", **more: Any) -> dict[str, Any]:
+    """The spec of an app with a port and a readiness check."""
+    return {
+        "image": image,
+        "env": {"SIMULATED": how} if how else {},
+        "ports": [{"name": "http", "port": 8080}],
+        "health": {"readiness": PROBE},
+        "rollout": {"progressDeadline": "2m"},
+    } | more
+
+
+@final
+class People:
+    """Draws what is asked next. `apps` are the names they may use, by project."""
+
+    def __init__(self, rng: random.Random, apps: Sequence[Ref], targets: Sequence[str]) -> None:
+        self._rng, self.apps, self._targets = rng, apps, targets
+        self._numbers = count(1)
+        self._draws: Sequence[tuple[int, Callable[[Ref], Asked]]] = (
+            (8, self.apply),
+            (4, lambda ref: i.Scale(ref=ref, replicas=self._rng.randrange(5))),
+            (1, lambda ref: i.Stop(ref=ref)),
+            (2, lambda ref: i.Start(ref=ref)),
+            (2, lambda ref: i.Restart(ref=ref)),
+            (2, lambda ref: i.Undo(ref=ref)),
+            (1, lambda ref: i.Refresh(ref=ref)),
+            (1, lambda ref: i.Hold(ref=ref, reason="a sale")),
+            (2, lambda ref: i.Resume(ref=ref)),
+            (1, lambda ref: i.Delete(ref=ref, volumes=self._rng.random() < 0.5)),
+            (1, self.secret),
+        )
+
+    def furniture(self) -> list[Asked]:
+        """The targets, projects and secrets that everything else needs."""
+        made = [manifest("Target", name, {"engine": "simulated"}) for name in self._targets]
+        for project in sorted({ref.project for ref in self.apps}):
+            made.append(manifest("Project", project, {}))
+            made.append(self.secret(app(project, "any")))
+        return made
+
+    def draw(self) -> Asked:
+        """The next thing that somebody wants."""
+        ref = self._rng.choice(self.apps)
+        weights = [weight for weight, _ in self._draws]
+        (_, chosen) = self._rng.choices(self._draws, weights)[0]
+        return chosen(ref)
+
+    def apply(self, ref: Ref, how: str = "") -> Asked:
+        rng = self._rng
+        more: dict[str, Any] = {"target": rng.choice(self._targets)}
+        if rng.random() < 0.5:
+            more["replicas"] = rng.randrange(1, 5)
+        if rng.random() < 0.2:
+            more["volumes"] = [{"name": "data", "path": "/data"}]
+        spec = app_spec(self.image(), how, **more)
+        if rng.random() < 0.3:
+            spec["env"]["PASSWORD"] = {"secretRef": {"name": "db", "key": "password"}}
+        if rng.random() < 0.2:
+            spec["rollout"] |= {"maxUnavailable": 1, "maxSurge": rng.randrange(3)}
+        return manifest("App", ref.name, spec, ref.project)
+
+    def secret(self, ref: Ref) -> Asked:
+        value = f"{SECRET_MARK}-{next(self._numbers)}"
+        return manifest("Secret", "db", {"data": {"password": value}}, ref.project)
+
+    def image(self) -> str:
+        return f"web:{self._rng.randrange(1, 8)}"

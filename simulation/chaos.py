@@ -1,0 +1,399 @@
+"""Chaos: what a seed does to a world beside its calls, and how it makes all of it good at last."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, final
+
+from bus import manifests
+from bus.log import NewEvent
+from domain import intents as i
+from domain.names import Ref
+from domain.refusals import Refusal
+from reconcilers.ports import ReplicaState
+from simulation import releases
+from simulation.asking import People
+from simulation.disk import Request
+from simulation.invariants.violations import Invariant
+from simulation.knobs import DEEDS, Fault
+from simulation.machine import Machine, Running
+from simulation.program import ImpossibleWorld
+from simulation.troubles import Troubles
+from simulation.world import World
+
+MINUTE: Final = 60.0
+UNKNOWN_EVENT: Final = "app.teleported"  # of a version to come
+
+type Deed = Callable[[], Awaitable[str]]
+"""Does something and says what; nothing, if it could not be done now."""
+
+
+@final
+class Chaos:
+    """The deeds of one world. `run` it beside; `calm` ends it and what it began."""
+
+    def __init__(self, world: World, rates: dict[Fault, float], people: People) -> None:
+        self._world, self._rates, self._people = world, rates, people
+        self._rng = world.rng("chaos")
+        self.troubles = Troubles(world, rates)
+        self._beside: set[asyncio.Task[object]] = set()
+        self._numbers = 0
+        self._deeds: Mapping[Fault, Deed] = {
+            Fault.LOG_FLIPPED_BIT: self._flip_a_bit,
+            Fault.LOG_DISK_FULL: self._fill_the_disk,
+            Fault.LOG_AWAY: self._take_the_log_away,
+            Fault.LONG_PAUSE: self._pause,
+            Fault.TWO_ACTIVE: self._start_a_second,
+            Fault.CLOCK_JUMP: self._jump,
+            Fault.NEWER_RELEASE: self._upgrade,
+            Fault.OLDER_RELEASE: self._downgrade,
+            Fault.ENGINE_RING_OVERFLOW: self._overflow,
+            Fault.ENGINE_RESTART: self._restart_a_daemon,
+            Fault.TARGET_LOST: self._lose_a_target,
+            Fault.REPLICA_DIES_AT_START: lambda: self._apply("exit=1"),
+            Fault.REPLICA_FLAPS: lambda: self._apply("lives=20"),
+            Fault.REPLICA_NEVER_READY: lambda: self._apply("unready"),
+            Fault.REPLICA_KILLED: lambda: self._kill(137),
+            Fault.REPLICA_OUT_OF_MEMORY: lambda: self._kill(137, "OutOfMemory"),
+            Fault.REPLICA_FALLS_SICK: self._sicken,
+            Fault.REPLICA_REMOVED: self._remove,
+            Fault.REPLICA_EDITED: self._edit,
+            Fault.NAME_SQUATTED: self._squat,
+            Fault.IMAGE_MISSING: self._lose_an_image,
+            Fault.IMAGE_MOVED: self._move_an_image,
+            Fault.POISON_EVENT: self._poison,
+            Fault.INTENT_CONTRADICTORY: self._contradict,
+            Fault.INTENT_MALFORMED: self._write_nonsense,
+            Fault.INTENT_HUGE: self._write_much,
+            Fault.INTENT_ABA: self._there_and_back,
+        }
+        self.poisoned: set[str] = set()
+
+    async def run(self) -> None:
+        """Do what the rates say, for ever."""
+        while True:
+            await asyncio.sleep(1.0)
+            for fault in DEEDS:  # in one order, whatever order the rates were given in
+                rate = self._rates.get(fault)
+                deed = self._deeds.get(fault)
+                if rate and deed and self._rng.random() < rate / MINUTE:
+                    done = await deed()
+                    if done:
+                        self._world.trace.fire(fault, done)
+
+    async def calm(self) -> None:
+        """No fault any more: what was taken away comes back, and what was stopped goes on."""
+        self._rates.clear()
+        world = self._world
+        for task in list(self._beside):
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+        self.troubles.log_away = self.troubles.disk_full = False
+        for name, machine in world.machines.items():
+            if machine.faults.unavailable:
+                world.mischief[name].come_back()
+            machine.missing_images.clear()
+            for _, running in self._owned(name):
+                if running.program.sick == 0.0:
+                    world.mischief[name].cure(running.order.name)
+        for controller in world.controllers[1:]:
+            await world.kill(controller, "one is enough")
+        for controller in world.controllers:
+            controller.life.go_on()
+        if releases.is_newer() or any(s not in self.poisoned for s in world.truth.frozen):
+            await self._release(releases.become_newer)
+        while any(c.log.rewound for c in world.controllers):
+            self._accept()
+            await asyncio.sleep(1.0)
+
+    # -- helpers of deeds ---------------------------------------------------------------------
+
+    def _later(self, seconds: float, deed: Callable[[], object]) -> None:
+        async def wait() -> None:
+            await asyncio.sleep(seconds)
+            deed()
+
+        self._run_beside(wait())
+
+    def _run_beside(self, work: Awaitable[object]) -> None:
+        task = asyncio.ensure_future(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    def _key(self) -> str:
+        self._numbers += 1
+        return f"chaos-{self._numbers}"
+
+    def _target(self) -> tuple[str, Machine]:
+        name = self._rng.choice(sorted(self._world.machines))
+        return name, self._world.machines[name]
+
+    def _owned(self, target: str) -> list[tuple[str, Running]]:
+        return [(t, one) for t, one in self._world.truth.owned() if t == target]
+
+    def _victim(self) -> tuple[str, Running] | None:
+        """A replica of ours that runs, somewhere."""
+        running = [
+            pair for pair in self._world.truth.owned() if pair[1].seen.state is ReplicaState.RUNNING
+        ]
+        return self._rng.choice(running) if running else None
+
+    def _disturb(self, running: Running) -> str:
+        name = running.order.name
+        self._world.truth.disturb(Ref("App", name.project, name.app).stream, self._world.clock())
+        return f"{name.project}/{name.app} r{name.revision}.{name.slot}.{name.attempt}"
+
+    # -- the log and the control plane --------------------------------------------------------
+
+    async def _flip_a_bit(self) -> str:
+        world = self._world
+        controller = world.acting()
+        noted = world.disk.noted.position
+        if controller is None or noted < 30 or controller.log.rewound or len(world.controllers) > 1:
+            return ""
+        upto = noted - self._rng.randrange(1, 20)
+        await world.kill(controller, "its disk has a flipped bit")
+        lost = world.lose_after(upto)
+        self._later(self._rng.uniform(20, 60), self._accept)
+        return f"{lost} events behind {upto} are lost"
+
+    def _accept(self) -> None:
+        for controller in self._world.controllers:
+            if controller.log.rewound is not None and controller.life.is_alive:
+                self._world.trace.note("operator", f"accepts that {controller.log.rewound}")
+                controller.log.accept_rewind()
+                return
+        if self._world.disk.rewound() is not None:
+            self._later(5.0, self._accept)
+
+    async def _fill_the_disk(self) -> str:
+        self.troubles.disk_full = True
+
+        def free() -> None:
+            self.troubles.disk_full = False
+
+        self._later(self._rng.uniform(5, 60), free)
+        return "no space"
+
+    async def _take_the_log_away(self) -> str:
+        self.troubles.log_away = True
+
+        def back() -> None:
+            self.troubles.log_away = False
+
+        self._later(self._rng.uniform(5, 90), back)
+        return "for a while"
+
+    async def _pause(self) -> str:
+        controller = self._world.acting()
+        if controller is None:
+            return ""
+        seconds = self._rng.uniform(10, 120)
+        controller.life.pause()
+        self._later(seconds, controller.life.go_on)
+        self._world.engines.confused(seconds + MINUTE)
+        return f"{controller.life.name} stands still for {seconds:.0f} s"
+
+    async def _start_a_second(self) -> str:
+        world = self._world
+        if len(world.controllers) != 1 or world.disk.rewound() is not None:
+            return ""
+        second = await world.boot()
+        seconds = self._rng.uniform(10, 90)
+        world.engines.confused(seconds + MINUTE)
+        self._later(seconds, lambda: second.life.end("it was one too many"))
+        return f"{second.life.name} works beside for {seconds:.0f} s"
+
+    async def _jump(self) -> str:
+        seconds = self._rng.choice([-600.0, -30.0, -1.0, 1.0, 30.0, 600.0])
+        self._world.skew += seconds
+        return f"by {seconds} s"
+
+    async def _upgrade(self) -> str:
+        if releases.is_newer():
+            return ""
+        await self._release(releases.become_newer)
+        return "starts"
+
+    async def _downgrade(self) -> str:
+        if not releases.is_newer():
+            return ""
+        await self._release(releases.become_ours)
+        return "is back"
+
+    async def _release(self, become: Callable[[], None]) -> None:
+        world = self._world
+        for controller in list(world.controllers):
+            await world.kill(controller, "another release comes")
+        become()
+        world.reread()
+
+    # -- engines and replicas -----------------------------------------------------------------
+
+    async def _overflow(self) -> str:
+        name, machine = self._target()
+        victim = next((one for _, one in self._owned(name)), None)
+        if victim is None:
+            return ""
+        for _ in range(300):
+            machine.tell(victim)
+        return f"300 events at once on {name}"
+
+    async def _restart_a_daemon(self) -> str:
+        name, machine = self._target()
+        if machine.faults.unavailable:
+            return ""
+        self._world.mischief[name].go_away()
+        if self._rng.random() < 0.5:
+            for _, running in self._owned(name):
+                self._disturb(running)
+                machine.finish(running, 137)
+        self._later(self._rng.uniform(2, 20), lambda: self._back(name))
+        return name
+
+    async def _lose_a_target(self) -> str:
+        name, machine = self._target()
+        if machine.faults.unavailable:
+            return ""
+        self._world.mischief[name].go_away()
+        self._later(self._rng.uniform(30, 300), lambda: self._back(name))
+        return name
+
+    def _back(self, name: str) -> None:
+        self._world.mischief[name].come_back()
+
+    async def _apply(self, how: str) -> str:
+        ref = self._rng.choice(self._people.apps)
+        self._run_beside(self._world.client.ask([self._people.apply(ref, how)], self._key()))
+        return f"{ref}: {how}"
+
+    async def _kill(self, code: int, reason: str = "") -> str:
+        victim = self._victim()
+        if victim is None:
+            return ""
+        words = self._disturb(victim[1])
+        self._world.machines[victim[0]].finish(victim[1], code, reason)
+        return words
+
+    async def _sicken(self) -> str:
+        victim = self._victim()
+        if victim is None:
+            return ""
+        name, mischief = victim[1].order.name, self._world.mischief[victim[0]]
+        words = self._disturb(victim[1])
+        mischief.sicken(name)
+
+        def cure() -> None:
+            try:
+                mischief.cure(name)
+            except ImpossibleWorld:
+                return  # it is gone meanwhile
+
+        self._later(self._rng.uniform(5, 120), cure)
+        return words
+
+    async def _remove(self) -> str:
+        victim = self._victim()
+        if victim is None:
+            return ""
+        words = self._disturb(victim[1])
+        self._world.machines[victim[0]].discard(victim[1])
+        return words
+
+    async def _edit(self) -> str:
+        victim = self._victim()
+        if victim is None:
+            return ""
+        words = self._disturb(victim[1])
+        self._world.mischief[victim[0]].edit(victim[1].order.name, "memory")
+        return words
+
+    async def _squat(self) -> str:
+        victim = self._victim()
+        if victim is None:
+            return ""
+        name = victim[1].order.name
+        following = name._replace(attempt=name.attempt + 1)
+        try:
+            self._world.mischief[victim[0]].squat(following)
+        except ImpossibleWorld:
+            return ""
+        self._world.engines.foreign_changed()
+        return f"{following}"
+
+    async def _lose_an_image(self) -> str:
+        name, _ = self._target()
+        image = self._people.image()
+        self._world.mischief[name].forget_image(image)
+        machine = self._world.machines[name]
+        self._later(self._rng.uniform(30, 300), lambda: machine.missing_images.discard(image))
+        return f"{image} on {name}"
+
+    async def _move_an_image(self) -> str:
+        name, machine = self._target()
+        image = self._people.image()
+        if image not in machine.present_images:
+            return ""
+        machine.present_images[image] = other = f"sim@moved-{self._key()}"
+        machine.present_images[other] = other
+        return f"{image} on {name}"
+
+    # -- what is asked ------------------------------------------------------------------------
+
+    async def _poison(self) -> str:
+        world, disk = self._world, self._world.disk
+        ref = self._rng.choice(self._people.apps)
+        if self.poisoned or disk.writing is not None or not disk.stream(ref.stream):
+            return ""
+        self.poisoned.add(ref.stream)
+        group = disk.begin()
+        disk.add(group, Request([NewEvent(ref.stream, UNKNOWN_EVENT, b"{}")], {}, None, b""))
+        disk.sync(group)
+        world.engines.frozen_since[ref.stream] = world.clock()
+        return f"{ref}"
+
+    async def _contradict(self) -> str:
+        ref = self._rng.choice(self._people.apps)
+        for replicas in (1, 4, 2):
+            asked = i.Scale(ref=ref, replicas=replicas)
+            self._run_beside(self._world.client.ask([asked], self._key()))
+        return f"{ref} to 1, 4 and 2 at once"
+
+    async def _there_and_back(self) -> str:
+        ref = self._rng.choice(self._people.apps)
+        one, other = self._people.apply(ref), self._people.apply(ref)
+
+        async def ask() -> None:
+            for asked in (one, other, one):
+                await self._world.client.ask([asked], self._key())
+
+        self._run_beside(ask())
+        return f"{ref}"
+
+    async def _write_nonsense(self) -> str:
+        text = self._rng.choice(
+            [
+                b"{",
+                b"[]",
+                b'{"kind":"App"}',
+                b'{"apiVersion":"stateward/v1","kind":"App","metadata":{"name":"A B"}}',
+                b"\xff\xfe",
+            ]
+        )
+        self._refused(text)
+        return repr(text[:40])
+
+    async def _write_much(self) -> str:
+        self._refused(b'{"apiVersion":"' + b"x" * (2 << 20) + b'"}')
+        self._refused(b"[" * 100_000)
+        return "2 MiB, and 100,000 levels"
+
+    def _refused(self, text: bytes) -> None:
+        """What nobody can mean is refused, and nothing else happens."""
+        try:
+            manifests.read(text)
+        except Refusal:
+            return
+        except Exception as error:
+            self._world.report(Invariant.ALIVE, f"nonsense broke the reader: {error!r}")
+        else:
+            self._world.report(Invariant.ALIVE, f"nonsense was taken: {text[:40]!r}")

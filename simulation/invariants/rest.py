@@ -1,0 +1,171 @@
+"""Invariants of a world at rest: faults have stopped, and so have intents."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import final
+
+from domain import events as e
+from domain.names import Ref
+from projections.desired import DesiredApp
+from reconcilers.ports import ReplicaState
+from reconcilers.status import AppStatus
+from simulation.invariants.truth import Truth
+from simulation.invariants.violations import Invariant
+from simulation.machine import Machine, Running
+
+type StatusOf = Callable[[str], AppStatus | None]
+type Broken = tuple[Invariant, str]
+
+
+@final
+class RestInvariants:
+    """What keeps a world from being at rest as it should, in sentences. Reports nothing itself."""
+
+    def __init__(self, truth: Truth) -> None:
+        self._truth = truth
+
+    def broken(self, status_of: StatusOf) -> list[Broken]:
+        """All that is not (yet) as it should be."""
+        return [*self._apps(status_of), *self._left_behind()]
+
+    def settled(self) -> list[str]:
+        """The streams of the apps on which no engine call is made any more."""
+        truth = self._truth
+        return [app.ref.stream for app in truth.apps() if self._runs_as_held(app) or not app.wanted]
+
+    def summary(self) -> dict[str, list[tuple[str, int, str]]]:
+        """What serves, by app that can run: target, revision and digest of each replica."""
+        truth = self._truth
+        return {
+            app.ref.stream: [
+                (target, one.order.name.revision, one.order.digest)
+                for target, one in truth.running(app.ref.project, app.ref.name)
+            ]
+            for app in truth.apps()
+            if self._runs_as_held(app)
+        }
+
+    def _runs_as_held(self, app: DesiredApp) -> bool:
+        truth = self._truth
+        machine = truth.machines.get(app.target)
+        number = app.paused.revision if app.paused else app.revision
+        held = truth.revision(app, number)
+        return held is not None and machine is not None and truth.can_run(held, machine)
+
+    def _apps(self, status_of: StatusOf) -> Iterator[Broken]:
+        truth = self._truth
+        frozen = truth.frozen
+        for app in truth.apps():
+            if app.ref.stream in frozen:
+                continue
+            running = truth.running(app.ref.project, app.ref.name)
+            if not app.wanted:
+                if running:
+                    yield Invariant.SETTLED, f"{app.ref} should not run, and {_names(running)} do"
+            elif self._runs_as_held(app):
+                yield from self._as_wanted(app, running, status_of(app.ref.stream))
+            else:
+                yield from self._as_good_as_can_be(app, running, status_of(app.ref.stream))
+
+    def _as_wanted(
+        self, app: DesiredApp, running: Sequence[tuple[str, Running]], status: AppStatus | None
+    ) -> Iterator[Broken]:
+        truth = self._truth
+        number = app.paused.revision if app.paused else app.revision
+        held = truth.revision(app, number)
+        assert held is not None, "it runs as held"
+        slots = sorted(
+            one.order.name.slot
+            for target, one in running
+            if target == app.target
+            and one.order.uid == app.uid
+            and (one.order.name.revision, one.order.digest) == (number, held.digest)
+            and truth.is_well(truth.machines[target], one)
+        )
+        if slots != list(range(app.wanted)) or len(running) != app.wanted:
+            wanted = f"{app.wanted} of revision {number} on {app.target}"
+            yield Invariant.SETTLED, f"{app.ref} should have {wanted}, and has {_names(running)}"
+        elif status is None or not status.is_true("Ready"):
+            said = status.conditions[0].message if status else "nothing"
+            yield Invariant.SETTLED, f"{app.ref} is ready, and its status says {said!r}"
+        elif app.paused is None and app.stable != app.revision:
+            yield (
+                Invariant.ENDED,
+                f"the rollout of revision {app.revision} of {app.ref} has no end in the log",
+            )
+
+    def _as_good_as_can_be(
+        self, app: DesiredApp, running: Sequence[tuple[str, Running]], status: AppStatus | None
+    ) -> Iterator[Broken]:
+        truth = self._truth
+        stable = truth.revision(app, app.stable) if app.stable else None
+        well = [
+            one
+            for target, one in running
+            if one.order.name.revision == app.stable and truth.is_well(truth.machines[target], one)
+        ]
+        lasting = stable is not None and all(
+            truth.can_run(stable, machine) for machine in truth.machines.values()
+        )
+        if lasting and app.stable != app.revision and not app.spec.volumes:
+            least = app.wanted - app.spec.rollout.max_unavailable
+            probes = len(running) - len(well)
+            if len(well) < least:
+                serving = f"only {len(well)} of at least {least} serve revision {app.stable}"
+                yield Invariant.PROBED, f"{app.ref} cannot run {app.revision}, and {serving}"
+            if probes > 1:
+                yield Invariant.PROBED, f"{app.ref} has {probes} probes: {_names(running)}"
+        if status is None or not (status.is_true("Degraded") or not status.is_true("Ready")):
+            yield Invariant.ENDED, f"{app.ref} cannot run, and its status does not say so"
+
+    def _left_behind(self) -> Iterator[Broken]:
+        truth = self._truth
+        frozen = set(truth.frozen)
+        apps = {app.ref.stream: app for app in truth.apps()}
+        kept: set[tuple[str, int]] = set()
+        for target, one in truth.owned():
+            name = one.order.name
+            stream = Ref("App", name.project, name.app).stream
+            app = apps.get(stream)
+            if stream in frozen or one.order.uid in truth.desired.orphans(stream):
+                continue
+            if app is None or app.uid != one.order.uid:
+                yield Invariant.CLEAN, f"{_name(target, one)} is left of an app that is gone"
+            elif one.seen.state is ReplicaState.EXITED:
+                if (stream, name.slot) in kept:
+                    yield Invariant.CLEAN, f"{_name(target, one)} is one dead replica too many"
+                kept.add((stream, name.slot))
+        for removal in truth.desired.removals():
+            if removal.ref.stream not in frozen:
+                yield Invariant.CLEAN, f"the removal of {removal.ref} has no end in the log"
+        for target, machine in sorted(truth.machines.items()):
+            yield from self._grounds(target, machine, apps)
+
+    def _grounds(
+        self, target: str, machine: Machine, apps: dict[str, DesiredApp]
+    ) -> Iterator[Broken]:
+        truth = self._truth
+        frozen = {Ref.parse(s).project for s in truth.frozen if s.startswith("App/")}
+        for (owner, project), ground in sorted(machine.grounds.items()):
+            if owner != truth.installation or project in frozen:
+                continue
+            here = [a for a in apps.values() if a.ref.project == project and a.target == target]
+            there = any(one.order.name.project == project for one in machine.owned(owner, None))
+            if ground.is_prepared and not here and not there:
+                yield Invariant.CLEAN, f"the network of {project} is left on {target}"
+            for app, volume, _ in ground.volumes:
+                stream = Ref("App", project, app).stream
+                if stream not in apps and self._went_with_volumes(stream):
+                    yield Invariant.CLEAN, f"volume {volume} of {project}/{app} is left"
+
+    def _went_with_volumes(self, stream: str) -> bool:
+        last = [r for r in self._truth.disk.stream(stream) if r.type == e.AppDeleted.type][-1:]
+        return bool(last) and b'"volumes":true' in last[0].data
+
+
+def _name(target: str, one: Running) -> str:
+    name = one.order.name
+    return f"{target} {name.project}/{name.app} r{name.revision}.{name.slot}.{name.attempt}"
+
+
+def _names(running: Sequence[tuple[str, Running]]) -> str:
+    return ", ".join(_name(target, one) for target, one in running) or "nothing"

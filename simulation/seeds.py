@@ -1,0 +1,142 @@
+"""Seeds: one world each, from its furniture through chaos to rest, and what came of it."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from domain.names import Ref, app
+from reconcilers.status import AppStatus
+from reconcilers.worker import WorkerSettings
+from simulation import loop, releases
+from simulation.asking import PROJECTS, People
+from simulation.chaos import Chaos
+from simulation.invariants.rest import RestInvariants
+from simulation.invariants.violations import Invariant, Violation
+from simulation.knobs import Fault, swarm
+from simulation.sinks import heard
+from simulation.world import World
+
+SETTLE_SECONDS: Final = 1500.0
+"""The bound of liveness: a backoff at its cap (300 s and a quarter) twice, a rollout's deadline,
+its drain, and some replay intervals."""
+QUIET_SECONDS: Final = 120.0
+TARGETS: Final = ("local", "spare")
+
+
+class Outcome(NamedTuple):
+    """What came of one world. Equal for equal seeds, rates and code."""
+
+    seed: int
+    digest: str
+    violations: tuple[Violation, ...]
+    fired: Mapping[str, int]
+    events: int
+    seconds: float
+    last: tuple[str, ...]
+
+
+def run(
+    seed: int,
+    rates: Mapping[Fault, float] | None = None,
+    *,
+    minutes: float = 20.0,
+    told: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Live through one world.
+
+    Args:
+        seed: decides everything.
+        rates: the faults; by default those that the seed gives itself.
+        minutes: how long chaos lasts, in virtual time.
+        told: gets every line of the trace.
+    """
+    chosen = dict(swarm(random.Random(f"{seed}:swarm")) if rates is None else rates)
+    try:
+        return loop.run(_live(seed, chosen, minutes, told))
+    finally:
+        releases.become_ours()
+
+
+async def _live(
+    seed: int,
+    rates: dict[Fault, float],
+    minutes: float,
+    told: Callable[[str], None] | None,
+) -> Outcome:
+    rng = random.Random(f"{seed}:shape")
+    settings = WorkerSettings(passes=rng.choice([2, 8]), hints=rng.random() < 0.9)
+    world = World(seed, targets=TARGETS, settings=settings, direct=rng.random() < 0.7, told=told)
+    apps = [app(project, f"a{n}") for project in PROJECTS for n in range(rng.randrange(1, 5))]
+    people = People(world.rng("people"), apps, TARGETS)
+
+    def leaked(text: str) -> None:
+        world.report(Invariant.SECRET, f"a log line holds a value: {text[:200]}")
+
+    def broken(text: str) -> None:
+        world.report(Invariant.ALIVE, text)
+
+    with heard(broken, leaked):
+        async with world.living():
+            await world.client.ask(people.furniture(), "furniture")
+            chaos = Chaos(world, rates, people)
+            chaos.troubles.wire()
+            deeds = asyncio.create_task(chaos.run(), name="chaos")
+            await _people(world, people, minutes * 60)
+            deeds.cancel()
+            await asyncio.gather(deeds, return_exceptions=True)
+            await chaos.calm()
+            await _rest(world)
+    return Outcome(
+        seed=seed,
+        digest=world.trace.digest,
+        violations=tuple(world.violations),
+        fired=Counter(world.trace.fired),
+        events=len(world.disk.events),
+        seconds=world.clock(),
+        last=tuple(world.trace.last),
+    )
+
+
+async def _people(world: World, people: People, seconds: float) -> None:
+    """Ask for things until the time is over or something broke."""
+    rng, number = world.rng("pace"), 0
+    until = world.clock() + seconds
+    while world.clock() < until and not world.violations:
+        number += 1
+        asked = people.draw()
+        work = asyncio.create_task(world.client.ask([asked], f"people-{number}"))
+        await asyncio.wait([work], timeout=rng.uniform(0.0, 30.0))
+        await asyncio.sleep(rng.uniform(0.0, 30.0))
+        world.asking.add(work)
+        work.add_done_callback(world.asking.discard)
+
+
+async def _rest(world: World) -> None:
+    """Wait until all is as it should be, and see that it stays so."""
+    rest = RestInvariants(world.truth)
+    until = world.clock() + SETTLE_SECONDS
+
+    def status_of(stream: str) -> AppStatus | None:
+        controller = world.acting()
+        return controller.status.get(stream) if controller else None
+
+    while not world.violations:
+        broken = rest.broken(status_of)
+        if not broken and not world.asking:
+            break
+        if world.clock() > until:
+            for invariant, what in broken or [(Invariant.SETTLED, "clients still wait")]:
+                world.report(invariant, what)
+            return
+        await asyncio.sleep(5.0)
+    quiet = rest.settled()
+    before = {stream: world.engines.deeds[stream] for stream in quiet}
+    await asyncio.sleep(QUIET_SECONDS)
+    for stream in quiet:
+        count = world.engines.deeds[stream] - before[stream]
+        if count:
+            world.report(Invariant.QUIET, f"{count} deeds on {Ref.parse(stream)} at rest")
+    for controller in world.controllers:
+        world.history.prefix(controller.desired)

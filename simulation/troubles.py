@@ -1,0 +1,152 @@
+"""Troubles of calls: what a seed does to each call of an engine, append of a log and effect.
+
+Faults are asked at the very moment when the real thing could fail; each that takes effect is
+counted.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, final
+
+from bus.log import LogError, LogFull, LogUnavailable, StoredEvent
+from reconcilers.ports import EngineError, EngineUnavailable, NameTaken, Replica
+from simulation.faults import Call, Trouble
+from simulation.knobs import Fault
+from simulation.lives import Life
+from simulation.world import World
+
+LATE_SECONDS: Final = 130.0  # longer than any caller waits
+STALE_SECONDS: Final = 20.0  # how old a list may be
+LISTS: Final = 16  # kept of each question, to show them again
+
+
+@final
+class Troubles:
+    """Wires the call faults of one world. `rates` may change at any time."""
+
+    def __init__(self, world: World, rates: dict[Fault, float]) -> None:
+        self._world, self.rates = world, rates
+        self._rng = world.rng("troubles")
+        self._listed: dict[object, deque[tuple[float, Sequence[Replica]]]] = defaultdict(
+            lambda: deque(maxlen=LISTS)
+        )
+        self.log_away = False
+        self.disk_full = False
+        self._soon = 0  # the effect at which a second crash follows a first
+
+    def wire(self) -> None:
+        world = self._world
+        for name, machine in world.machines.items():
+            machine.faults.plan = partial(self._engine, name)
+            machine.faults.loses = lambda _event: self.hits(Fault.ENGINE_EVENT_LOSS, "an event")
+        faults = world.site.log_faults
+        faults.refuses, faults.hides = self._refuses, self._hides
+        faults.sync_seconds, faults.swallows = self._sync_seconds, self._swallows
+        world.site.syncing = self._syncing
+        world.effects.asked = self._effect
+        world.keeps = lambda: self._rng.random() < 0.5
+
+    def hits(self, fault: Fault, what: str) -> bool:
+        """Whether a fault befalls this; counted if so."""
+        rate = self.rates.get(fault)
+        if not rate or self._rng.random() >= rate:
+            return False
+        self._world.trace.fire(fault, what)
+        return True
+
+    # -- engines ------------------------------------------------------------------------------
+
+    def _engine(self, target: str, call: Call) -> Trouble:
+        words = f"{target} {call.verb} {call.about}"
+        delay = self._rng.uniform(0.0, 0.1)
+        if call.verb == "list":
+            return self._list(target, call, words, delay)
+        if call.verb in ("logs", "run", "projects"):
+            return Trouble(delay_seconds=delay)
+        before, after = self._before(call, words), None
+        if before is None and self.hits(Fault.ENGINE_ERROR_AFTER, words):
+            after = EngineUnavailable("the answer never came")
+        if before is None and self.hits(Fault.ENGINE_LATE_SUCCESS, words):
+            self._world.engines.confused(2 * LATE_SECONDS)
+            delay = 2 * LATE_SECONDS
+        return Trouble(delay_seconds=delay, before=before, after=after)
+
+    def _before(self, call: Call, words: str) -> EngineError | None:
+        """What the engine says instead of doing it."""
+        if self.hits(Fault.ENGINE_ERROR_BEFORE, words):
+            return EngineUnavailable("the connection was refused")
+        if self.hits(Fault.ENGINE_THROTTLED, words):
+            return EngineUnavailable("429: too many requests")
+        if self.hits(Fault.ENGINE_CONFLICT, words):
+            error = NameTaken if call.verb == "start" else EngineUnavailable
+            return error("409: a conflict")
+        return None
+
+    def _list(self, target: str, call: Call, words: str, delay: float) -> Trouble:
+        if self.hits(Fault.ENGINE_ERROR_BEFORE, words):
+            return Trouble(delay_seconds=delay, before=EngineUnavailable("no list now"))
+        now = self._world.clock()
+        known = self._listed[target, call.about]
+        old = next((seen for at, seen in known if at >= now - STALE_SECONDS), None)
+        stale = old is not None and self.hits(Fault.ENGINE_STALE_LIST, words)
+        partial_list = not stale and self.hits(Fault.ENGINE_PARTIAL_LIST, words)
+
+        def distort(seen: Sequence[Replica]) -> Sequence[Replica]:
+            known.append((now, list(seen)))
+            if stale and old is not None:
+                return old
+            return [one for one in seen if self._rng.random() < 0.7] if partial_list else seen
+
+        return Trouble(delay_seconds=delay, distort=distort)
+
+    # -- the log ------------------------------------------------------------------------------
+
+    def _refuses(self) -> LogError | None:
+        if self.log_away:
+            return LogUnavailable("the log is away")
+        return LogFull("no space is left on the disk") if self.disk_full else None
+
+    def _hides(self) -> LogError | None:
+        return LogUnavailable("the log is away") if self.log_away else None
+
+    def _sync_seconds(self) -> float:
+        if self.hits(Fault.LOG_SLOW_SYNC, "a commit"):
+            return self._rng.uniform(0.1, 5.0)
+        return 0.001
+
+    def _swallows(self) -> LogError | None:
+        if self.hits(Fault.LOG_LOST_REPLY, "an append"):
+            return LogUnavailable("the reply was lost")
+        return None
+
+    async def _syncing(self, life: Life, events: Sequence[StoredEvent]) -> None:
+        """Between the writing of a group and its fsync: a power cut takes or tears it."""
+        if self.hits(Fault.LOG_POWER_CUT, f"{len(events)} events"):
+            self._cut(life, "the power is cut")
+        elif self.hits(Fault.LOG_TORN_RECORD, f"{len(events)} events"):
+            self._cut(life, "a record is torn")
+        await life.present()
+
+    def _cut(self, life: Life, cause: str) -> None:
+        life.loses_unsynced = True
+        life.end(cause)
+
+    # -- effects ------------------------------------------------------------------------------
+
+    def _effect(self, words: str) -> str:
+        if self.hits(Fault.CRASH_BEFORE, words):
+            return self._crashing("before")
+        if self.hits(Fault.CRASH_AFTER, words):
+            return self._crashing("after")
+        if self._soon and self._world.effects.done >= self._soon:
+            self._soon = 0
+            self._world.trace.fire(Fault.CRASH_TWICE, words)
+            return "after"
+        return ""
+
+    def _crashing(self, when: str) -> str:
+        rate = self.rates.get(Fault.CRASH_TWICE, 0.0)
+        if rate and self._rng.random() < 0.5:
+            self._soon = self._world.effects.done + self._rng.randrange(1, 12)
+        return when
