@@ -93,7 +93,7 @@ class Chaos:
                 world.mischief[name].come_back()
             machine.missing_images.clear()
             for _, running in self._owned(name):
-                if running.program.sick == 0.0:
+                if running.program.sick == 0.0 and running.seen.state is ReplicaState.RUNNING:
                     world.mischief[name].cure(running.order.name)
         for controller in world.controllers[1:]:
             await world.kill(controller, "one is enough")

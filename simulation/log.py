@@ -21,9 +21,10 @@ from bus.log import (
     NewEvent,
     StoredEvent,
 )
-from simulation.disk import Disk, Request
+from simulation.disk import Disk, Group, Request
 
 TAIL_SECONDS: Final = 2.0  # how long a reader may miss what another process has written
+TURN_SECONDS: Final = 0.01  # between two looks whether another process is done writing
 NOTE_SECONDS: Final = 0.5  # between two writes of the head file
 
 
@@ -62,6 +63,7 @@ class SimulatedLog(Log):
         self.rewound: LogRewound | None = self.disk.rewound()
         self._waiting: list[tuple[Request, asyncio.Future[Appended]]] = []
         self._committing: asyncio.Task[None] | None = None
+        self._group: Group | None = None
         self._noting: asyncio.TimerHandle | None = None
         self._moved = asyncio.Event()
 
@@ -158,9 +160,10 @@ class SimulatedLog(Log):
             keeps: whether what was written and not synced is on the disk all the same.
         """
         self._stop_noting()
-        if self._committing is None or self._committing.done():
+        if self._committing is not None:
+            self._committing.cancel()
+        if self._group is None or self.disk.writing is not self._group:
             return 0
-        self._committing.cancel()
         return self.disk.crash(keeps=keeps)
 
     def _look(self) -> None:
@@ -172,7 +175,7 @@ class SimulatedLog(Log):
         await asyncio.sleep(0)  # all that is asked in one round of the loop goes together
         while self._waiting:
             if self.disk.writing is not None:  # another process has the disk
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(TURN_SECONDS)
                 continue
             taken, self._waiting = self._waiting, []
             await self._commit_group(taken)
@@ -180,7 +183,8 @@ class SimulatedLog(Log):
     async def _commit_group(
         self, taken: Sequence[tuple[Request, asyncio.Future[Appended]]]
     ) -> None:
-        disk, group = self.disk, self.disk.begin()
+        disk = self.disk
+        group = self._group = disk.begin()
         answers: list[Appended | LogError] = []
         for request, _ in taken:
             try:
