@@ -80,6 +80,8 @@ class Exchange:
             self._witness.happened["cut"] += 1
             return True
         receivers = self._receivers(to or message.subject)
+        if not receivers:
+            self._describe(self._number(sender, "nobody", message, kind), message, "")
         outages = self._outages  # a fault may take the server away while they are gone through
         for interest in receivers:
             sent = self._number(sender, interest.party.name, message, kind)

@@ -72,7 +72,7 @@ class SimulatedSession(Session, Party):
         try:
             asked = Message(subject, inbox.subject, data, dict(headers or {}))
             if not self._exchange.send(self, asked):
-                self._witness.note(f"nobody listens on {subject}", "no responders")
+                self._witness.happened["unheard"] += 1
                 raise NatsUnavailable("no responders available for request")
             async with asyncio.timeout(ASK_SECONDS):
                 return (await answers.get()).data
