@@ -14,6 +14,7 @@ import structlog
 
 from bus.intents import IntentService
 from bus.log import StoredEvent
+from bus.nats.client import NatsSession
 from bus.nats.connection import NatsConnection
 from bus.nats.discovery import Discovery
 from bus.nats.hints import Hinted, HintSubscriber
@@ -21,7 +22,7 @@ from bus.nats.intent_service import NatsIntentService
 from bus.nats.publisher import Publisher
 from bus.nats.reception import ActorOf, Reception
 from bus.nats.server import EmbeddedServer, ServerTrouble
-from bus.nats.session import Server
+from bus.nats.session import Opening, Server
 from bus.nats.settings import BusMetrics, BusStatus, NatsSettings, NoMetrics
 from bus.nats.submit import SubmitConsumer
 
@@ -43,9 +44,10 @@ class NatsBus:
         now: aware UTC time.
         random: for jitter.
         metrics: told what happens.
+        opening: how a session is opened.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the assembly hands in one of each part
         self,
         settings: NatsSettings,
         intents: IntentService,
@@ -56,6 +58,7 @@ class NatsBus:
         now: Callable[[], datetime],
         random: Random,
         metrics: BusMetrics | None = None,
+        opening: Opening = NatsSession.open,
     ) -> None:
         self._settings = settings
         self._metrics = metrics or NoMetrics()
@@ -80,6 +83,7 @@ class NatsBus:
             replicas=settings.stream_replicas,
         )
         self._connection = NatsConnection(
+            opening,
             self._where,
             (self._service, HintSubscriber(hinted, self._metrics), self._submit),
             random=random,

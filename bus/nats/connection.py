@@ -11,7 +11,7 @@ from typing import Final, Protocol, final
 
 import structlog
 
-from bus.nats.session import NatsUnavailable, Server, Session
+from bus.nats.session import NatsUnavailable, Opening, Server, Session
 from bus.nats.settings import BusMetrics
 from bus.nats.versions import UnsupportedServer
 
@@ -36,6 +36,7 @@ class NatsConnection:
     """Keeps a session open.
 
     Args:
+        opening: how a session is opened.
         server: where to connect; asked before every attempt, for it may have moved.
         parts: attached to every session, in order.
         random: for jitter, so that many clients do not come back at once.
@@ -44,12 +45,14 @@ class NatsConnection:
 
     def __init__(
         self,
+        opening: Opening,
         server: Callable[[], Server],
         parts: Sequence[Part],
         *,
         random: Random,
         metrics: BusMetrics,
     ) -> None:
+        self._opening = opening
         self._server = server
         self._parts = parts
         self._random = random
@@ -93,7 +96,7 @@ class NatsConnection:
         pause = FIRST_PAUSE
         while True:
             try:
-                session = await Session.open(self._server())
+                session = await self._opening(self._server())
             except (NatsUnavailable, UnsupportedServer) as error:
                 self._say(str(error))
             else:

@@ -56,7 +56,7 @@ class NatsIntentService(Part):
         self._metrics = metrics
         self._at_once = at_once
         self._session: Session | None = None
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], None] = {}  # in the order of their beginning
         self._stopping = False
 
     @override
@@ -70,8 +70,8 @@ class NatsIntentService(Part):
         self._stopping = True
         if not self._running:
             return
-        _, late = await asyncio.wait(self._running, timeout=GRACE_SECONDS)
-        for task in late:
+        await asyncio.wait(self._running, timeout=GRACE_SECONDS)
+        for task in list(self._running):
             task.cancel()
 
     async def _arrived(self, message: Message) -> None:
@@ -83,8 +83,8 @@ class NatsIntentService(Part):
             await self._respond(message, problem(full), 0.0)
             return
         task = asyncio.create_task(self._serve(message))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._running[task] = None
+        task.add_done_callback(lambda done: self._running.pop(done, None))
 
     async def _serve(self, message: Message) -> None:
         loop = asyncio.get_running_loop()

@@ -15,7 +15,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self._last: dict[str, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of `add`
 
     def add(self, lanes: Iterable[str], work: Callable[[], Awaitable[None]]) -> None:
         """Start `work` as soon as all earlier work in its lanes has ended. It must not raise."""
@@ -24,11 +24,11 @@ class Lanes:
         task = asyncio.create_task(_after(before, work))
         for name in names:
             self._last[name] = task
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(lambda done: self._ended(done, names))
 
     def _ended(self, task: asyncio.Task[None], names: tuple[str, ...]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         for name in names:
             if self._last.get(name) is task:
                 del self._last[name]

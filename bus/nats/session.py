@@ -1,38 +1,36 @@
-"""One connection to a server, from its opening to its end; there is no reconnecting inside.
+"""One connection to a server, from its opening to its end, as a port.
 
-Errors of nats-py end here: what cannot be done raises `NatsUnavailable`. A session that has ended
-stays ended; `bus.nats.connection` opens the next one, and all that listens is attached anew.
+There is no reconnecting inside: a session that has ended stays ended, `bus.nats.connection` opens
+the next one, and all that listens is attached anew. Whatever cannot be done raises
+`NatsUnavailable`. Real sessions are those of `bus.nats.client`.
 """
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, final
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
-import nats.errors
-import structlog
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 
-from bus.nats.credentials import BadCredentials, Credentials, login
-from bus.nats.subjects import own_inbox
-from bus.nats.versions import check_version
+from bus.nats.credentials import Credentials
 
 CONNECT_SECONDS: Final = 5
-CLOSE_SECONDS: Final = 2
 ASK_SECONDS: Final = 5.0
-PING_SECONDS: Final = 10  # three unanswered ones end the session
-PENDING_BYTES: Final = 8 << 20
-
-_log = structlog.get_logger(__name__)
+PING_SECONDS: Final = 10
+UNANSWERED_PINGS: Final = 2  # the next one ends the session
 
 
 class NatsUnavailable(Exception):
     """The server cannot be reached, or did not do it; it may later."""
+
+
+class JetStreamRefused(NatsUnavailable):
+    """JetStream declined what was asked of its API."""
+
+    def __init__(self, asked: str, error: Mapping[str, Any]) -> None:
+        super().__init__(f"JetStream declined {asked}: {error.get('description', error)}")
+        self.code = int(error.get("code", 0))
 
 
 class Message(NamedTuple):
@@ -56,158 +54,86 @@ class Server:
     tls_ca: Path | None = None
 
 
-@final
-class Session:
-    """An open connection. Made by `open`."""
+class Session(Protocol):
+    """An open connection.
 
-    def __init__(self) -> None:
-        self._client = Client()
-        self._reason = ""
-        self.ended = asyncio.Event()
-        self.version = ""
+    ended: set once it has ended, by whomever.
+    version: what the server calls its own.
+    """
 
-    @classmethod
-    async def open(cls, server: Server, *, name: str = "stateward") -> Self:
-        """Connect to a server.
-
-        Raises:
-            NatsUnavailable: it is not there, or does not let us in.
-            UnsupportedServer: it is too old.
-        """
-        session = cls()
-        try:
-            async with asyncio.timeout(2 * CONNECT_SECONDS):
-                await session._connect(server, name)
-            check_version(session.version)
-        except (nats.errors.Error, OSError, ValueError, BadCredentials) as error:
-            await session.close()
-            raise NatsUnavailable(session._reason or str(error) or "no answer") from error
-        except BaseException:
-            await session.close()
-            raise
-        return session
-
-    async def _connect(self, server: Server, name: str) -> None:
-        options, public_nkey = login(server.credentials)
-        self._client._public_nkey = public_nkey  # noqa: SLF001 -- its own way needs another library
-        if server.tls_ca is not None:
-            options["tls"] = ssl.create_default_context(cafile=server.tls_ca)
-        await self._client.connect(
-            server.url,
-            name=name,
-            allow_reconnect=False,
-            max_reconnect_attempts=1,
-            reconnect_time_wait=0,
-            connect_timeout=CONNECT_SECONDS,
-            ping_interval=PING_SECONDS,
-            pending_size=PENDING_BYTES,
-            flush_timeout=ASK_SECONDS,
-            inbox_prefix=own_inbox(name),
-            error_cb=self._note,
-            closed_cb=self._end,
-            **options,
-        )
-        self.version = str(self._client._server_info.get("version", ""))  # noqa: SLF001 -- no other way
-
-    async def _note(self, error: Exception) -> None:
-        self._reason = str(error) or type(error).__name__
-        if self._client.is_connected:
-            _log.warning("NATS reported an error", error=self._reason)
-
-    async def _end(self) -> None:
-        self.ended.set()
+    ended: asyncio.Event
+    version: str
 
     @property
-    def is_open(self) -> bool:
-        return self._client.is_connected and not self.ended.is_set()
+    def is_open(self) -> bool: ...
 
     @property
     def reason(self) -> str:
         """The last thing that went wrong."""
-        return self._reason
+        ...
 
     async def publish(
         self, subject: str, data: bytes, headers: dict[str, str] | None = None
     ) -> None:
-        """Hand a message to the connection; it may still be lost."""
-        try:
-            await self._client.publish(subject, data, headers=headers)
-        except (nats.errors.Error, OSError) as error:
-            raise NatsUnavailable(str(error) or type(error).__name__) from error
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            # While its buffer is full, nats-py swallows the cancellation of who publishes.
-            raise asyncio.CancelledError
+        """Hand a message to the connection; it may still be lost.
+
+        Raises:
+            NatsUnavailable: the session has ended.
+        """
+        ...
 
     async def ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> bytes:
-        """Send a request, and return its answer."""
-        async with _translated():
-            answer = await self._client.request(subject, data, timeout=ASK_SECONDS, headers=headers)
-        return answer.data
+        """Send a request, and return its answer.
+
+        Raises:
+            NatsUnavailable: nobody listens there, or answered within `ASK_SECONDS`. Whoever was
+                asked may have done it all the same.
+        """
+        ...
+
+    async def subscribe_ready(self, subject: str, handler: Handler, *, queue: str = "") -> None:
+        """Subscribe, and return when the server knows: nothing sent from now on is missed.
+
+        `handler` is called for one message after the other, so it must return soon. What it raises
+        is noted as the `reason`.
+
+        Raises:
+            NatsUnavailable: the server did not say that it knows.
+        """
+        ...
+
+    def new_inbox(self) -> str:
+        """A subject that nobody else uses."""
+        ...
+
+    async def close(self) -> None:
+        """End it; what was published before is sent if that is possible soon."""
+        ...
 
     async def ask_api(self, endpoint: str, request: object = None) -> dict[str, Any]:
         """Call JetStream's API, e.g. `STREAM.INFO.name`.
 
         Raises:
-            NatsUnavailable: it refused, or there is no JetStream.
+            NatsUnavailable: it refused (`JetStreamRefused`), or there is no JetStream.
         """
         data = b"" if request is None else msgspec.json.encode(request)
-        answer = msgspec.json.decode(
-            await self.ask(f"$JS.API.{endpoint}", data), type=dict[str, Any]
-        )
-        if "error" in answer:
-            raise JetStreamRefused(endpoint, answer["error"])
-        return answer
+        return _accepted(endpoint, await self.ask(f"$JS.API.{endpoint}", data))
 
     async def store(self, subject: str, data: bytes, message_id: str) -> None:
-        """Publish to a JetStream stream, and return once it is stored there."""
-        answer = msgspec.json.decode(
-            await self.ask(subject, data, {"Nats-Msg-Id": message_id}), type=dict[str, Any]
-        )
-        if "error" in answer:
-            raise JetStreamRefused(subject, answer["error"])
+        """Publish to a JetStream stream, and return once it is stored there.
 
-    async def subscribe_ready(self, subject: str, handler: Handler, *, queue: str = "") -> None:
-        """Subscribe, and return when the server knows: nothing sent from now on is missed.
-
-        `handler` is called for one message after the other, so it must return soon.
+        Raises:
+            NatsUnavailable: it was not, or nobody knows.
         """
-
-        async def arrived(message: Msg) -> None:
-            await handler(
-                Message(message.subject, message.reply, message.data, message.headers or {})
-            )
-
-        async with _translated():
-            await self._client.subscribe(subject, queue=queue, cb=arrived)
-            # One flush is no barrier: its PING may overtake the SUB, which another task writes.
-            await self._client.flush()
-            await self._client.flush()
-
-    def new_inbox(self) -> str:
-        return self._client.new_inbox()
-
-    async def close(self) -> None:
-        """End it; what was published before is sent if that is possible soon."""
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._client.close()
-        except (nats.errors.Error, OSError, TimeoutError) as error:
-            _log.debug("closing the NATS connection failed", error=str(error))
-        self.ended.set()
+        _accepted(subject, await self.ask(subject, data, {"Nats-Msg-Id": message_id}))
 
 
-class JetStreamRefused(NatsUnavailable):
-    """JetStream declined what was asked of its API."""
-
-    def __init__(self, asked: str, error: Mapping[str, Any]) -> None:
-        super().__init__(f"JetStream declined {asked}: {error.get('description', error)}")
-        self.code = int(error.get("code", 0))
+type Opening = Callable[[Server], Awaitable[Session]]
+"""Connects to a server. Raises `NatsUnavailable`, or `UnsupportedServer`: it is too old."""
 
 
-@asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
-    try:
-        yield
-    except (nats.errors.Error, OSError) as error:
-        raise NatsUnavailable(str(error) or type(error).__name__) from error
+def _accepted(asked: str, answer: bytes) -> dict[str, Any]:
+    decoded = msgspec.json.decode(answer, type=dict[str, Any])
+    if "error" in decoded:
+        raise JetStreamRefused(asked, decoded["error"])
+    return decoded

@@ -1,0 +1,158 @@
+"""A `Session` over nats-py, whose errors and types end here: nothing else imports it."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, Self, final, override
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from bus.nats.credentials import BadCredentials, login
+from bus.nats.session import (
+    ASK_SECONDS,
+    CONNECT_SECONDS,
+    PING_SECONDS,
+    UNANSWERED_PINGS,
+    Handler,
+    Message,
+    NatsUnavailable,
+    Server,
+    Session,
+)
+from bus.nats.subjects import own_inbox
+from bus.nats.versions import check_version
+
+CLOSE_SECONDS: Final = 2
+PENDING_BYTES: Final = 8 << 20
+
+_log = structlog.get_logger(__name__)
+
+
+@final
+class NatsSession(Session):
+    """Made by `open`."""
+
+    def __init__(self) -> None:
+        self._client = Client()
+        self._reason = ""
+        self.ended = asyncio.Event()
+        self.version = ""
+
+    @classmethod
+    async def open(cls, server: Server, *, name: str = "stateward") -> Self:
+        """Connect to a server.
+
+        Raises:
+            NatsUnavailable: it is not there, or does not let us in.
+            UnsupportedServer: it is too old.
+        """
+        session = cls()
+        try:
+            async with asyncio.timeout(2 * CONNECT_SECONDS):
+                await session._connect(server, name)
+            check_version(session.version)
+        except (nats.errors.Error, OSError, ValueError, BadCredentials) as error:
+            await session.close()
+            raise NatsUnavailable(session._reason or str(error) or "no answer") from error
+        except BaseException:
+            await session.close()
+            raise
+        return session
+
+    async def _connect(self, server: Server, name: str) -> None:
+        options, public_nkey = login(server.credentials)
+        self._client._public_nkey = public_nkey  # noqa: SLF001 -- its own way needs another library
+        if server.tls_ca is not None:
+            options["tls"] = ssl.create_default_context(cafile=server.tls_ca)
+        await self._client.connect(
+            server.url,
+            name=name,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            connect_timeout=CONNECT_SECONDS,
+            ping_interval=PING_SECONDS,
+            max_outstanding_pings=UNANSWERED_PINGS,
+            pending_size=PENDING_BYTES,
+            flush_timeout=ASK_SECONDS,
+            inbox_prefix=own_inbox(name),
+            error_cb=self._note,
+            closed_cb=self._end,
+            **options,
+        )
+        self.version = str(self._client._server_info.get("version", ""))  # noqa: SLF001 -- no other way
+
+    async def _note(self, error: Exception) -> None:
+        self._reason = str(error) or type(error).__name__
+        if self._client.is_connected:
+            _log.warning("NATS reported an error", error=self._reason)
+
+    async def _end(self) -> None:
+        self.ended.set()
+
+    @property
+    @override
+    def is_open(self) -> bool:
+        return self._client.is_connected and not self.ended.is_set()
+
+    @property
+    @override
+    def reason(self) -> str:
+        return self._reason
+
+    @override
+    async def publish(
+        self, subject: str, data: bytes, headers: dict[str, str] | None = None
+    ) -> None:
+        try:
+            await self._client.publish(subject, data, headers=headers)
+        except (nats.errors.Error, OSError) as error:
+            raise NatsUnavailable(str(error) or type(error).__name__) from error
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # While its buffer is full, nats-py swallows the cancellation of who publishes.
+            raise asyncio.CancelledError
+
+    @override
+    async def ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> bytes:
+        async with _translated():
+            answer = await self._client.request(subject, data, timeout=ASK_SECONDS, headers=headers)
+        return answer.data
+
+    @override
+    async def subscribe_ready(self, subject: str, handler: Handler, *, queue: str = "") -> None:
+        async def arrived(message: Msg) -> None:
+            await handler(
+                Message(message.subject, message.reply, message.data, message.headers or {})
+            )
+
+        async with _translated():
+            await self._client.subscribe(subject, queue=queue, cb=arrived)
+            # One flush is no barrier: its PING may overtake the SUB, which another task writes.
+            await self._client.flush()
+            await self._client.flush()
+
+    @override
+    def new_inbox(self) -> str:
+        return self._client.new_inbox()
+
+    @override
+    async def close(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._client.close()
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            _log.debug("closing the NATS connection failed", error=str(error))
+        self.ended.set()
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except (nats.errors.Error, OSError) as error:
+        raise NatsUnavailable(str(error) or type(error).__name__) from error
