@@ -83,6 +83,8 @@ class World:
         self.keeps: Callable[[], bool] = lambda: True
         self.asking: set[asyncio.Task[object]] = set()
         self._lives = 0
+        self._rewound_at: float | None = None
+        self.engines.rewound_since = self._rewound_since
         self._tasks: list[asyncio.Task[None]] = []
         self.disk.told = self._committed
         for name, machine in self.machines.items():
@@ -206,15 +208,17 @@ class World:
         while True:
             await asyncio.sleep(1.0)
             self.engines.foreign()
-            self._watch_lives()
+            self._rewound_since()
             if self.history.due:
                 self.history.due = False
                 for controller in self.controllers:
                     self.history.prefix(controller.desired)
 
-    def _watch_lives(self) -> None:
-        rewound = any(c.log.rewound for c in self.controllers if c.life.is_alive)
-        if not rewound:
-            self.engines.rewound_since = None
-        elif self.engines.rewound_since is None:
-            self.engines.rewound_since = self.clock()
+    def _rewound_since(self) -> float | None:
+        """Since when whoever acts now knows that the log went backwards."""
+        known = any(c.log.rewound for c in self.controllers if c.life.is_alive)
+        if not known:
+            self._rewound_at = None
+        elif self._rewound_at is None:
+            self._rewound_at = self.clock()
+        return self._rewound_at

@@ -12,6 +12,7 @@ from simulation.invariants.truth import PROBES_LAG, Truth
 from simulation.invariants.violations import Invariant, Report
 from simulation.machine import Deed, Machine, Running
 
+BEGUN: Final = 5.0  # seconds in which what was begun before may still arrive
 KNOWS_AFTER: Final = 20.0  # seconds after which a life that reads the log knows what is in it
 
 
@@ -28,7 +29,7 @@ class EngineInvariants:
         self._truth, self._report, self._clock = truth, report, clock
         self._foreign: dict[tuple[str, str], str] = {}
         self._spoken: dict[str, float] = {}
-        self.rewound_since: float | None = None
+        self.rewound_since: Callable[[], float | None] = lambda: None
         self.frozen_since: dict[str, float] = {}
         self.confused_until = 0.0
         self.deeds: Counter[str] = Counter()
@@ -42,7 +43,8 @@ class EngineInvariants:
         self.deeds[stream] += 1
         now = self._clock()
         words = f"{deed.verb} of {_named(deed)}"
-        if self.rewound_since is not None and now > self.rewound_since + 5.0:
+        since = self.rewound_since()
+        if since is not None and now > since + BEGUN:
             self._report(Invariant.REWOUND, words)
         frozen = self.frozen_since.get(stream)
         if frozen is not None and now > frozen + KNOWS_AFTER:
