@@ -16,6 +16,8 @@ from simulation.disk import Request
 from simulation.invariants.violations import Invariant
 from simulation.knobs import DEEDS, Fault
 from simulation.machine import Machine, Running
+from simulation.messages import MessageTroubles
+from simulation.producers import ACTOR
 from simulation.program import ImpossibleWorld
 from simulation.troubles import Troubles
 from simulation.world import World
@@ -35,9 +37,13 @@ class Chaos:
         self._world, self._rates, self._people = world, rates, people
         self._rng = world.rng("chaos")
         self.troubles = Troubles(world, rates)
+        self._messages = MessageTroubles(world, self.troubles)
         self._beside: set[asyncio.Task[object]] = set()
         self._numbers = 0
         self._deeds: Mapping[Fault, Deed] = {
+            Fault.BUS_PARTITION: self._cut_the_bus,
+            Fault.BUS_OUTAGE: self._end_the_bus,
+            Fault.BUS_OLD_AFTER_NEW: self._bring_old_ones_again,
             Fault.LOG_FLIPPED_BIT: self._flip_a_bit,
             Fault.LOG_DISK_FULL: self._fill_the_disk,
             Fault.LOG_AWAY: self._take_the_log_away,
@@ -88,6 +94,8 @@ class Chaos:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
         self.troubles.log_away = self.troubles.disk_full = False
+        world.broker.faults.cut.clear()
+        world.broker.faults.down = False
         for name, machine in world.machines.items():
             if machine.faults.unavailable:
                 world.mischief[name].come_back()
@@ -141,6 +149,30 @@ class Chaos:
         name = running.order.name
         self._world.truth.disturb(Ref("App", name.project, name.app).stream, self._world.clock())
         return f"{name.project}/{name.app} r{name.revision}.{name.slot}.{name.attempt}"
+
+    # -- the bus ------------------------------------------------------------------------------
+
+    async def _cut_the_bus(self) -> str:
+        faults, controller = self._world.broker.faults, self._world.acting()
+        names = [ACTOR, *([controller.life.name] if controller else [])]
+        name = self._rng.choice(names)
+        faults.cut.add(name)
+        self._later(self._rng.uniform(5, 120), lambda: faults.cut.discard(name))
+        return name
+
+    async def _end_the_bus(self) -> str:
+        faults = self._world.broker.faults
+        faults.down = True
+
+        def back() -> None:
+            faults.down = False
+
+        self._later(self._rng.uniform(2, 120), back)
+        return "for a while"
+
+    async def _bring_old_ones_again(self) -> str:
+        self._world.broker.restart(forgotten_acks=self._rng.randrange(1, 4))
+        return "acknowledgements are forgotten"
 
     # -- the log and the control plane --------------------------------------------------------
 

@@ -8,11 +8,17 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Final, final
 
-from bus.intents import Answer
+from bus.intents import Answer, IntentService
 from bus.log import StoredEvent
+from bus.nats.bus import NatsBus
+from bus.nats.hints import Hinted
+from bus.nats.settings import NatsSettings
+from domain.access import Actor
 from reconcilers.worker import WorkerSettings
+from simulation.broker import Broker
 from simulation.clients import Client
 from simulation.controller import Controller, Site
 from simulation.disk import Disk
@@ -23,11 +29,13 @@ from simulation.invariants.violations import Invariant, Violation
 from simulation.lives import Effects, Life
 from simulation.machine import Deed, Machine
 from simulation.mischief import Mischief
+from simulation.producers import ACTOR, Producer
 from simulation.tracing import Trace
 
 EPOCH: Final = 1_900_000_000.0  # seconds: when every world begins, as wall clocks there say
 INSTALLATION: Final = "11111111-aaaa"
 NEIGHBOUR: Final = "22222222-bbbb"
+PROGRAM: Final = Actor(name=f"program:{ACTOR}", role="editor")
 RESTART_SECONDS: Final = 3.0
 MOST_VIOLATIONS: Final = 20
 
@@ -71,6 +79,8 @@ class World:
             settings=settings or WorkerSettings(passes=8),
             direct=direct,
         )
+        self.broker = Broker(heard=lambda line: self.trace.note("broker", line))
+        self.site.bus_of = self._bus_of
         self.truth = Truth(self.disk, self.machines, INSTALLATION)
         self.history = HistoryInvariants(self.disk, self.report, self.rng("history"))
         self.engines = EngineInvariants(self.truth, self.report, self.clock)
@@ -79,8 +89,10 @@ class World:
         }
         self.controllers: list[Controller] = []
         self.client = Client(self.acting, self.answered)
+        self.producer = Producer(self.broker, self.answered)
         self.restart_seconds = RESTART_SECONDS
         self.keeps: Callable[[], bool] = lambda: True
+        self.is_forgetful = False  # whether the disk ever lost what was acknowledged
         self.asking: set[asyncio.Task[object]] = set()
         self._lives = 0
         self._rewound_at: float | None = None
@@ -128,6 +140,7 @@ class World:
         """End a life and take away what is left of it."""
         controller.life.end(cause)
         self.controllers.remove(controller)
+        self.broker.disconnect(controller.life.name)
         keeps = not controller.life.loses_unsynced and self.keeps()
         lost = await controller.bury(keeps=keeps)
         self.trace.note(controller.life.name, f"is gone, with {lost} events that were not synced")
@@ -135,6 +148,7 @@ class World:
 
     def lose_after(self, position: int) -> int:
         """The disk itself loses what is behind a position, while nobody has it open."""
+        self.is_forgetful = True
         lost = self.disk.lose_after(position)
         self.history.lost(position)
         self.reread()
@@ -170,10 +184,23 @@ class World:
             controller.life.end("the world ends")
             self.controllers.remove(controller)
             await controller.bury(keeps=True)
+        await self.broker.close()
         sent = list(self.site.sent)
         for task in sent:
             task.cancel()
         await asyncio.gather(*sent, return_exceptions=True)
+
+    def _bus_of(self, life: Life, intents: IntentService, hinted: Hinted) -> NatsBus:
+        return NatsBus(
+            NatsSettings(url="nats://simulated", instance=life.name),
+            intents,
+            actor_of=lambda name: PROGRAM if name == ACTOR else None,
+            hinted=hinted,
+            installation=INSTALLATION,
+            now=lambda: datetime.fromtimestamp(self.now(), UTC),
+            random=self.rng(f"{life.name} bus"),
+            opening=self.broker.opening(life.name),
+        )
 
     async def _keep_alive(self) -> None:
         while True:
