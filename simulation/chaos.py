@@ -109,6 +109,8 @@ class Chaos:
             controller.life.go_on()
         if releases.is_newer() or any(s not in self.poisoned for s in world.truth.frozen):
             await self._release(releases.become_newer)
+        while world.acting() is None:
+            await asyncio.sleep(1.0)
         while any(c.log.rewound for c in world.controllers):
             self._accept()
             await asyncio.sleep(1.0)
