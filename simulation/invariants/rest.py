@@ -130,7 +130,7 @@ class RestInvariants:
                 continue
             if app is None or app.uid != one.order.uid:
                 yield Invariant.CLEAN, f"{_name(target, one)} is left of an app that is gone"
-            elif one.seen.state is ReplicaState.EXITED:
+            elif one.seen.state is ReplicaState.EXITED and self._runs_as_held(app):
                 if (stream, name.slot) in kept:
                     yield Invariant.CLEAN, f"{_name(target, one)} is one dead replica too many"
                 kept.add((stream, name.slot))
