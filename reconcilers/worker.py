@@ -21,6 +21,7 @@ from domain import target as target_spec
 from domain.names import Ref
 from domain.target import TargetSpec
 from projections.desired import DesiredApp, DesiredState
+from reconcilers.adopting import Adopter
 from reconcilers.app_pass import AppReconciler, Outcome
 from reconcilers.differing import Wanted, differing
 from reconcilers.journal import Journal
@@ -64,6 +65,7 @@ class Worker:
         queue: KeyQueue,
         apps: AppReconciler,
         remover: Remover,
+        adopter: Adopter,
         probing: Probing,
         journal: Journal,
         metrics: ReconcileMetrics,
@@ -73,6 +75,7 @@ class Worker:
     ) -> None:
         self._reader, self._desired, self._targets = reader, desired, targets
         self._queue, self._apps, self._remover = queue, apps, remover
+        self._adopter = adopter
         self._probing, self._journal, self._metrics = probing, journal, metrics
         self._settings, self._clock, self._rng = settings, clock, rng
         self._wanted = Wanted(desired)
@@ -205,6 +208,7 @@ class Worker:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            await self._adopter.close()
             await self._apps.close()
 
     def _supervise(
@@ -259,6 +263,8 @@ class Worker:
             await asyncio.wait(self._sweeping.values(), timeout=SWEEP_SECONDS)
         for removal in self._desired.removals():
             self._queue.add(removal.ref.stream, Priority.REPLAY)
+        for stream in self._desired.adopting():
+            self._queue.add(stream, Priority.REPLAY)
 
     def _swept(self, view: TargetView, _done: asyncio.Task[None]) -> None:
         del self._sweeping[view]
@@ -363,6 +369,7 @@ class Worker:
         outcome: Outcome | None = None
         if app is not None:
             outcome = await self._reconcile_app(app)
+            await self._adopt(app)
         else:
             self._apps.forget(key)
         said, failures = await self._clear_elsewhere(key, app)
@@ -407,6 +414,12 @@ class Worker:
         except EngineUnavailable as error:
             self._apps.unreachable(app, str(error))
             raise
+
+    async def _adopt(self, app: DesiredApp) -> None:
+        try:
+            await self._adopter.go_on(app, self.view(app.target))
+        except EngineError as error:  # the tick asks again; what is ours must not wait for it
+            _log.warning("an adoption waits", resource=app.ref.stream, error=str(error))
 
     def view(self, target: str) -> TargetView:
         """A target; raises `EngineUnavailable` if there is none of this name."""

@@ -96,7 +96,9 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
         clock = asyncio.get_running_loop().time
         metered = MeteredLog(log, metrics, clock)
         tell = _Telling()
-        intents = IntentService(metered, secrets, now=utc, appended=tell.appended)
+        intents = IntentService(
+            metered, secrets, now=utc, installation=data.installation, appended=tell.appended
+        )
         choice = await _furnish(settings, intents, desired, log)
         status = StatusMemory()
         assembled = assemble(

@@ -41,6 +41,7 @@ def look_at_everything(desired: DesiredState, streams: set[str]) -> None:
         desired.resource(stream)
         desired.removals_of(stream)
         desired.orphans(stream)
+        desired.adoptions(stream)
         desired.revisions(stream)
     list(desired.removals())
     assert desired.frozen is not None
@@ -54,6 +55,7 @@ def shown(desired: DesiredState, stream: str) -> object:
         desired.revisions(stream),
         desired.removals_of(stream),
         desired.orphans(stream),
+        desired.adoptions(stream),
         desired.frozen.get(stream),
     )
 
@@ -175,6 +177,27 @@ def test_what_was_deleted_waits_for_its_engine_unless_it_is_orphaned(told: list[
     assert {(one.ref.stream, one.uid) for one in desired.removals()} == waiting
     for stream in {row.stream for row in rows}:
         assert list(desired.orphans(stream)) == orphaned.get(stream, [])
+
+
+@given(told=histories)
+def test_an_adoption_waits_for_its_own_confirmation_or_the_end_of_its_app(
+    told: list[Told],
+) -> None:
+    rows = played(told)
+    waiting: dict[str, dict[int, str]] = {}
+    for row in rows:
+        event = codec.decode(row.type, row.data)
+        if isinstance(event, e.AppAdopted):
+            waiting.setdefault(row.stream, {})[row.position] = event.installation
+        elif isinstance(event, e.AppDeleted):
+            waiting.pop(row.stream, None)
+        elif isinstance(event, e.AdoptionCompleted):
+            waiting.get(row.stream.removesuffix("#status"), {}).pop(event.adopted, None)
+    desired = folded(rows)
+    assert set(desired.adopting()) == {stream for stream, asked in waiting.items() if asked}
+    for stream in {row.stream for row in rows}:
+        known = {one.position: one.installation for one in desired.adoptions(stream)}
+        assert known == waiting.get(stream, {})
 
 
 @given(told=troubled)

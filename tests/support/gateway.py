@@ -78,7 +78,7 @@ class House:
 
     def __init__(self, folder: Path, log: SimulatedLog | None = None) -> None:
         self.time = NOON.timestamp()
-        self.desk = Desk(log)
+        self.desk = Desk(log, INSTALLATION)
         self.log = self.desk.log
         self.desired = DesiredState(codec.decode)
         self.status = StatusMemory()
