@@ -130,9 +130,9 @@ def _degraded(want: Want, ready: Sequence[Seen], findings: Findings) -> Conditio
 
 
 def _synced(findings: Findings) -> Condition:
-    if findings.synced and findings.adopting:
+    if findings.adopting:
         message = (
-            f"what installation {findings.adopting} runs of it is ending; "
+            f"what installation {findings.adopting} runs of it ends once this is ready; "
             "if it comes back, that control plane still runs: stop it"
         )
         return _claim("Synced", "False", "Adopting", message)
