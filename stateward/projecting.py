@@ -8,6 +8,7 @@ import asyncio
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, final
 
 import msgspec
@@ -19,6 +20,7 @@ from bus import codec
 from bus.log import LogError
 from projections.desired import DesiredState
 from projections.kept import FOLD
+from projections.replaying import replay
 
 NAME: Final = f"desired.{FOLD}"
 EVERY_EVENTS: Final = 10_000
@@ -62,7 +64,7 @@ class Projecting:
             else:
                 self._saved, self._loaded = snapshot.position, snapshot.data
         with _uncollected():
-            await self._log.replay(desired.position, desired.fold)
+            await self._log.replay(partial(replay, desired))
         return desired
 
     async def save(self, desired: DesiredState) -> None:
