@@ -23,7 +23,7 @@ type Row = tuple[int, str, int, str, bytes]
 type Decode = Any
 """`bus.codec.decode`, handed in: this layer and the bus do not know each other."""
 
-_SHAPING: Final = {
+SHAPING: Final = {
     event.type: event.type  # the one string that is kept for all events of a type
     for event in e.INTENT_EVENTS
     if event
@@ -41,7 +41,7 @@ _COMPLETED: Final = e.RolloutCompleted.type
 _ROLLOUTS: Final = {e.RolloutStarted.type, _COMPLETED}
 _STATUS: Final = "#status"
 _STATUS_LENGTH: Final = len(_STATUS)
-_IGNORED: Final = frozenset({e.MemberJoined.type, e.MemberLeft.type}) | frozenset(
+IGNORED: Final = frozenset({e.MemberJoined.type, e.MemberLeft.type}) | frozenset(
     event.type for event in e.TRANSITIONS
 ) - _ROLLOUTS - {e.RemovalCompleted.type, e.AdoptionCompleted.type}
 
@@ -129,7 +129,7 @@ class DesiredState:
 
     def fold(self, rows: Sequence[Row]) -> None:  # noqa: C901, PLR0912 -- calls would show
         """Fold the next events of the log, in order. Never raises: a bad stream is frozen."""
-        shaping, revising, kept = _SHAPING.get, e.REVISING, self._kept
+        shaping, revising, kept = SHAPING.get, e.REVISING, self._kept
         frozen, views, unreadable = self._frozen, self._views, self._unreadable
         for row in rows:
             position, stream, _, kind, data = row
@@ -163,7 +163,7 @@ class DesiredState:
                     one.begun_uid, one.begun = rollout.uid, rollout.revision
                 if views:
                     views.pop(stream, None)
-            elif kind not in _IGNORED:
+            elif kind not in IGNORED:
                 self._fold_rarely(row)
         if rows:
             self.position = rows[-1][0]
@@ -318,6 +318,11 @@ class DesiredState:
         """The positions that made the app's revisions: revision n is at index n - 1."""
         kept = self._kept.get(stream)
         return kept.revision_positions() if kept is not None else ()
+
+    def without_data(self) -> list[Kept]:
+        """What was folded without its payload, in the order of positions."""
+        found = [one for one in self._kept.values() if one.kind and not one.data]
+        return sorted(found, key=lambda one: one.position)
 
     # -- snapshots ----------------------------------------------------------------------------
 

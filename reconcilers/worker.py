@@ -43,7 +43,8 @@ _log = structlog.get_logger("worker")
 class WorkerSettings:
     """How a worker runs; times in seconds, the jitter as a share of the interval.
 
-    `hints` may be off, and so may the tail (interval 0): the replay tick alone converges, too.
+    `hints` may be off, and so may the tail (interval 0): the replay tick alone converges, too. Of
+    the passes, a quarter is for intents alone, so that none waits for the end of another pass.
     """
 
     passes: int = 32
@@ -52,6 +53,11 @@ class WorkerSettings:
     replay_jitter: float = 0.1
     hints: bool = True
     tail_interval: float = 2.0
+
+    @property
+    def common_passes(self) -> int:
+        """How many passes there are for keys of all priorities."""
+        return self.passes - self.passes // 4
 
 
 @final
@@ -202,7 +208,9 @@ class Worker:
                 if self._settings.tail_interval:
                     self._supervise(group, "tail", self._tail)
                 for number in range(self._settings.passes):
-                    self._supervise(group, f"passes-{number}", self._work)
+                    common = number < self._settings.common_passes
+                    work = self._work if common else self._work_for_intents
+                    self._supervise(group, f"passes-{number}", work)
         finally:
             beside = [*self._watchers.values(), *self._sweeping.values()]
             for task in beside:
@@ -316,18 +324,24 @@ class Worker:
 
     async def _work(self) -> None:
         while True:
-            key, priority, since = await self._queue.get()
-            lane = self._lanes.enter(key, priority)
-            if lane is None:
-                self._queue.done(key)
-                continue
-            self._metrics.queued(self._clock() - since)
-            try:
-                await self._pass(key)
-            finally:
-                self._queue.done(key)
-                self._lanes.leave(lane)
-            self.progress["passes"] = self._clock()
+            await self._take_turn(*await self._queue.get())
+
+    async def _work_for_intents(self) -> None:
+        while True:
+            await self._take_turn(*await self._queue.get_intent())
+
+    async def _take_turn(self, key: str, priority: Priority, since: float) -> None:
+        lane = self._lanes.enter(key, priority)
+        if lane is None:
+            self._queue.done(key)
+            return
+        self._metrics.queued(self._clock() - since)
+        try:
+            await self._pass(key)
+        finally:
+            self._queue.done(key)
+            self._lanes.leave(lane)
+        self.progress["passes"] = self._clock()
 
     def _lane(self, key: str) -> str:
         app = self._desired.app(key)
@@ -335,8 +349,13 @@ class Worker:
             return app.target
         return next((one.target for one in self._desired.removals_of(key)), "")
 
-    def _share(self) -> int:
-        return self._settings.passes if len(self._targets) < 2 else -(-self._settings.passes // 2)
+    def _share(self, priority: Priority) -> int:
+        """All passes, or half of them where there are several targets; intents have their own."""
+        settings = self._settings
+        if len(self._targets) < 2:
+            return settings.passes
+        passes = settings.passes if priority is Priority.INTENT else settings.common_passes
+        return -(-passes // 2)
 
     async def _pass(self, key: str) -> None:
         began = self._clock()

@@ -1,7 +1,7 @@
 """The desired state is a function of the log: however it was folded, it is the same bytes."""
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import batched, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +11,7 @@ from bus.log import StoredEvent
 from domain import events as e
 from domain import state
 from projections.desired import DesiredState, rebuilt
+from projections.replaying import replay
 from tests.support.histories import UNKNOWN, Told, played, poisons, steps
 from tests.support.intents import NOON
 
@@ -29,6 +30,24 @@ def live(rows: Sequence[StoredEvent]) -> tuple[DesiredState, list[bytes]]:
         desired.fold([row])
         dumps.append(desired.dump())
     return desired, dumps
+
+
+class Shelf:
+    """A history to replay, which notes what is read."""
+
+    def __init__(self, rows: Sequence[StoredEvent], size: int) -> None:
+        self._rows, self._size = rows, size
+        self.read: list[int] = []
+
+    def outlines(self, after: int) -> Iterator[tuple[list[int], list[str], list[str]]]:
+        above = [row for row in self._rows if row.position > after]
+        for page in batched(above, self._size):
+            yield [r.position for r in page], [r.stream for r in page], [r.type for r in page]
+
+    def payloads(self, positions: Sequence[int]) -> list[bytes]:
+        self.read += positions
+        found = {row.position: row.data for row in self._rows}
+        return [found[position] for position in positions]
 
 
 def folded(rows: Sequence[StoredEvent]) -> DesiredState:
@@ -79,6 +98,32 @@ def test_the_pages_it_is_read_in_make_no_difference(told: list[Told], data: st.D
     cuts = sorted(data.draw(st.sets(st.integers(0, len(rows)))) | {0, len(rows)})
     pages = [rows[a:b] for a, b in pairwise(cuts)]
     assert rebuilt(codec.decode, pages).dump() == folded(rows).dump()
+
+
+@given(told=troubled, data=st.data())
+def test_a_replay_that_reads_few_payloads_gives_the_same(
+    told: list[Told], data: st.DataObject
+) -> None:
+    rows = played(told)
+    start = data.draw(st.integers(0, len(rows)))
+    history = Shelf(rows, size=data.draw(st.integers(1, 8)))
+    desired = folded(rows[:start])
+    replay(desired, history)
+    assert desired.dump() == folded(rows).dump()
+    assert len(history.read) == len(set(history.read))
+
+
+def test_a_replay_reads_the_last_payload_of_what_shapes_a_resource() -> None:
+    rows = played([])
+    (web,) = [row for row in rows if row.type == "app.defined" and row.stream == "App/shop/web"]
+    end = len(rows)
+    later = [web._replace(position=end + n, version=1 + n, type="app.scaled") for n in (1, 2, 3)]
+    history = Shelf([*rows, *later], size=100)
+    desired = folded([])
+    replay(desired, history)
+    assert history.read[-1] == end + 3
+    assert not {web.position, end + 1, end + 2} & set(history.read)
+    assert not desired.without_data()
 
 
 @given(told=troubled)
