@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Final, Protocol
 
+from domain.events import AppAdopted
 from projections.desired import IGNORED, SHAPING, DesiredState, Row
 
-_LATER: Final = IGNORED | SHAPING.keys()
+_LATER: Final = IGNORED | SHAPING.keys() - {AppAdopted.type}  # which is kept until it is done
 _UNREAD: Final = b""
 
 
