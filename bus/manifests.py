@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from domain import app, project, target
+from domain import app, project, target, wish
 from domain.intents import Apply
 from domain.names import KINDS, KINDS_WITHOUT_PROJECT, Ref, check_name
 from domain.refusals import BadValue, Refusal, UnknownField
@@ -67,14 +67,14 @@ _MISSING: Final = re.compile(r"Object missing required field `(\w+)`(?: - at `\$
 _METADATA: Final = ("name", "project", "labels", "generation")
 
 
-class _Metadata(msgspec.Struct, forbid_unknown_fields=True):
+class _Metadata(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     name: str
     project: str = ""
     labels: dict[str, str] = {}
     generation: int | None = None
 
 
-class _Manifest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+class _Manifest(msgspec.Struct, gc=False, rename="camel", forbid_unknown_fields=True):
     api_version: str
     kind: str
     metadata: _Metadata
@@ -129,11 +129,10 @@ def read_spec(kind: str, data: bytes) -> Any:
     Raises:
         Refusal: names the first field that cannot be used.
     """
-    adapter = _SPECS[kind]
     try:
-        return adapter.validate_json(data)
+        return wish.read(data) if kind == "App" else _SPECS[kind].validate_json(data)
     except ValidationError as error:
-        raise _spec_refusal(adapter, error) from None
+        raise _spec_refusal(_SPECS[kind], error) from None
 
 
 def write(ref: Ref, spec: bytes, labels: Mapping[str, str], generation: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ A stored spec is the template with the shape behind it, so another shape leaves 
 """
 
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from pydantic import TypeAdapter
@@ -16,14 +16,16 @@ _ROLLOUT: Final[TypeAdapter[Rollout]] = TypeAdapter(Rollout)
 _SEAM: Final = b',"replicas":'
 
 
-class Shape(NamedTuple):
+class Shape(msgspec.Struct, gc=False, frozen=True):
+    """`rollout` is canonical JSON: equal ones are equal bytes."""
+
     target: str
     replicas: int
     running: bool
-    rollout: Rollout
+    rollout: bytes
 
 
-class _Stored(msgspec.Struct):
+class _Stored(msgspec.Struct, gc=False):
     target: str = ""
     replicas: int = 1
     running: bool = True
@@ -36,7 +38,7 @@ _decoder = msgspec.json.Decoder(_Stored)
 def of(stored: bytes) -> Shape:
     """The shape of a stored spec."""
     found = _decoder.decode(stored)
-    return Shape(found.target, found.replicas, found.running, _rollout(bytes(found.rollout)))
+    return Shape(found.target, found.replicas, found.running, _canonical(bytes(found.rollout)))
 
 
 def stored(template: bytes, shape: Shape) -> bytes:
@@ -46,7 +48,7 @@ def stored(template: bytes, shape: Shape) -> bytes:
         _SEAM,
         shape.replicas,
         b"true" if shape.running else b"false",
-        _rollout_json(shape.rollout),
+        shape.rollout,
     )
 
 
@@ -56,10 +58,9 @@ def reshaped(spec: bytes, shape: Shape) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _rollout(data: bytes) -> Rollout:
-    return _ROLLOUT.validate_json(data)
+def _canonical(rollout: bytes) -> bytes:
+    return rollout_json(_ROLLOUT.validate_json(rollout))
 
 
-@lru_cache(maxsize=1024)
-def _rollout_json(rollout: Rollout) -> bytes:
+def rollout_json(rollout: Rollout) -> bytes:
     return _ROLLOUT.dump_json(rollout, by_alias=True, exclude_none=True)
