@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from bus import codec
-from bus.context import LoadedContext, NotLoaded
+from bus.context import LoadedContext, NotLoaded, Supplied
 from bus.log import IdempotencyKey, Log, LogError, LogUnavailable, NewEvent, VersionConflict
 from bus.manifests import SecretManifest
 from bus.secrets import SecretStore, SecretUnavailable
@@ -284,39 +284,24 @@ class IntentService:
         return Answer(position=position, changes=changes, repeated=True)
 
     async def _decide(self, intents: Sequence[Intent], actor: str, cause: str) -> Plan:
-        context = LoadedContext(self._states)
+        supplied = Supplied()
         for intent in intents:  # each is needed: not one by one, with a new start after each
             stream = intent.ref.stream
             if self._states.get(stream) is None:
-                context.supply(stream, *await self._states.load(stream))
+                supplied.states[stream] = await self._states.load(stream)
         now = self._now()
         while True:
+            context = LoadedContext(self._states, supplied)
             try:
-                return self._decided(context, intents, actor, cause, now)
+                facts = _decided(context, intents, actor, cause, now)
             except NotLoaded as missing:
-                await self._supply(context, missing)
+                await self._supply(supplied, missing)
+            else:
+                return Plan(facts, context.expected, context.loaded)
 
-    def _decided(
-        self,
-        context: LoadedContext,
-        intents: Sequence[Intent],
-        actor: str,
-        cause: str,
-        now: datetime,
-    ) -> Plan:
-        context.begin()
-        facts: list[Fact] = []
-        for intent in intents:
-            decided = decide(context, intent, actor=actor, cause=cause, now=now)
-            facts += decided
-            if len(intents) > 1:
-                for fact in decided:
-                    context.fold(fact)
-        return Plan(facts, context.expected, context.loaded)
-
-    async def _supply(self, context: LoadedContext, missing: NotLoaded) -> None:
+    async def _supply(self, supplied: Supplied, missing: NotLoaded) -> None:
         if missing.revision is None:
-            context.supply(missing.stream, *await self._states.load(missing.stream))
+            supplied.states[missing.stream] = await self._states.load(missing.stream)
             return
         found: AppEvent | None = None
         for row in await self._log.stream(missing.stream):
@@ -326,7 +311,21 @@ class IntentService:
                 raise Frozen(missing.stream, str(error)) from error
             if isinstance(event, AppEvent) and event.revision == missing.revision:
                 found = event
-        context.supply_revision(missing.stream, missing.revision, found)
+        supplied.revisions[missing.stream, missing.revision] = found
+
+
+def _decided(
+    context: LoadedContext, intents: Sequence[Intent], actor: str, cause: str, now: datetime
+) -> Sequence[Fact]:
+    if len(intents) == 1:
+        return decide(context, intents[0], actor=actor, cause=cause, now=now)
+    facts: list[Fact] = []
+    for intent in intents:
+        decided = decide(context, intent, actor=actor, cause=cause, now=now)
+        facts += decided
+        for fact in decided:
+            context.fold(fact)
+    return facts
 
 
 def _changes(plan: Plan, intents: Sequence[Intent]) -> tuple[Change, ...]:

@@ -14,6 +14,7 @@ from domain.app import Rollout
 
 _ROLLOUT: Final[TypeAdapter[Rollout]] = TypeAdapter(Rollout)
 _SEAM: Final = b',"replicas":'
+_TARGET: Final = b'{"target":"'  # what a template begins with
 
 
 class Shape(msgspec.Struct, gc=False, frozen=True):
@@ -37,8 +38,20 @@ _decoder = msgspec.json.Decoder(_Stored)
 
 def of(stored: bytes) -> Shape:
     """The shape of a stored spec."""
+    seam = stored.rfind(_SEAM)
+    if seam < 0 or not stored.startswith(_TARGET):
+        return _shape(stored)
+    target = stored[: stored.index(b'"', len(_TARGET)) + 1]
+    return _known_shape(b"%b%b" % (target, stored[seam:]))
+
+
+def _shape(stored: bytes) -> Shape:
     found = _decoder.decode(stored)
-    return Shape(found.target, found.replicas, found.running, _canonical(bytes(found.rollout)))
+    rollout = rollout_json(_ROLLOUT.validate_json(bytes(found.rollout)))
+    return Shape(found.target, found.replicas, found.running, rollout)
+
+
+_known_shape = lru_cache(maxsize=1024)(_shape)
 
 
 def stored(template: bytes, shape: Shape) -> bytes:
@@ -55,11 +68,6 @@ def stored(template: bytes, shape: Shape) -> bytes:
 def reshaped(spec: bytes, shape: Shape) -> bytes:
     """A stored spec with the same template and another shape. The target is of the template."""
     return stored(spec[: spec.rindex(_SEAM)] + b"}", shape)
-
-
-@lru_cache(maxsize=1024)
-def _canonical(rollout: bytes) -> bytes:
-    return rollout_json(_ROLLOUT.validate_json(rollout))
 
 
 def rollout_json(rollout: Rollout) -> bytes:

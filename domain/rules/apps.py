@@ -5,8 +5,8 @@ import msgspec
 from domain import app as spec_of
 from domain import events as e
 from domain import intents as i
+from domain import names, state, target, wish
 from domain import shape as shape_of
-from domain import state, target, wish
 from domain.app import FromSecret
 from domain.events import Fact
 from domain.names import Ref, members_stream
@@ -73,8 +73,8 @@ def delete(
     left = e.MemberLeft(**at.stamp, member=ref.stream)
     return (
         Fact(ref.stream, gone),
-        Fact(members_stream(Ref("Project", "", ref.project)), left),
-        Fact(members_stream(Ref("Target", "", on)), left),
+        Fact(members_stream(names.project(ref.project)), left),
+        Fact(members_stream(names.target(on)), left),
     )
 
 
@@ -168,11 +168,11 @@ def _moves(ref: Ref, before: Shape | None, on: str, at: Moment) -> tuple[Fact, .
     if before is not None and before.target == on:
         return ()
     joined = e.MemberJoined(**at.stamp, member=ref.stream)
-    here = Fact(members_stream(Ref("Target", "", on)), joined)
+    here = Fact(members_stream(names.target(on)), joined)
     if before is None:
-        return (Fact(members_stream(Ref("Project", "", ref.project)), joined), here)
+        return (Fact(members_stream(names.project(ref.project)), joined), here)
     left = e.MemberLeft(**at.stamp, member=ref.stream)
-    return (Fact(members_stream(Ref("Target", "", before.target)), left), here)
+    return (Fact(members_stream(names.target(before.target)), left), here)
 
 
 def _reshaped(
@@ -218,7 +218,7 @@ def _reshape(
 
 def _refresh(context: Context, ref: Ref, present: state.App, at: Moment) -> tuple[Fact, ...]:
     spec = spec_of.decode(present.spec)
-    on = context.target(Ref("Target", "", spec.target or ""))
+    on = context.target(names.target(spec.target or ""))
     if spec.image is None or not on.exists or target.decode(on.spec).engine == "process":
         raise NotPossible(f"{ref} runs no image, so there is no tag to resolve again")
     return (_fact(ref, e.AppRefreshed, present, at, image=None, revision=present.revision + 1),)

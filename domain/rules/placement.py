@@ -1,8 +1,8 @@
 """Where an app may run, and whether what it needs is there."""
 
-from typing import NamedTuple
+import msgspec
 
-from domain import project, target
+from domain import names, project, target
 from domain.names import Ref
 from domain.refusals import BadValue, NotFound
 from domain.rules.context import Context
@@ -11,7 +11,7 @@ from domain.wish import AppWish
 DEFAULT_TARGET = "local"  # made at first start
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, gc=False, frozen=True):
     name: str
     engine: str
 
@@ -22,12 +22,12 @@ def target_of(context: Context, ref: Ref, named: str | None) -> Place:
     Raises:
         NotFound: the project or the target does not exist.
     """
-    owner = Ref("Project", "", ref.project)
+    owner = names.project(ref.project)
     home = context.project(owner)
     if not home.exists:
         raise NotFound(owner, f"apply a Project named {ref.project!r} first, or in the same set")
     name = named or project.decode(home.spec).target or DEFAULT_TARGET
-    on = context.target(Ref("Target", "", name))
+    on = context.target(names.target(name))
     if not on.exists:
         raise NotFound(f"Target/{name}", "`stateward get targets` lists those that do")
     return Place(name, target.decode(on.spec).engine)
