@@ -78,6 +78,7 @@ class Plan(msgspec.Struct, gc=False, frozen=True):
 
 
 type Asked = Intent | SecretManifest
+_ONE: Final = (Intent, SecretManifest)
 type Condition = Callable[[datetime], None]
 
 
@@ -134,7 +135,7 @@ class IntentService:
             KeyReused: the key belongs to another submission.
             LogUnavailable: unknown for this key; ask again with the same one.
         """
-        items = (asked,) if isinstance(asked, Intent | SecretManifest) else asked
+        items = (asked,) if isinstance(asked, _ONE) else asked
         self._authorise(items, actor)
         token = IdempotencyKey(actor.name, key, digest or self._digest_of(items))
         intents = [item for item in items if isinstance(item, Intent)]
@@ -329,11 +330,15 @@ def _decided(
 
 
 def _changes(plan: Plan, intents: Sequence[Intent]) -> tuple[Change, ...]:
-    places: dict[str, list[int]] = {}
+    if len(intents) == 1:
+        stream = intents[0].ref.stream
+        places = [place for place, fact in enumerate(plan.facts) if fact.stream == stream]
+        return (_change(plan, stream, places),)
+    by_stream: dict[str, list[int]] = {}
     for place, fact in enumerate(plan.facts):
-        places.setdefault(fact.stream, []).append(place)
+        by_stream.setdefault(fact.stream, []).append(place)
     streams = [intent.ref.stream for intent in intents]
-    return tuple([_change(plan, stream, places.get(stream, ())) for stream in streams])
+    return tuple([_change(plan, stream, by_stream.get(stream, ())) for stream in streams])
 
 
 def _change(plan: Plan, stream: str, places: Sequence[int]) -> Change:

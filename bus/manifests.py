@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, Final, get_args
 
 import msgspec
@@ -159,8 +160,13 @@ def _ref(manifest: _Manifest, default_project: str) -> Ref:
         near = nearest(kind, KINDS)
         hint = f"did you mean {near!r}?" if near else f"kinds are {', '.join(KINDS)}"
         raise BadValue("kind", kind, hint)
-    name = check_name(manifest.metadata.name, "metadata.name")
     owner = manifest.metadata.project or ("" if kind in KINDS_WITHOUT_PROJECT else default_project)
+    return _checked_ref(kind, owner, manifest.metadata.name)
+
+
+@lru_cache(maxsize=16_384)  # a fleet is applied again and again
+def _checked_ref(kind: str, owner: str, name: str) -> Ref:
+    check_name(name, "metadata.name")
     if kind in KINDS_WITHOUT_PROJECT:
         if owner:
             raise BadValue("metadata.project", owner, f"a {kind} belongs to no project")
@@ -171,6 +177,8 @@ def _ref(manifest: _Manifest, default_project: str) -> Ref:
 
 
 def _labels(labels: dict[str, str]) -> dict[str, str]:
+    if not labels:
+        return labels
     if len(labels) > 64:
         raise BadValue("metadata.labels", f"{len(labels)} labels", "there may be at most 64")
     for key, value in labels.items():

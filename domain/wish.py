@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from pydantic import TypeAdapter, ValidationError
@@ -38,14 +38,14 @@ _AFTER_ENV: Final = {
     *("image_pull", "ports", "health", "resources"),
     *("volumes", "stop_signal", "stop_grace"),
 }
-_NAMES: Final = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_]{0,255}\x00)*")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _ENV: Final[TypeAdapter[Mapping[str, EnvValue]]] = TypeAdapter(Env)
 _TARGET: Final[TypeAdapter[str | None]] = TypeAdapter(Name | None)
 _IMAGE: Final[TypeAdapter[str | None]] = TypeAdapter(ImageName | None)
 
 _parts = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _texts = msgspec.json.Decoder(dict[str, str])
-_counts = msgspec.json.Decoder(int | None)
+_counts = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=MAX_REPLICAS)] | None)
 _flags = msgspec.json.Decoder(bool | None)
 _encode = msgspec.json.Encoder().encode
 _sorted = msgspec.json.Encoder(order="deterministic").encode
@@ -147,7 +147,7 @@ def _read_in_parts(data: bytes) -> AppWish:
     return AppWish(
         target=None if target is None else _target(bytes(target)),
         image=None if image is None else _image(bytes(image)),
-        replicas=None if replicas is None else _count(replicas),
+        replicas=None if replicas is None else _counts.decode(replicas),
         running=None if running is None else _flags.decode(running),
         variables=_NONE if env is None else _read_variables(bytes(env)),
         frame=_frame(rest) if len(rest) <= FRAME_BYTES else _read_frame(rest),
@@ -171,11 +171,11 @@ def _target(data: bytes) -> str | None:
     return _TARGET.validate_json(data, strict=True)
 
 
-def _count(data: msgspec.Raw) -> int | None:
-    count: int | None = _counts.decode(data)
-    if count is not None and not 0 <= count <= MAX_REPLICAS:
-        raise _Unusual
-    return count
+@lru_cache(maxsize=16_384)
+def _is_variable(name: str) -> bool:
+    if _VARIABLE.fullmatch(name) is None:
+        raise _Unusual  # which is not kept
+    return True
 
 
 def _read_variables(data: bytes) -> Variables:
@@ -185,7 +185,7 @@ def _read_variables(data: bytes) -> Variables:
             texts = _texts.decode(data)
         except msgspec.ValidationError:
             return _variables(_ENV.validate_json(data, strict=True))
-        if len(texts) <= MAX_VARIABLES and _NAMES.fullmatch("\0".join((*texts, ""))):
+        if len(texts) <= MAX_VARIABLES and all(map(_is_variable, texts)):
             return Variables(texts, _sorted(texts), _NOTHING)
     return _variables(_ENV.validate_json(data, strict=True))
 

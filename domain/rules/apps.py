@@ -140,7 +140,9 @@ def _apply(
     if before is not None and digest == present.digest:
         return _reshaped(ref, present, at, before, shape, encoded, labels)
     defined = e.AppDefined(
-        **at.stamp,
+        actor=at.actor,
+        cause=at.cause,
+        at=at.now,
         uid=present.uid if present.exists else 0,
         revision=present.revision + 1,
         digest=digest,
