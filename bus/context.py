@@ -17,8 +17,11 @@ class NotLoaded(Exception):
         self.stream, self.revision = stream, revision
 
 
+@final
 class Supplied:
     """What was read from the log for one submission, however often it is decided."""
+
+    __slots__ = ("revisions", "states")
 
     def __init__(self) -> None:
         self.states: dict[str, Versioned] = {}
