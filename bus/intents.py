@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from bus import codec
-from bus.context import LoadedContext, NotLoaded
+from bus.context import LoadedContext, NotLoaded, Supplied
 from bus.log import IdempotencyKey, Log, LogError, LogUnavailable, NewEvent, VersionConflict
 from bus.manifests import SecretManifest
 from bus.secrets import SecretStore, SecretUnavailable
@@ -31,11 +31,12 @@ from domain.refusals import BadValue, Frozen, Refusal
 from domain.rules import decide
 
 _log = structlog.get_logger("intents")
+_encode = msgspec.json.Encoder().encode
 
 MAX_RACES: Final = 50  # lost in a row by one intent before it is told to come back
 
 
-class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+class Change(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """What became of one resource: `created`, `configured`, `deleted` or `unchanged`."""
 
     resource: str
@@ -44,7 +45,7 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     events: tuple[str, ...] = ()
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, gc=False, frozen=True):
     """The acknowledgement of one submission: on disk, up to `position`."""
 
     position: int
@@ -60,7 +61,7 @@ class RecordedRefusal(Refusal):
         self.recorded_code = code
 
 
-class _Outcome(msgspec.Struct, omit_defaults=True):
+class _Outcome(msgspec.Struct, gc=False, omit_defaults=True):
     """What is stored under an idempotency key. The positions of `changes` come from the log."""
 
     changes: tuple[Change, ...] = ()
@@ -68,15 +69,17 @@ class _Outcome(msgspec.Struct, omit_defaults=True):
     message: str = ""
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, gc=False, frozen=True):
     """What a submission would append: the facts, and the version each stream must be at."""
 
-    facts: tuple[Fact, ...]
+    facts: Sequence[Fact]
     expect: dict[str, int]
     before: dict[str, state.State]
 
 
 type Asked = Intent | SecretManifest
+_ONE: Final = (Intent, SecretManifest)
+type Condition = Callable[[datetime], None]
 
 
 @final
@@ -117,7 +120,7 @@ class IntentService:
         actor: Actor,
         key: str,
         digest: bytes = b"",
-        check: Callable[[datetime], None] = lambda _now: None,
+        check: Condition | None = None,
     ) -> Answer:
         """Decide and append all of `asked`, or nothing.
 
@@ -135,24 +138,34 @@ class IntentService:
             KeyReused: the key belongs to another submission.
             LogUnavailable: unknown for this key; ask again with the same one.
         """
-        items = asked if isinstance(asked, Sequence) else (asked,)
+        items = (asked,) if isinstance(asked, _ONE) else asked
         self._authorise(items, actor)
         token = IdempotencyKey(actor.name, key, digest or self._digest_of(items))
+        intents = [item for item in items if isinstance(item, Intent)]
+        if len(intents) == len(items):
+            answer, gone = await self._raced(intents, actor, token, check)
+        else:
+            answer, gone = await self._with_values(items, actor, token, check)
+        for stream in gone:
+            await self._erase_values(stream)
+        return answer
+
+    async def _with_values(
+        self, items: Sequence[Asked], actor: Actor, token: IdempotencyKey, check: Condition | None
+    ) -> tuple[Answer, Sequence[str]]:
+        """As `_raced`, with the values of Secrets put where they are kept before."""
         async with AsyncExitStack() as turns:
             for stream in sorted(i.ref.stream for i in items if isinstance(i, SecretManifest)):
                 await turns.enter_async_context(self._turn_of_values(stream))
             intents = [i if isinstance(i, Intent) else await self._sealed(i) for i in items]
-            answer, gone = await self._raced(intents, actor, token, check)
-        for stream in gone:
-            await self._erase_values(stream)
-        return answer
+            return await self._raced(intents, actor, token, check)
 
     async def _raced(
         self,
         intents: Sequence[Intent],
         actor: Actor,
         token: IdempotencyKey,
-        check: Callable[[datetime], None],
+        check: Condition | None,
     ) -> tuple[Answer, Sequence[str]]:
         """Attempt until no other is quicker; return the Secrets that went, too."""
         for race in range(MAX_RACES):
@@ -214,16 +227,15 @@ class IntentService:
         intents: Sequence[Intent],
         actor: Actor,
         token: IdempotencyKey,
-        check: Callable[[datetime], None],
+        check: Condition | None,
     ) -> tuple[Answer, Sequence[str]]:
         try:
-            check(self._now())
+            if check is not None:
+                check(self._now())
             plan = await self._decide(intents, actor.name, token.key)
         except Refusal as refusal:
             outcome = _Outcome(code=refusal.code, message=str(refusal))
-            known = await self._log.append(
-                (), expect={}, key=token, outcome=msgspec.json.encode(outcome)
-            )
+            known = await self._log.append((), expect={}, key=token, outcome=_encode(outcome))
             if known.repeated:
                 return self._answered_before(known.outcome, known.positions), ()
             raise
@@ -233,7 +245,7 @@ class IntentService:
             new,
             expect=plan.expect,
             key=token,
-            outcome=msgspec.json.encode(_Outcome(changes=changes)),
+            outcome=_encode(_Outcome(changes=changes)),
         )
         if appended.repeated:
             return self._answered_before(appended.outcome, appended.positions), ()
@@ -276,17 +288,20 @@ class IntentService:
         return Answer(position=position, changes=changes, repeated=True)
 
     async def _decide(self, intents: Sequence[Intent], actor: str, cause: str) -> Plan:
-        context = LoadedContext(self._states)
+        supplied = Supplied()
         for intent in intents:  # each is needed: not one by one, with a new start after each
             stream = intent.ref.stream
             if self._states.get(stream) is None:
-                context.supply(stream, *await self._states.load(stream))
+                supplied.states[stream] = await self._states.load(stream)
         now = self._now()
         while True:
+            context = LoadedContext(self._states, supplied)
             try:
-                return self._decided(context, intents, actor, cause, now)
+                facts = self._decided(context, intents, actor, cause, now)
             except NotLoaded as missing:
-                await self._supply(context, missing)
+                await self._supply(supplied, missing)
+            else:
+                return Plan(facts, context.expected, context.loaded)
 
     def _decided(
         self,
@@ -295,22 +310,21 @@ class IntentService:
         actor: str,
         cause: str,
         now: datetime,
-    ) -> Plan:
-        context.begin()
+    ) -> Sequence[Fact]:
+        here = self._installation
+        if len(intents) == 1:
+            return decide(context, intents[0], actor=actor, cause=cause, now=now, installation=here)
         facts: list[Fact] = []
         for intent in intents:
-            decided = decide(
-                context, intent, actor=actor, cause=cause, now=now, installation=self._installation
-            )
+            decided = decide(context, intent, actor=actor, cause=cause, now=now, installation=here)
             facts += decided
-            if len(intents) > 1:
-                for fact in decided:
-                    context.fold(fact)
-        return Plan(tuple(facts), context.expected, context.loaded)
+            for fact in decided:
+                context.fold(fact)
+        return facts
 
-    async def _supply(self, context: LoadedContext, missing: NotLoaded) -> None:
+    async def _supply(self, supplied: Supplied, missing: NotLoaded) -> None:
         if missing.revision is None:
-            context.supply(missing.stream, *await self._states.load(missing.stream))
+            supplied.states[missing.stream] = await self._states.load(missing.stream)
             return
         found: AppEvent | None = None
         for row in await self._log.stream(missing.stream):
@@ -320,15 +334,19 @@ class IntentService:
                 raise Frozen(missing.stream, str(error)) from error
             if isinstance(event, AppEvent) and event.revision == missing.revision:
                 found = event
-        context.supply_revision(missing.stream, missing.revision, found)
+        supplied.revisions[missing.stream, missing.revision] = found
 
 
 def _changes(plan: Plan, intents: Sequence[Intent]) -> tuple[Change, ...]:
-    places: dict[str, list[int]] = {}
+    if len(intents) == 1:
+        stream = intents[0].ref.stream
+        places = [place for place, fact in enumerate(plan.facts) if fact.stream == stream]
+        return (_change(plan, stream, places),)
+    by_stream: dict[str, list[int]] = {}
     for place, fact in enumerate(plan.facts):
-        places.setdefault(fact.stream, []).append(place)
+        by_stream.setdefault(fact.stream, []).append(place)
     streams = [intent.ref.stream for intent in intents]
-    return tuple(_change(plan, stream, places.get(stream, ())) for stream in streams)
+    return tuple([_change(plan, stream, by_stream.get(stream, ())) for stream in streams])
 
 
 def _change(plan: Plan, stream: str, places: Sequence[int]) -> Change:
@@ -339,7 +357,7 @@ def _change(plan: Plan, stream: str, places: Sequence[int]) -> Change:
     before = plan.before[stream]
     if not places:
         return Change(stream, "unchanged", getattr(before, "generation", 0))
-    kinds = tuple(plan.facts[place].event.type for place in places)
+    kinds = tuple([plan.facts[place].event.type for place in places])
     if kinds[-1].endswith(".deleted"):
         result = "deleted"
     else:
@@ -350,8 +368,10 @@ def _change(plan: Plan, stream: str, places: Sequence[int]) -> Change:
 
 def _with_generations(changes: tuple[Change, ...], positions: Sequence[int]) -> tuple[Change, ...]:
     return tuple(
-        msgspec.structs.replace(c, generation=positions[-1 - c.generation])
-        if c.generation < 0
-        else c
-        for c in changes
+        [
+            Change(c.resource, c.result, positions[-1 - c.generation], c.events)
+            if c.generation < 0
+            else c
+            for c in changes
+        ]
     )

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, Final, get_args
 
 import msgspec
@@ -15,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from domain import app, project, target
+from domain import app, project, target, wish
 from domain.intents import Apply
 from domain.names import KINDS, KINDS_WITHOUT_PROJECT, Ref, check_name
 from domain.refusals import BadValue, Refusal, UnknownField
@@ -67,14 +68,14 @@ _MISSING: Final = re.compile(r"Object missing required field `(\w+)`(?: - at `\$
 _METADATA: Final = ("name", "project", "labels", "generation")
 
 
-class _Metadata(msgspec.Struct, forbid_unknown_fields=True):
+class _Metadata(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     name: str
     project: str = ""
     labels: dict[str, str] = {}
     generation: int | None = None
 
 
-class _Manifest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+class _Manifest(msgspec.Struct, gc=False, rename="camel", forbid_unknown_fields=True):
     api_version: str
     kind: str
     metadata: _Metadata
@@ -129,11 +130,10 @@ def read_spec(kind: str, data: bytes) -> Any:
     Raises:
         Refusal: names the first field that cannot be used.
     """
-    adapter = _SPECS[kind]
     try:
-        return adapter.validate_json(data)
+        return wish.read(data) if kind == "App" else _SPECS[kind].validate_json(data)
     except ValidationError as error:
-        raise _spec_refusal(adapter, error) from None
+        raise _spec_refusal(_SPECS[kind], error) from None
 
 
 def write(ref: Ref, spec: bytes, labels: Mapping[str, str], generation: int) -> dict[str, Any]:
@@ -160,8 +160,13 @@ def _ref(manifest: _Manifest, default_project: str) -> Ref:
         near = nearest(kind, KINDS)
         hint = f"did you mean {near!r}?" if near else f"kinds are {', '.join(KINDS)}"
         raise BadValue("kind", kind, hint)
-    name = check_name(manifest.metadata.name, "metadata.name")
     owner = manifest.metadata.project or ("" if kind in KINDS_WITHOUT_PROJECT else default_project)
+    return _checked_ref(kind, owner, manifest.metadata.name)
+
+
+@lru_cache(maxsize=16_384)  # a fleet is applied again and again
+def _checked_ref(kind: str, owner: str, name: str) -> Ref:
+    check_name(name, "metadata.name")
     if kind in KINDS_WITHOUT_PROJECT:
         if owner:
             raise BadValue("metadata.project", owner, f"a {kind} belongs to no project")
@@ -172,6 +177,8 @@ def _ref(manifest: _Manifest, default_project: str) -> Ref:
 
 
 def _labels(labels: dict[str, str]) -> dict[str, str]:
+    if not labels:
+        return labels
     if len(labels) > 64:
         raise BadValue("metadata.labels", f"{len(labels)} labels", "there may be at most 64")
     for key, value in labels.items():

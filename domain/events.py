@@ -11,7 +11,9 @@ from typing import ClassVar
 import msgspec
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+class Event(
+    msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True, rename="camel"
+):
     """A fact.
 
     `actor` is who wanted or did it (`user:alice`, `system:replicas`), `cause` the intent's
@@ -26,7 +28,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     v: int = 1
 
 
-class Pause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+class Pause(
+    msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True, rename="camel"
+):
     """Rollouts are held at `revision` until `until` (for ever when None).
 
     `image` is that revision's, if it was resolved after a later revision was made.
@@ -311,7 +315,7 @@ REVISING = frozenset(
 REGISTRY: dict[str, type[Event]] = {e.type: e for e in (*INTENT_EVENTS, *TRANSITIONS)}
 
 
-class Fact(msgspec.Struct, frozen=True):
+class Fact(msgspec.Struct, gc=False, frozen=True):
     """An event and the stream that it belongs to."""
 
     stream: str

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from bus.intents import Asked
-from domain.app import AppSpec
 from domain.intents import Apply
+from domain.wish import AppWish
 
 _LOOKS_SECRET: Final = re.compile(
     r"(PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIALS?)$",
@@ -19,9 +19,9 @@ def cautions(asked: Sequence[Asked]) -> list[str]:
 
 
 def _of(item: Asked) -> Iterator[str]:
-    if not isinstance(item, Apply) or not isinstance(item.spec, AppSpec):
+    if not isinstance(item, Apply) or not isinstance(item.spec, AppWish):
         return
-    for name, value in item.spec.env.items():
+    for name, value in sorted(item.spec.env.items()):
         if isinstance(value, str) and value and _LOOKS_SECRET.search(name):
             yield (
                 f"{item.ref}: env.{name} looks like a secret, but stands in the log for ever; "

@@ -5,22 +5,23 @@ import msgspec
 from domain import app as spec_of
 from domain import events as e
 from domain import intents as i
+from domain import names, state, target, wish
 from domain import shape as shape_of
-from domain import state, target
-from domain.app import AppSpec, FromSecret
+from domain.app import FromSecret
 from domain.events import Fact
 from domain.names import Ref, is_installation, members_stream
 from domain.refusals import BadValue, NotFound, NotPossible
 from domain.rules import placement
 from domain.rules.context import Context, Moment, check_generation, need, unsuitable
 from domain.shape import Shape
+from domain.wish import AppWish
 
 
 def decide(  # noqa: C901, PLR0911, PLR0912 -- one flat match, an arm for each intent
     context: Context, intent: i.Intent, at: Moment
 ) -> tuple[Fact, ...]:
     present = context.app(intent.ref)
-    if isinstance(intent, i.Apply) and isinstance(intent.spec, AppSpec):
+    if isinstance(intent, i.Apply) and isinstance(intent.spec, AppWish):
         check_generation(intent, present)
         return _apply(context, intent.ref, intent.spec, dict(intent.labels), present, at)
     need(intent, present)
@@ -74,8 +75,8 @@ def delete(
     left = e.MemberLeft(**at.stamp, member=ref.stream)
     return (
         Fact(ref.stream, gone),
-        Fact(members_stream(Ref("Project", "", ref.project)), left),
-        Fact(members_stream(Ref("Target", "", on)), left),
+        Fact(members_stream(names.project(ref.project)), left),
+        Fact(members_stream(names.target(on)), left),
     )
 
 
@@ -83,7 +84,7 @@ def rotated(ref: Ref, present: state.App, secret: str, token: str, at: Moment) -
     """The app's next revision, with new values of one of its Secrets."""
     secrets = {**present.secrets, secret: token}
     spec = spec_of.decode(present.spec)
-    template = spec_of.template(spec, spec.target or "")
+    template = wish.of(spec).template(spec.target or "")
     return _fact(
         ref,
         e.AppSecretRotated,
@@ -124,24 +125,26 @@ def _fact(
 def _apply(
     context: Context,
     ref: Ref,
-    asked: AppSpec,
+    asked: AppWish,
     labels: dict[str, str],
     present: state.App,
     at: Moment,
 ) -> tuple[Fact, ...]:
-    spec_of.check(asked)
+    asked.check()
     on = placement.target_of(context, ref, asked.target)
     placement.check_engine(asked, on)
     secrets = placement.tokens(context, ref, asked)
     before = shape_of.of(present.spec) if present.exists else None
     shape = _shape(asked, before, on.name)
-    template = spec_of.template(asked, on.name)
+    template = asked.template(on.name)
     encoded = shape_of.stored(template, shape)
     digest = spec_of.digest(template, secrets)
     if before is not None and digest == present.digest:
         return _reshaped(ref, present, at, before, shape, encoded, labels)
     defined = e.AppDefined(
-        **at.stamp,
+        actor=at.actor,
+        cause=at.cause,
+        at=at.now,
         uid=present.uid if present.exists else 0,
         revision=present.revision + 1,
         digest=digest,
@@ -154,14 +157,14 @@ def _apply(
     return (Fact(ref.stream, defined), *_moves(ref, before, on.name, at))
 
 
-def _shape(asked: AppSpec, before: Shape | None, target: str) -> Shape:
+def _shape(asked: AppWish, before: Shape | None, target: str) -> Shape:
     """What was asked; replicas and running stay as they are unless they are named."""
     replicas, running = asked.replicas, asked.running
     if replicas is None:
         replicas = before.replicas if before else 1
     if running is None:
         running = before.running if before else True
-    return Shape(target, replicas, running, spec_of.complete_rollout(asked))
+    return Shape(target, replicas, running, asked.frame.rollout)
 
 
 def _moves(ref: Ref, before: Shape | None, on: str, at: Moment) -> tuple[Fact, ...]:
@@ -169,11 +172,11 @@ def _moves(ref: Ref, before: Shape | None, on: str, at: Moment) -> tuple[Fact, .
     if before is not None and before.target == on:
         return ()
     joined = e.MemberJoined(**at.stamp, member=ref.stream)
-    here = Fact(members_stream(Ref("Target", "", on)), joined)
+    here = Fact(members_stream(names.target(on)), joined)
     if before is None:
-        return (Fact(members_stream(Ref("Project", "", ref.project)), joined), here)
+        return (Fact(members_stream(names.project(ref.project)), joined), here)
     left = e.MemberLeft(**at.stamp, member=ref.stream)
-    return (Fact(members_stream(Ref("Target", "", before.target)), left), here)
+    return (Fact(members_stream(names.target(before.target)), left), here)
 
 
 def _reshaped(
@@ -208,7 +211,8 @@ def _reshape(
     running: bool | None = None,
 ) -> tuple[Fact, ...]:
     before = shape_of.of(present.spec)
-    shape = before._replace(
+    shape = msgspec.structs.replace(
+        before,
         replicas=before.replicas if replicas is None else replicas,
         running=before.running if running is None else running,
     )
@@ -218,7 +222,7 @@ def _reshape(
 
 def _refresh(context: Context, ref: Ref, present: state.App, at: Moment) -> tuple[Fact, ...]:
     spec = spec_of.decode(present.spec)
-    on = context.target(Ref("Target", "", spec.target or ""))
+    on = context.target(names.target(spec.target or ""))
     if spec.image is None or not on.exists or target.decode(on.spec).engine == "process":
         raise NotPossible(f"{ref} runs no image, so there is no tag to resolve again")
     return (_fact(ref, e.AppRefreshed, present, at, image=None, revision=present.revision + 1),)
@@ -243,7 +247,7 @@ def _undo(
     now, then = shape_of.of(present.spec), shape_of.of(bytes(old.spec))
     if then.target != now.target:
         placement.target_of(context, ref, then.target)
-    shape = then._replace(replicas=now.replicas, running=now.running)
+    shape = msgspec.structs.replace(then, replicas=now.replicas, running=now.running)
     undone = _fact(
         ref,
         e.AppUndone,

@@ -1,7 +1,9 @@
 """What rules may know: the state of other streams, and the moment of the decision."""
 
 from datetime import datetime
-from typing import NamedTuple, Protocol, TypedDict
+from typing import Protocol, TypedDict
+
+import msgspec
 
 from domain import state
 from domain.events import AppEvent
@@ -34,7 +36,7 @@ class Stamp(TypedDict):
     at: datetime
 
 
-class Moment(NamedTuple):
+class Moment(msgspec.Struct, gc=False, frozen=True):
     """Who decides now, because of what, and in which installation."""
 
     actor: str
