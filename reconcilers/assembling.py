@@ -13,6 +13,7 @@ from reconcilers.images import ImageResolver
 from reconcilers.journal import Journal
 from reconcilers.metrics import ReconcileMetrics
 from reconcilers.orders import Revisions
+from reconcilers.places import Places
 from reconcilers.ports import Prober
 from reconcilers.probing import Probing
 from reconcilers.queue import KeyQueue, Priority
@@ -101,16 +102,20 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
             again=again,
         )
     )
+    places = Places(world.desired, reader, targets)
     remover = Remover(
         world.desired,
         journal,
         world.status,
+        places=places,
+        targets=targets,
         may_write=lambda: world.halted() is None and gate.log_answers(),
     )
     worker = Worker(
         reader=reader,
         desired=world.desired,
         targets=targets,
+        places=places,
         queue=queue,
         apps=apps,
         remover=remover,

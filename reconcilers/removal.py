@@ -12,9 +12,10 @@ from domain import events as e
 from domain.names import Ref
 from projections.desired import DesiredApp, DesiredState, Removal
 from reconcilers.journal import Journal
+from reconcilers.places import Places
 from reconcilers.ports import Engine, Replica
 from reconcilers.status import StatusStore
-from reconcilers.targets import TargetView
+from reconcilers.targets import Targets, TargetView
 
 GRACE_SECONDS = 10.0  # of an app whose spec is gone with it
 
@@ -29,9 +30,12 @@ class Remover:
         journal: Journal,
         status: StatusStore,
         *,
+        places: Places,
+        targets: Targets,
         may_write: Callable[[], bool],
     ) -> None:
         self._desired, self._journal, self._status = desired, journal, status
+        self._places, self._targets = places, targets
         self._may_write = may_write
 
     async def remove(self, removal: Removal, view: TargetView) -> str:
@@ -51,7 +55,7 @@ class Remover:
         successor = self._desired.app(ref.stream)
         orphans = self._desired.orphans(ref.stream)
         in_use = any(one.uid in orphans for one in listed)  # by name, as the volumes are
-        in_use = in_use or (successor is not None and successor.target == view.name)
+        in_use = in_use or (successor is not None and self._is_on(successor, view))
         if removal.volumes and not in_use:
             await view.engine.grounds.remove_volumes(ref.project, ref.name)
         await self._clear_ground(view, ref.project)
@@ -74,9 +78,7 @@ class Remover:
             there = status is not None and status.uid == app.uid
             if status is None or not there or status.updated < app.wanted:
                 return f"kept what runs on {view.name} until it is ready on {app.target}"
-        spared = self._desired.orphans(ref.stream)
-        listed = await view.look((ref.project, ref.name))
-        left = [one for one in listed if one.uid not in spared]
+        left = self._places.strays(view, await view.look((ref.project, ref.name)))
         if left:
             await self._end(view.engine, left)
         else:
@@ -95,7 +97,10 @@ class Remover:
         for stream in self._desired.streams("App"):
             if stream.startswith(f"App/{project}/"):
                 app = self._desired.app(stream)
-                if app is None or app.target == view.name:
+                if app is None or self._is_on(app, view):
                     return
         if not any(key[0] == project for key in view.replicas):
             await view.engine.grounds.clear(project)
+
+    def _is_on(self, app: DesiredApp, view: TargetView) -> bool:
+        return self._targets.get(app.target) is view
