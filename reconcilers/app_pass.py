@@ -78,17 +78,20 @@ class AppReconciler:
     ) -> tuple[list[Seen], Want, Known, Plan]:
         """Observe the target, and decide."""
         around = self._
-        orphaned = around.desired.orphans(app.ref.stream)
+        stream = app.ref.stream
         listed = await view.look((app.ref.project, app.ref.name))
-        replicas = [one for one in listed if one.uid not in orphaned]
+        removals = around.desired.removals_of(stream)
+        others = {one.uid for one in removals if around.places.leads_to(one, view)}
+        others.update(around.desired.orphans(stream))
+        replicas = [one for one in listed if one.uid not in others]
         now = around.clock()
         book.note(replicas, now)
-        known = await self._knowing.of(app, view.engine)
+        known = await self._knowing.of(app, view, listed)
         healths = {
             one: await self._knowing.health(app, one) for one in {r.name.revision for r in replicas}
         }
         seen = around.probing.observe(
-            app.ref.stream,
+            stream,
             [(one, healths[one.name.revision]) for one in replicas],
             view.engine.io,
         )

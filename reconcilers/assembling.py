@@ -84,9 +84,11 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
         log_answers=lambda: reader.answers,
         position=lambda: world.desired.position,
     )
+    places = Places(world.desired, reader, targets)
     apps = AppReconciler(
         Surroundings(
             desired=world.desired,
+            places=places,
             revisions=Revisions(world.log),
             secrets=world.secrets,
             intents=world.intents,
@@ -102,7 +104,6 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
             again=again,
         )
     )
-    places = Places(world.desired, reader, targets)
     remover = Remover(
         world.desired,
         journal,

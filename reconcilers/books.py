@@ -73,13 +73,16 @@ class AppBook:
         self.refusals.pop(slot, None)
         return (lost[1], now - lost[0]) if lost else None
 
-    def waited(self, revision: int, now: float) -> float:
-        """Seconds of this revision's rollout in which the target answered. Call once a pass."""
+    def waited(self, revision: int, now: float, *, counts: bool) -> float:
+        """Seconds of this revision's rollout in which the target answered. Call once a pass.
+
+        `counts` is False while it may not start: then the time stands still.
+        """
         gap = min(LONGEST_GAP, now - self._seen_at) if self._seen_at is not None else 0.0
         self._seen_at = now
         if self._rollout[0] != revision:
             self._rollout = (revision, 0.0)
-        else:
+        elif counts:
             self._rollout = (revision, self._rollout[1] + gap)
         return self._rollout[1]
 

@@ -74,6 +74,16 @@ class Places:
             raise EngineUnavailable(f"target {removal.target} is not known here")
         return view
 
+    def leads_to(self, removal: Removal, view: TargetView) -> bool:
+        """Whether a deleted app ran there; while that is not known, its target's name decides."""
+        try:
+            spec = self._known(removal)
+        except ValueError:
+            spec = None
+        if spec is None:
+            return removal.target == view.name
+        return view.located == (removal.target, target_spec.place(spec))
+
     def strays(self, view: TargetView, replicas: Iterable[Replica]) -> list[Replica]:
         """Those of one app that should not run there (any more).
 

@@ -53,10 +53,11 @@ class Remover:
             await self._end(view.engine, left)
             return f"took away {len(left)} replicas"
         successor = self._desired.app(ref.stream)
-        orphans = self._desired.orphans(ref.stream)
-        in_use = any(one.uid in orphans for one in listed)  # by name, as the volumes are
-        in_use = in_use or (successor is not None and self._is_on(successor, view))
-        if removal.volumes and not in_use:
+        if removal.volumes and listed:  # the volumes are found by name
+            spared = {*self._desired.orphans(ref.stream), successor.uid if successor else 0}
+            if not any(one.uid in spared for one in listed):
+                return "its volumes wait until the other former lives of it are gone"
+        elif removal.volumes:
             await view.engine.grounds.remove_volumes(ref.project, ref.name)
         await self._clear_ground(view, ref.project)
         self._journal.record(

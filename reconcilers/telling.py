@@ -70,7 +70,8 @@ class Telling:
         around, cause, uid = self._, app.generation, app.uid
         ready = status.conditions[0]
         truth = (ready.status == "True", ready.reason)
-        if want.replicas and app.begun < want.revision and book.once("begun", want.revision):
+        begins = want.replicas and not want.waits and app.begun < want.revision
+        if begins and book.once("begun", want.revision):
             around.journal.record(
                 app.ref,
                 e.RolloutStarted,

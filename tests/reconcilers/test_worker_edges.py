@@ -378,3 +378,85 @@ def test_a_frozen_target_keeps_what_was_being_removed() -> None:
         assert len(house.running()) == 2
 
     play(story)
+
+
+def test_an_app_made_anew_starts_when_its_volumes_of_before_are_gone() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(volumes=VOLUMES)))
+        await house.ready()
+        volumes = house.machine.grounds[house.installation, "shop"].volumes
+        (kept,) = volumes.values()
+        kept["kept"] = "of before"
+        before = house.of()
+        assert before is not None
+        stuck = EngineUnavailable("stop: it does not answer")
+        house.machine.faults.plan = on_verb("stop", Trouble(before=stuck))
+        await house.send(i.Delete(ref=WEB, volumes=True))
+        await house.send(manifest("App", "web", spec("web:2", volumes=VOLUMES)))
+        await house.until(lambda: (s := house.of()) and s.uid != before.uid)
+        status = house.of()
+        assert status is not None
+        assert [(c.status, c.reason) for c in status.conditions[:3]] == [
+            ("False", "RemovalPending"),
+            ("True", "RemovalPending"),
+            ("False", "AsExpected"),
+        ]
+        assert house.running() == [(1, 0, 1)]
+        house.machine.faults.plan = lambda _call: CALM
+        await house.ready(within=30)
+        assert house.running() == [(2, 0, 1)]
+        assert list(volumes.values()) == [{}]
+
+    play(story)
+
+
+def test_an_app_made_anew_takes_up_its_volumes_when_its_last_writer_has_left_them() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(how="slow=5", volumes=VOLUMES)))
+        await house.ready()
+        volumes = house.machine.grounds[house.installation, "shop"].volumes
+        next(iter(volumes.values()))["kept"] = "of before"
+        await house.send(i.Delete(ref=WEB))
+        await house.send(manifest("App", "web", spec("web:2", volumes=VOLUMES)))
+        while (2, 0, 1) not in house.running():
+            assert len(house.running()) <= 1
+            await asyncio.sleep(0.02)
+        assert house.running() == [(2, 0, 1)]
+        await house.ready()
+        assert list(volumes.values()) == [{"kept": "of before"}]
+
+    play(story)
+
+
+def test_what_waits_for_the_volumes_of_before_meets_no_deadline() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(volumes=VOLUMES)))
+        await house.ready()
+        stuck = EngineUnavailable("stop: it does not answer")
+        house.machine.faults.plan = on_verb("stop", Trouble(before=stuck))
+        await house.send(i.Delete(ref=WEB, volumes=True))
+        rollout = {"progressDeadline": "1m"}
+        await house.send(manifest("App", "web", spec(volumes=VOLUMES, rollout=rollout)))
+        await asyncio.sleep(600)
+        assert "rollout.stalled" not in house.types
+        house.machine.faults.plan = lambda _call: CALM
+        await house.ready(within=400)
+
+    play(story)
+
+
+def test_lives_that_were_deleted_one_after_the_other_lose_their_volumes_once_all_are_gone() -> None:
+    async def story(house: House) -> None:
+        stuck = EngineUnavailable("stop: it does not answer")
+        for number in (1, 2):
+            house.machine.faults.plan = lambda _call: CALM
+            await house.send(manifest("App", "web", spec(f"web:{number}", volumes=VOLUMES)))
+            await house.ready()
+            house.machine.faults.plan = on_verb("stop", Trouble(before=stuck))
+            await house.send(i.Delete(ref=WEB, volumes=number == 2))
+            await asyncio.sleep(3)
+        house.machine.faults.plan = lambda _call: CALM
+        await house.until(lambda: house.types.count("removal.completed") == 2, within=400)
+        assert not house.machine.grounds[house.installation, "shop"].volumes
+
+    play(story)
