@@ -68,6 +68,11 @@ class AppReconciler:
             return Outcome("success", sentence, plan.wake_at)
         return Outcome("noop" if status.is_true("Synced") else "requeue", sentence, plan.wake_at)
 
+    def wakes_at(self, stream: str) -> float | None:
+        """When to look at an app again, however its last pass ended; None if nothing says so."""
+        book = self._books.get(stream)
+        return book.wake_at if book is not None else None
+
     async def foresee(self, app: DesiredApp, view: TargetView) -> list[str]:
         """What the next pass would do, in sentences. Raises what `reconcile` would."""
         _, _, _, plan = await self._look(app, view, self._book(app))
@@ -100,7 +105,9 @@ class AppReconciler:
             seen = [one for one in seen if one.replica.id not in book.stopping]
         plan = diff(want, seen, book.slots.memory(), now)
         actions = tuple(a for a in plan.actions if self._may(a, want, book))
-        return seen, want, known, Plan(actions, plan.wake_at)
+        times = (plan.wake_at, book.slots.steady_at(now))
+        book.wake_at = min((at for at in times if at is not None), default=None)
+        return seen, want, known, Plan(actions, book.wake_at)
 
     def _may(self, action: Action, want: Want, book: AppBook) -> bool:
         """Without the log, only the present revision is healed; nothing ends that serves."""

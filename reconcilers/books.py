@@ -29,6 +29,7 @@ class AppBook:
         self.stopping: dict[str, asyncio.Task[None]] = {}
         self.unstopped: dict[str, int] = {}
         self.announced: set[tuple[str, int]] = set()
+        self.wake_at: float | None = None
         self.condition: tuple[bool, str] | None = None
         self._running: dict[Slot, Replica] = {}
         self._rollout = (0, 0.0)
@@ -55,8 +56,11 @@ class AppBook:
             reason = "removed" if after is None else f"exited with {after.exit_code}"
             self.lost[slot] = (now, reason)
         for one in replicas:
+            if one.id in self.stopping:
+                continue
             self.slots.died(one, now)
-            if one.state is ReplicaState.RUNNING and one.id not in self.stopping:
+            if one.state is ReplicaState.RUNNING:
+                self.slots.runs(one, now)
                 self._running[Slot(one.name.revision, one.name.slot)] = one
 
     def ended_by_us(self, replica: Replica, *, lost: str = "", now: float = 0.0) -> None:

@@ -96,7 +96,7 @@ type Action = Start | Stop | Remove
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Actions in order: starts, stops, removals. `wake_at` is when a held start may run."""
+    """Actions in order: starts, stops, removals. `wake_at` is when only time changes something."""
 
     actions: tuple[Action, ...]
     wake_at: float | None = None

@@ -34,7 +34,7 @@ class Telling:
         if halted is not None:
             troubles.insert(0, ("LogRewound", halted))
         troubles += [("StartRefused", message) for message in book.refusals.values()]
-        troubles += self._crashes(book, seen)
+        troubles += self._crashes(book, want, seen)
         unwell = next((m for m in messages.values() if m), "")
         if unwell and want.stalled:
             troubles.append(("HealthCheckFailing", unwell))
@@ -54,15 +54,17 @@ class Telling:
         around.status.put(stream, status)
         return status
 
-    def _crashes(self, book: AppBook, seen: Sequence[Seen]) -> list[tuple[str, str]]:
-        waiting = book.slots.waiting(self._.clock())
-        if waiting is None:
+    def _crashes(self, book: AppBook, want: Want, seen: Sequence[Seen]) -> list[tuple[str, str]]:
+        revisions = {want.revision, want.stable}
+        loop = book.slots.looping(revisions, self._.clock()) if want.replicas else None
+        if loop is None:
             return []
-        slot, wait = waiting
+        slot = loop.slot
         dead = [one.replica for one in seen if one.slot == slot and judging.is_dead(one.replica)]
         how = judging.died(dead[-1]) if dead else book.refusals.get(slot, "it ended")
-        message = f"slot {slot.number} of revision {slot.revision}: {how}; next try in {wait:.0f} s"
-        return [("CrashLoop", message)]
+        then = f"next try in {loop.wait:.0f} s" if loop.wait else "it is tried again"
+        where = f"slot {slot.number} of revision {slot.revision}"
+        return [("CrashLoop", f"{where} ended {loop.deaths} times: {how}; {then}")]
 
     def record(
         self, app: DesiredApp, book: AppBook, want: Want, seen: Sequence[Seen], status: AppStatus

@@ -307,6 +307,9 @@ class Worker:
             delay = self._queue.failed(key)
             self._metrics.passed("error", self._clock() - began)
             _log.warning("pass failed", error=str(error) or repr(error), again=delay)
+            wake_at = self._apps.wakes_at(key)
+            if wake_at is not None and wake_at > began:  # what fails must not hold up a held start
+                self._queue.add_at(key, wake_at, Priority.ENGINE)
             return
         except Exception:
             self._queue.failed(key)

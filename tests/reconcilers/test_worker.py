@@ -127,6 +127,49 @@ def test_an_app_that_cannot_run_is_tried_at_the_capped_backoff_for_ever() -> Non
     play(story)
 
 
+@pytest.mark.parametrize("lives", [1, 12, 20, 240])
+def test_an_app_that_dies_again_and_again_is_tried_ever_less_and_degraded_all_the_time(
+    lives: int,
+) -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(how=f"lives={lives},exit=1")))
+        await asyncio.sleep(3 * 300 + 3 * 240)
+        tries, states = house.machine.writes["start"], set()
+        for _ in range(3600):
+            await asyncio.sleep(1)
+            status = house.of()
+            assert status is not None
+            degraded = status.condition("Degraded")
+            states.add((degraded.status, degraded.reason) if degraded else ())
+        pace = 3600 / (lives + min(300, 2 ** (tries - 2)))
+        assert house.machine.writes["start"] - tries <= pace + 1
+        assert states == {("True", "CrashLoop")}
+
+    play(story)
+
+
+def test_an_app_that_has_run_for_ten_minutes_is_degraded_no_more() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec()))
+        await house.ready()
+        for attempt in (1, 2, 3):
+            await asyncio.sleep(20)
+            house.mischief.kill(ReplicaName("shop", "web", 1, 0, attempt))
+            await house.until(lambda: (1, 0, attempt + 1) in house.running())  # noqa: B023
+        await asyncio.sleep(590)
+        status = house.of()
+        assert status is not None
+        assert status.is_true("Ready")
+        assert status.is_true("Degraded")
+        assert "ended 3 times" in str(status.condition("Degraded"))
+        await asyncio.sleep(30)
+        status = house.of()
+        assert status is not None
+        assert not status.is_true("Degraded")
+
+    play(story)
+
+
 def test_an_unhealthy_replica_is_replaced_and_the_others_stay() -> None:
     async def story(house: House) -> None:
         live = {"liveness": {"http": {"path": "/", "port": "http"}}}
