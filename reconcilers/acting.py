@@ -14,7 +14,7 @@ from domain import events as e
 from domain.quantities import seconds
 from projections.desired import DesiredApp
 from reconcilers import orders
-from reconcilers.books import AppBook
+from reconcilers.books import AppBook, Unstopped
 from reconcilers.knowing import Known
 from reconcilers.ports import Engine, EngineError, ImageUnavailable, NameTaken, StartFailed
 from reconcilers.replicas import Action, Remove, Start, Stop
@@ -112,9 +112,7 @@ class Acting:
                 slot=replica.name.slot,
                 fields=fields,
             )
-        drain = 0.0 if stop.keep else seconds(app.spec.rollout.drain)
-        grace = seconds(app.spec.stop_grace)
-        task = asyncio.create_task(self._stop(engine, book, stop, drain, grace))
+        task = asyncio.create_task(self._stop(app, engine, book, stop))
         book.stopping[replica.id] = task
         stream = app.ref.stream
 
@@ -128,9 +126,9 @@ class Acting:
 
         task.add_done_callback(ended)
 
-    async def _stop(
-        self, engine: Engine, book: AppBook, stop: Stop, drain: float, grace: float
-    ) -> None:
+    async def _stop(self, app: DesiredApp, engine: Engine, book: AppBook, stop: Stop) -> None:
+        drain = 0.0 if stop.keep else seconds(app.spec.rollout.drain)
+        grace = seconds(app.spec.stop_grace)
         if drain:
             await asyncio.sleep(drain)
             if self._.gate.halted() is not None:
@@ -142,8 +140,11 @@ class Acting:
                 if not stop.keep:
                     await engine.replicas.remove(replica)
         except (EngineError, TimeoutError) as error:
-            failures = book.unstopped[replica.id] = book.unstopped.get(replica.id, 0) + 1
-            _log.warning("stop failed", replica=replica.id, error=str(error) or repr(error))
+            why = str(error) or f"it did not stop within {grace + STOP_SECONDS:.0f} s"
+            failures = book.unstopped.get(replica.id, Unstopped(0, "")).times + 1
+            book.unstopped[replica.id] = Unstopped(failures, why)
+            _log.warning("stop failed", replica=replica.id, error=why)
+            self._.again(app.ref.stream)
             await asyncio.sleep(min(RETRY_MOST, 2.0 ** min(failures, 10) / 2))
         else:
             book.unstopped.pop(replica.id, None)

@@ -1,14 +1,23 @@
 """What a worker remembers of an app between passes. Losing it costs time, never correctness."""
 
 import asyncio
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from projections.desired import DesiredApp
 from reconcilers.backoff import SlotBook
 from reconcilers.ports import Replica, ReplicaState
+from reconcilers.queue import BACKOFF_MOST
 from reconcilers.replicas import Slot
 
 LONGEST_GAP: Final = 15.0  # seconds between passes that a deadline counts at most
+FAILED_GAP: Final = 1.25 * BACKOFF_MOST  # the same after a pass that failed: until it is repeated
+
+
+class Unstopped(NamedTuple):
+    """How often the end of a replica failed, and why the last time."""
+
+    times: int
+    error: str
 
 
 @final
@@ -17,7 +26,7 @@ class AppBook:
 
     `refusals` are an engine's words, by slot; `lost` is when and how the replica of a slot was
     found to be gone; `stopping` are the replicas whose end is under way, by their ids, and
-    `unstopped` how often that failed.
+    `unstopped` those where it failed. `failure` is what the engine could not do in the last pass.
     """
 
     def __init__(self, uid: int) -> None:
@@ -27,7 +36,8 @@ class AppBook:
         self.refusals: dict[Slot, str] = {}
         self.lost: dict[Slot, tuple[float, str]] = {}
         self.stopping: dict[str, asyncio.Task[None]] = {}
-        self.unstopped: dict[str, int] = {}
+        self.unstopped: dict[str, Unstopped] = {}
+        self.failure = ""
         self.announced: set[tuple[str, int]] = set()
         self.wake_at: float | None = None
         self.condition: tuple[bool, str] | None = None
@@ -48,6 +58,7 @@ class AppBook:
     def note(self, replicas: list[Replica], now: float) -> None:
         """Compare with the last pass: which replicas died or went, and why."""
         present = {(one.id): one for one in replicas}
+        self.unstopped = {one: why for one, why in self.unstopped.items() if one in present}
         for slot, before in list(self._running.items()):
             after = present.get(before.id)
             if after is not None and after.state is ReplicaState.RUNNING:
@@ -82,7 +93,8 @@ class AppBook:
 
         `counts` is False while it may not start: then the time stands still.
         """
-        gap = min(LONGEST_GAP, now - self._seen_at) if self._seen_at is not None else 0.0
+        most = FAILED_GAP if self.failure else LONGEST_GAP
+        gap = min(most, now - self._seen_at) if self._seen_at is not None else 0.0
         self._seen_at = now
         if self._rollout[0] != revision:
             self._rollout = (revision, 0.0)

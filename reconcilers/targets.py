@@ -113,7 +113,7 @@ class TargetView:
         """List everything that is ours there, in one call.
 
         Raises:
-            EngineError: as the engine's; what was known stays.
+            EngineUnavailable: it could not be listed; what was known stays.
         """
         self.take(await self._list(None))
         self._answered()
@@ -136,7 +136,7 @@ class TargetView:
         """List the replicas of one app.
 
         Raises:
-            EngineError: as the engine's.
+            EngineUnavailable: they could not be listed.
         """
         found = tuple(await self._list(key))
         self._check_positions(found)
@@ -162,7 +162,9 @@ class TargetView:
             raise EngineUnavailable(f"target {self.name}: {self.trouble}") from error
         except EngineError as error:
             self.trouble = str(error)
-            raise
+            if isinstance(error, EngineUnavailable):
+                raise
+            raise EngineUnavailable(self.trouble) from error
 
     def _check_positions(self, replicas: Sequence[Replica]) -> None:
         highest = max((one.position for one in replicas), default=0)

@@ -33,6 +33,8 @@ class Telling:
         halted = around.gate.halted()
         if halted is not None:
             troubles.insert(0, ("LogRewound", halted))
+        failures = [book.failure, *(one.error for one in book.unstopped.values())]
+        troubles += [("EngineFailed", message) for message in failures if message]
         troubles += [("StartRefused", message) for message in book.refusals.values()]
         troubles += self._crashes(book, want, seen)
         unwell = next((m for m in messages.values() if m), "")

@@ -9,7 +9,7 @@ from bus.log import NewEvent
 from domain import intents as i
 from domain.names import app
 from reconcilers import journal
-from reconcilers.ports import EngineUnavailable, ReplicaName
+from reconcilers.ports import EngineError, EngineUnavailable, ReplicaName
 from simulation import loop
 from simulation.faults import CALM, Trouble, on_verb
 from tests.support.house import House, play
@@ -343,6 +343,59 @@ def test_a_removal_of_the_dead_that_fails_keeps_nobody_from_starting() -> None:
             await asyncio.sleep(60)
             house.mischief.kill(ReplicaName("shop", "web", 1, 0, attempt))
             await house.until(lambda: (1, 0, attempt + 1) in house.running(), within=15)  # noqa: B023
+
+    play(story)
+
+
+def test_what_an_engine_cannot_do_is_told_and_stops_no_deadline() -> None:
+    async def story(house: House) -> None:
+        full = EngineError("network shop cannot be made: no addresses are left")
+        house.machine.faults.plan = on_verb("prepare", Trouble(before=full))
+        await house.send(manifest("App", "web", spec(rollout={"progressDeadline": "5m"})))
+        await asyncio.sleep(60)
+        status = house.of()
+        assert status is not None
+        assert {("Ready", "EngineFailed"), ("Degraded", "EngineFailed")} <= {
+            (c.type, c.reason) for c in status.conditions
+        }
+        assert "no addresses are left" in status.conditions[0].message
+        await asyncio.sleep(840)
+        assert house.types.count("rollout.stalled") == 1
+        assert house.machine.calls["prepare"] < 20
+        house.machine.faults.plan = lambda _call: CALM
+        await house.ready(within=400)
+        status = house.of()
+        assert status is not None
+        assert not status.is_true("Degraded")
+
+    play(story)
+
+
+@pytest.mark.parametrize("verb", ["stop", "remove"])
+def test_a_replica_that_an_engine_cannot_end_is_told_of(verb: str) -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(replicas=2)))
+        await house.ready()
+        denied = EngineError(f"{verb}: permission denied")
+        house.machine.faults.plan = on_verb(verb, Trouble(before=denied))
+        await house.send(i.Scale(ref=WEB, replicas=1))
+        await asyncio.sleep(30)
+        status = house.of()
+        assert status is not None
+        assert "permission denied" in str(status.condition("Degraded"))
+        house.machine.faults.plan = lambda _call: CALM
+        await house.until(lambda: (s := house.of()) and not s.is_true("Degraded"), within=100)
+        assert len(house.replicas()) == 1
+
+    play(story)
+
+
+def test_an_engine_whose_list_fails_counts_as_away() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec()))
+        await house.ready()
+        house.machine.faults.plan = on_verb("list", Trouble(before=EngineError("list: broken")))
+        await house.until(lambda: (s := house.of()) and s.conditions[0].status == "Unknown")
 
     play(story)
 
