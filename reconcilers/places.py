@@ -74,6 +74,19 @@ class Places:
             raise EngineUnavailable(f"target {removal.target} is not known here")
         return view
 
+    def sharing(self, view: TargetView) -> list[TargetView]:
+        """The views of the same daemon, that one included: a project's network is theirs together.
+
+        Processes have a directory for each target, and share nothing.
+        """
+        place = target_spec.place(view.spec)
+        is_daemon = view.spec.engine == "docker"
+        return [
+            other
+            for other in self._targets
+            if other is view or (is_daemon and target_spec.place(other.spec) == place)
+        ]
+
     def leads_to(self, removal: Removal, view: TargetView) -> bool:
         """Whether a deleted app ran there; while that is not known, its target's name decides."""
         try:

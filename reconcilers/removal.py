@@ -93,15 +93,41 @@ class Remover:
 
         await asyncio.gather(*(one(replica) for replica in replicas))
 
+    async def tidy(self, view: TargetView) -> None:
+        """Clear the grounds that were left behind, as by a crash after the last replica went.
+
+        To be called after a sweep, so that it is known what is there.
+
+        Raises:
+            EngineError: they cannot be listed or cleared.
+        """
+        if not self._may_write() or f"Target/{view.name}" in self._desired.frozen:
+            return
+        left = set(await view.engine.grounds.projects())
+        for project in sorted(left - self._inhabited(view, left)):
+            await self._clear_ground(view, project)
+
     async def _clear_ground(self, view: TargetView, project: str) -> None:
         """Remove the project's network when its last app on this target is gone."""
-        for stream in self._desired.streams("App"):
-            if stream.startswith(f"App/{project}/"):
-                app = self._desired.app(stream)
-                if app is None or self._is_on(app, view):
-                    return
-        if not any(key[0] == project for key in view.replicas):
+        if self._may_write() and not self._inhabited(view, {project}, removals=False):
             await view.engine.grounds.clear(project)
 
-    def _is_on(self, app: DesiredApp, view: TargetView) -> bool:
-        return self._targets.get(app.target) is view
+    def _inhabited(
+        self, view: TargetView, projects: set[str], *, removals: bool = True
+    ) -> set[str]:
+        """Those of some projects that have an app or a replica there, or (`removals`) had one."""
+        sharing = self._places.sharing(view)
+        found = {key[0] for other in sharing for key in other.replicas} & projects
+        if removals:
+            names = {other.name for other in sharing}
+            found |= {one.ref.project for one in self._desired.removals() if one.target in names}
+        found |= {name for name in projects if f"Project/{name}" in self._desired.frozen}
+        if found >= projects:
+            return found
+        for stream in self._desired.streams("App"):
+            project = stream.split("/", 2)[1]
+            if project in projects and project not in found:
+                app = self._desired.app(stream)
+                if app is None or self._targets.get(app.target) in sharing:
+                    found.add(project)
+        return found

@@ -32,6 +32,7 @@ from reconcilers.reading import Reader
 from reconcilers.removal import Remover
 from reconcilers.targets import Targets, TargetView
 
+TIDY_SECONDS: Final = 10.0  # after which a target that is not tidied is swept again
 SWEEP_SECONDS: Final = 1.0  # that a tick waits for the lists of its targets
 
 _log = structlog.get_logger("worker")
@@ -214,7 +215,7 @@ class Worker:
             self._desired.resource(stream)  # one that cannot be read freezes its apps from now on
         for view in self._targets:
             if view not in self._sweeping:
-                task = asyncio.create_task(self._sweep(view))
+                task = asyncio.create_task(self._sweep_and_tidy(view))
                 self._sweeping[view] = task
                 task.add_done_callback(partial(self._swept, view))
         if self._sweeping:  # whoever takes longer delays no other
@@ -230,6 +231,16 @@ class Worker:
             await self.catch_up(by_timer=by_timer)
         except LogError as error:
             _log.warning("the log does not answer; the timers ask again", error=str(error))
+
+    async def _sweep_and_tidy(self, view: TargetView) -> None:
+        await self._sweep(view)
+        if view.trouble:
+            return
+        try:
+            async with asyncio.timeout(TIDY_SECONDS):
+                await self._remover.tidy(view)
+        except (EngineError, TimeoutError) as error:
+            _log.warning("it is not tidied", target=view.name, error=str(error) or repr(error))
 
     async def _sweep(self, view: TargetView) -> None:
         try:

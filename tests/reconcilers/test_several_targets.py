@@ -14,7 +14,7 @@ from reconcilers.ports import ReplicaName
 from reconcilers.targets import OpenedEngine
 from simulation import loop
 from simulation.engine import simulated_engine
-from simulation.faults import Trouble, on_verb
+from simulation.faults import CALM, Trouble, on_verb
 from simulation.machine import Machine
 from simulation.mischief import Mischief
 from tests.support.house import House
@@ -223,6 +223,77 @@ def test_an_app_that_moved_leaves_no_ground_behind_although_its_events_are_lost(
         await asyncio.sleep(60)
         ground = village.machines["far"].grounds[village.installation, "shop"]
         assert not ground.is_prepared
+
+    tell(story)
+
+
+def _prepared(village: Village, target: str) -> bool:
+    ground = village.machines[target].grounds.get((village.installation, "shop"))
+    return ground is not None and ground.is_prepared
+
+
+def test_a_crash_before_the_ground_was_cleared_leaves_none_behind() -> None:
+    async def main() -> None:
+        first = Village()
+        async with first.working():
+            await first.furnish()
+            await first.target("far")
+            await first.send(manifest("App", "web", spec(target="far")))
+            await first.ready()
+            first.machines["far"].faults.plan = on_verb("clear", HANGS)
+            await first.send(manifest("App", "web", spec()))
+            await first.until(lambda: first.on("far") == [])
+            await asyncio.sleep(5)
+        assert _prepared(first, "far")
+        first.machines["far"].faults.plan = lambda _call: CALM
+        second = Village(first)
+        async with second.working():
+            await second.until(lambda: not _prepared(second, "far"))
+            assert _prepared(second, "local")
+
+    loop.run(main())
+
+
+def test_an_app_without_replicas_that_moves_leaves_no_ground_behind() -> None:
+    async def story(village: Village) -> None:
+        await village.send(manifest("App", "web", spec(target="far")))
+        await village.ready()
+        await village.send(i.Scale(ref=WEB, replicas=0))
+        await asyncio.sleep(60)
+        assert _prepared(village, "far")
+        await village.send(manifest("App", "web", spec(replicas=1)))
+        await village.ready()
+        await village.until(lambda: not _prepared(village, "far"), within=30)
+        assert _prepared(village, "local")
+
+    tell(story)
+
+
+def test_no_ground_is_cleared_while_nothing_may_be_written() -> None:
+    async def story(village: Village) -> None:
+        await village.send(manifest("App", "web", spec(target="far")))
+        await village.ready()
+        await village.send(i.Scale(ref=WEB, replicas=0))
+        await asyncio.sleep(60)
+        village.rewound = "the log went backwards"
+        await village.send(manifest("App", "web", spec()))
+        await asyncio.sleep(60)
+        assert _prepared(village, "far")
+
+    tell(story)
+
+
+def test_two_targets_on_one_daemon_leave_each_other_the_ground() -> None:
+    async def story(village: Village) -> None:
+        await village.host("hub", "one")
+        await village.host("spoke", "one")
+        await village.send(manifest("App", "web", spec(target="hub")))
+        await village.ready()
+        await village.send(i.Stop(ref=WEB))
+        await asyncio.sleep(60)
+        assert _prepared(village, "one")
+        await village.send(i.Delete(ref=WEB))
+        await village.until(lambda: not _prepared(village, "one"))
 
     tell(story)
 
