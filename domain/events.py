@@ -223,6 +223,19 @@ class ReplicaHealed(Transition, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
+class ReplicaRenamed(Transition, frozen=True, kw_only=True):
+    """The name of an attempt belonged to something else, which was left alone; the next one runs.
+
+    `message` is the engine's, with the name.
+    """
+
+    type = "replica.renamed"
+    revision: int
+    slot: int
+    attempt: int
+    message: str
+
+
 class DriftRepaired(Transition, frozen=True, kw_only=True):
     """A replica differed from its order although no intent changed it, and was replaced."""
 
@@ -279,6 +292,7 @@ TRANSITIONS: tuple[type[Transition], ...] = (
     RolloutCompleted,
     RolloutStalled,
     ReplicaHealed,
+    ReplicaRenamed,
     DriftRepaired,
     HealthChanged,
     RemovalCompleted,

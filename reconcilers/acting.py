@@ -71,7 +71,7 @@ class Acting:
             await engine.replicas.start(order)
         except NameTaken as error:
             book.slots.taken(slot, attempt)
-            book.refusals[slot] = str(error)
+            self._tell_taken(app, start, str(error))
             return
         except (StartFailed, ImageUnavailable) as error:
             book.slots.refused(slot, attempt, self._.clock())
@@ -92,6 +92,21 @@ class Acting:
                 reason=reason,
                 seconds=round(took, 3),
             )
+
+    def _tell_taken(self, app: DesiredApp, start: Start, message: str) -> None:
+        slot, attempt = start.slot, start.attempt
+        _log.warning("a name is taken", resource=app.ref.stream, error=message)
+        self._.journal.record(
+            app.ref,
+            e.ReplicaRenamed,
+            cause=app.generation,
+            place=(slot, attempt),
+            uid=app.uid,
+            revision=slot.revision,
+            slot=slot.number,
+            attempt=attempt,
+            message=message,
+        )
 
     def _begin_stop(self, app: DesiredApp, engine: Engine, book: AppBook, stop: Stop) -> None:
         replica = stop.replica

@@ -69,6 +69,7 @@ EXPECTED: tuple[e.Event, ...] = (
     e.RolloutCompleted(**SEEN, revision=3, seconds=1.5),
     e.RolloutStalled(**SEEN, revision=3, serving=2, message="it did not become healthy"),
     e.ReplicaHealed(**SEEN, revision=3, slot=1, reason="exited with 137", seconds=0.2),
+    e.ReplicaRenamed(**SEEN, revision=3, slot=1, attempt=2, message="the name 'x' is taken"),
     e.DriftRepaired(**SEEN, revision=3, slot=1, fields=("memory", "cpu")),
     e.HealthChanged(**SEEN, ready=False, reason="CrashLoop", message="0 of 2 replicas are ready"),
     e.RemovalCompleted(**SEEN),

@@ -71,6 +71,7 @@ MEMBERS: dict[str, object] = {
     "member": "App/shop/web",
     "message": "m",
     "slot": 0,
+    "attempt": 1,
     "reason": "r",
     "fields": ["image"],
     "ready": True,

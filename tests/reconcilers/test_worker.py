@@ -227,6 +227,8 @@ def test_a_name_that_something_foreign_has_is_worked_around() -> None:
         await house.ready()
         assert house.running() == [(1, 0, 2)]
         assert house.machine.named[squatted.of(house.installation)] is None
+        (told,) = [event for event in house.log.events if event.type == "replica.renamed"]
+        assert squatted.of(house.installation) in told.data.decode()
 
     play(story)
 
