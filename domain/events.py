@@ -124,7 +124,10 @@ class AppImageResolved(AppEvent, frozen=True, kw_only=True):
 
 
 class AppDeleted(Event, frozen=True, kw_only=True):
-    """The app should be gone; with `orphan` its replicas are left alone and forgotten."""
+    """The app should be gone; with `orphan` its replicas are left alone and forgotten.
+
+    `drain` and `stop_grace` are how long its last spec lets them take.
+    """
 
     type = "app.deleted"
     uid: int
@@ -132,6 +135,8 @@ class AppDeleted(Event, frozen=True, kw_only=True):
     target: str
     volumes: bool = False
     orphan: bool = False
+    drain: str = "0s"
+    stop_grace: str = "10s"
 
 
 class ProjectDefined(Event, frozen=True, kw_only=True):

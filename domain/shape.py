@@ -30,13 +30,23 @@ class _Stored(msgspec.Struct):
     rollout: msgspec.Raw = msgspec.Raw(b"{}")
 
 
+class _Ending(msgspec.Struct, rename="camel"):
+    stop_grace: str = "10s"
+
+
 _decoder = msgspec.json.Decoder(_Stored)
+_ending_decoder = msgspec.json.Decoder(_Ending)
 
 
 def of(stored: bytes) -> Shape:
     """The shape of a stored spec."""
     found = _decoder.decode(stored)
     return Shape(found.target, found.replicas, found.running, _rollout(bytes(found.rollout)))
+
+
+def stop_grace(stored: bytes) -> str:
+    """How long replicas of a stored spec may take to stop: of its template, read on its own."""
+    return _ending_decoder.decode(stored).stop_grace
 
 
 def stored(template: bytes, shape: Shape) -> bytes:

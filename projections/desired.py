@@ -87,6 +87,8 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
     uid: int
     target: str
     volumes: bool
+    drain: str
+    stop_grace: str
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
@@ -265,6 +267,8 @@ class DesiredState:
                     uid=uid,
                     target=event.target,
                     volumes=event.volumes,
+                    drain=event.drain,
+                    stop_grace=event.stop_grace,
                 )
 
     def removals_of(self, stream: str) -> Sequence[Removal]:

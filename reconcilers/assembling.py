@@ -111,6 +111,7 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
         places=places,
         targets=targets,
         may_write=lambda: world.halted() is None and gate.log_answers(),
+        again=again,
     )
     worker = Worker(
         reader=reader,

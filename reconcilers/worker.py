@@ -169,6 +169,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
             await self._apps.close()
+            await self._remover.close()
 
     def _supervise(
         self, group: asyncio.TaskGroup, name: str, loop: Callable[[], Awaitable[None]]
@@ -363,10 +364,13 @@ class Worker:
             if f"Target/{removal.target}" in frozen:
                 continue
             try:
-                said.append(await self._remover.remove(removal, await self._places.of(removal)))
-                self._queue.add_at(key, self._clock() + 1.0, Priority.ENGINE)
+                done = await self._remover.remove(removal, await self._places.of(removal))
             except EngineError as error:
                 failures.append(error)
+                continue
+            if done:
+                said.append(done)
+                self._queue.add_at(key, self._clock() + 1.0, Priority.ENGINE)
         if said:
             return said, failures
         for view in self._targets:
@@ -375,7 +379,8 @@ class Worker:
                 continue
             if elsewhere and (ref.project, ref.name) in view.replicas:
                 try:
-                    said.append(await self._remover.leftovers(ref, app, view))
+                    done = await self._remover.leftovers(ref, app, view)
+                    said += [done] if done else []
                 except EngineError as error:
                     failures.append(error)
         return said, failures

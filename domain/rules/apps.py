@@ -60,7 +60,8 @@ def delete(
     ref: Ref, present: state.App, at: Moment, *, volumes: bool = False, orphan: bool = False
 ) -> tuple[Fact, ...]:
     """An existing app leaves its project and its target. Its engine confirms later."""
-    on = shape_of.of(present.spec).target
+    shape = shape_of.of(present.spec)
+    on = shape.target
     gone = e.AppDeleted(
         **at.stamp,
         uid=present.uid,
@@ -68,6 +69,8 @@ def delete(
         target=on,
         volumes=volumes,
         orphan=orphan,
+        drain=shape.rollout.drain,
+        stop_grace=shape_of.stop_grace(present.spec),
     )
     left = e.MemberLeft(**at.stamp, member=ref.stream)
     return (

@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
+from bus import codec
 from bus.intents import RecordedRefusal
 from bus.log import KeyReused
 from bus.secrets import SecretUnavailable
 from domain import app as spec_of
+from domain import events as e
 from domain import intents as i
 from domain import state
 from domain.access import Actor, part_of_ours
@@ -75,6 +77,15 @@ async def test_restart_makes_a_revision_with_an_equal_spec(desk: Desk) -> None:
     await desk.send(i.Restart(ref=WEB))
     after = await present(desk)
     assert (after.revision, after.digest, after.spec) == (2, before.digest, before.spec)
+
+
+async def test_a_delete_says_how_long_the_last_spec_lets_replicas_take(desk: Desk) -> None:
+    asked = {"image": "web:1", "stopGrace": "2m", "rollout": {"drain": "7s"}}
+    await desk.send(manifest("App", "web", asked))
+    await desk.send(i.Delete(ref=WEB))
+    (gone,) = [codec.decode(one.type, one.data) for one in desk.log.events if "deleted" in one.type]
+    assert isinstance(gone, e.AppDeleted)
+    assert (gone.drain, gone.stop_grace) == ("7s", "2m")
 
 
 async def test_undo_returns_to_the_spec_and_the_image_but_keeps_the_scale(desk: Desk) -> None:

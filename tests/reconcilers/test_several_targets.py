@@ -227,6 +227,61 @@ def test_an_app_that_moved_leaves_no_ground_behind_although_its_events_are_lost(
     tell(story)
 
 
+PATIENT = {"env": {"SIMULATED": "slow=150"}, "stopGrace": "200s", "rollout": {"drain": "20s"}}
+
+
+async def _ends_patiently(village: Village) -> None:
+    """What runs on `far` serves on for its drain, and then has its grace to stop by itself."""
+    took = await village.until(lambda: village.on("far") == [], within=400)
+    assert 165 < took < 175
+    assert village.machines["far"].calls["stop"] == 1
+
+
+def test_an_app_that_moves_takes_its_time_to_leave() -> None:
+    async def story(village: Village) -> None:
+        await village.send(manifest("App", "web", spec(target="far", **PATIENT)))
+        await village.ready()
+        await village.send(manifest("App", "web", spec(**PATIENT)))
+        await village.until(lambda: village.on("local") != [])
+        await _ends_patiently(village)
+
+    tell(story)
+
+
+def test_a_deleted_app_takes_its_time_to_stop_and_its_successor_does_not_wait() -> None:
+    async def story(village: Village) -> None:
+        await village.send(manifest("App", "web", spec(target="far", **PATIENT)))
+        await village.ready()
+        await village.send(i.Delete(ref=WEB))
+        await asyncio.sleep(1)
+        await village.send(manifest("App", "web", spec()))
+        assert await village.ready() < 3
+        village.mischief.kill(ReplicaName("shop", "web", 2, 0, 1))
+        assert await village.ready() < 3
+        await _ends_patiently(village)
+        await village.until(lambda: "removal.completed" in village.types)
+
+    tell(story)
+
+
+def test_a_crash_while_a_deleted_app_stops_is_finished_by_the_next_worker() -> None:
+    async def main() -> None:
+        first = Village()
+        async with first.working():
+            await first.furnish()
+            await first.target("far")
+            await first.send(manifest("App", "web", spec(target="far", **PATIENT)))
+            await first.ready()
+            await first.send(i.Delete(ref=WEB))
+            await asyncio.sleep(60)
+        second = Village(first)
+        async with second.working():
+            await second.until(lambda: "removal.completed" in second.types, within=300)
+            assert second.on("far") == []
+
+    loop.run(main())
+
+
 def _prepared(village: Village, target: str) -> bool:
     ground = village.machines[target].grounds.get((village.installation, "shop"))
     return ground is not None and ground.is_prepared
