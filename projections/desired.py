@@ -37,7 +37,8 @@ _SHAPING: Final = {
     }
 }
 _COMPLETED: Final = e.RolloutCompleted.type
-_ROLLOUTS: Final = {e.RolloutStarted.type, _COMPLETED}
+_STALLED: Final = e.RolloutStalled.type
+_ROLLOUTS: Final = {e.RolloutStarted.type, _COMPLETED, _STALLED}
 _STATUS: Final = "#status"
 _STATUS_LENGTH: Final = len(_STATUS)
 _IGNORED: Final = frozenset({e.MemberJoined.type, e.MemberLeft.type}) | frozenset(
@@ -50,8 +51,9 @@ _rollouts = msgspec.json.Decoder(Rollout)
 class DesiredApp(msgspec.Struct, frozen=True, kw_only=True):
     """What one app should be.
 
-    `begun` is the last revision whose rollout started and `stable` the last whose rollout
-    completed (0: none). `asked_at` is when its last event was recorded (seconds since the epoch).
+    `begun` is the last revision whose rollout started, `stable` the last that completed one and
+    `stalled` the last that missed its deadline (0: none). `asked_at` is when its last event was
+    recorded (seconds since the epoch).
     """
 
     ref: Ref
@@ -67,6 +69,7 @@ class DesiredApp(msgspec.Struct, frozen=True, kw_only=True):
     paused: e.Pause | None
     begun: int
     stable: int
+    stalled: int
     asked_at: float
 
     @property
@@ -147,6 +150,8 @@ class DesiredState:
                     one = kept[stream] = Kept()
                 if kind == _COMPLETED:
                     one.stable_uid, one.stable = rollout.uid, rollout.revision
+                elif kind == _STALLED:
+                    one.stalled_uid, one.stalled = rollout.uid, rollout.revision
                 else:
                     one.begun_uid, one.begun = rollout.uid, rollout.revision
                 if views:
@@ -329,6 +334,7 @@ def _view(stream: str, kept: Kept, event: e.AppEvent) -> DesiredApp:
         paused=event.paused,
         begun=kept.begun if kept.begun_uid == uid else 0,
         stable=kept.stable if kept.stable_uid == uid else 0,
+        stalled=kept.stalled if kept.stalled_uid == uid else 0,
         asked_at=event.at.timestamp(),
     )
 

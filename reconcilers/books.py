@@ -88,16 +88,17 @@ class AppBook:
         self.refusals.pop(slot, None)
         return (lost[1], now - lost[0]) if lost else None
 
-    def waited(self, revision: int, now: float, *, counts: bool) -> float:
+    def waited(self, revision: int, now: float, *, counts: bool, before: float = 0.0) -> float:
         """Seconds of this revision's rollout in which the target answered. Call once a pass.
 
-        `counts` is False while it may not start: then the time stands still.
+        `counts` is False while it may not start: then the time stands still. `before` is what it
+        had waited already when this memory began.
         """
         most = FAILED_GAP if self.failure else LONGEST_GAP
         gap = min(most, now - self._seen_at) if self._seen_at is not None else 0.0
         self._seen_at = now
         if self._rollout[0] != revision:
-            self._rollout = (revision, 0.0)
+            self._rollout = (revision, before)
         elif counts:
             self._rollout = (revision, self._rollout[1] + gap)
         return self._rollout[1]

@@ -95,8 +95,10 @@ class Knowing:
     def want(self, app: DesiredApp, book: AppBook, known: Known, now: float) -> Want:
         held = known.held
         rollout = held.spec.rollout  # while paused, a new strategy is recorded and not followed
-        waited = book.waited(held.number, now, counts=not known.waits)
-        stalled = held.number != app.stable and waited > seconds(rollout.progress_deadline)
+        deadline = seconds(rollout.progress_deadline)
+        before = deadline + 1.0 if app.stalled == held.number else 0.0  # as the log has it
+        waited = book.waited(held.number, now, counts=not known.waits, before=before)
+        stalled = held.number != app.stable and waited > deadline
         return Want(
             uid=app.uid,
             revision=held.number,

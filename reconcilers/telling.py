@@ -85,7 +85,8 @@ class Telling:
                 revision=want.revision,
                 replaces=app.stable,
             )
-        if want.stalled and want.replicas and book.once("stalled", want.revision):
+        stalls = want.stalled and want.replicas and app.stalled != want.revision
+        if stalls and book.once("stalled", want.revision):
             around.journal.record(
                 app.ref,
                 e.RolloutStalled,

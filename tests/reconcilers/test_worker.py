@@ -113,6 +113,38 @@ def test_a_failing_rollout_holds_the_old_revision_and_a_better_one_mends_it() ->
     play(story)
 
 
+def test_a_stalled_rollout_is_known_to_be_stalled_after_a_start_of_the_worker() -> None:
+    async def main() -> None:
+        first = House()
+        rollout = {"progressDeadline": "1m"}
+        async with first.working():
+            await first.furnish()
+            await first.send(manifest("App", "web", spec()))
+            await first.ready()
+            sick = spec("web:2", how="unready", rollout=rollout)
+            await first.send(manifest("App", "web", sick))
+            await asyncio.sleep(120)
+            assert first.types.count("rollout.stalled") == 1
+        second = House(log=first.log, machine=first.machine, secrets=first.secrets)
+        async with second.working():
+            await asyncio.sleep(5)
+            status = second.of()
+            assert status is not None
+            progressing = status.condition("Progressing")
+            assert progressing is not None
+            assert (progressing.status, progressing.reason) == ("False", "DeadlineExceeded")
+            await asyncio.sleep(300)
+            assert second.types.count("rollout.stalled") == 1
+            patient = spec("web:2", how="unready", rollout={"progressDeadline": "1h"})
+            await second.send(manifest("App", "web", patient))
+            await asyncio.sleep(30)
+            status = second.of()
+            assert status is not None
+            assert status.is_true("Progressing")
+
+    loop.run(main())
+
+
 def test_an_app_that_cannot_run_is_tried_at_the_capped_backoff_for_ever() -> None:
     async def story(house: House) -> None:
         await house.send(manifest("App", "web", spec(how="exit=3", replicas=2)))

@@ -73,8 +73,10 @@ def _transition(name: str, kind: type[e.Transition], late: int) -> Told:
         present = await desk.service.present(ref.stream)
         assert isinstance(present, App)
         fields: dict[str, Any] = {"uid": max(0, present.uid - late)}
-        if kind in (e.RolloutStarted, e.RolloutCompleted):
+        if kind in (e.RolloutStarted, e.RolloutCompleted, e.RolloutStalled):
             fields["revision"] = present.revision
+        if kind is e.RolloutStalled:
+            fields["message"] = "it did not become healthy"
         if kind is e.ReplicaHealed:
             fields |= {"revision": present.revision, "slot": 0, "reason": "removed"}
         event = kind(actor="system:replicas", cause="1", at=NOON, **fields)
@@ -95,7 +97,13 @@ _names = st.sampled_from(NAMES)
 _images = st.sampled_from(["a:1", "a:2", "a:3"])
 _counts = st.none() | st.integers(0, 3)
 _transitions = st.sampled_from(
-    [e.RolloutStarted, e.RolloutCompleted, e.RemovalCompleted, e.ReplicaHealed]
+    [
+        e.RolloutStarted,
+        e.RolloutCompleted,
+        e.RolloutStalled,
+        e.RemovalCompleted,
+        e.ReplicaHealed,
+    ]
 )
 
 
