@@ -1,5 +1,6 @@
 """What a decision has read: states by stream, with the version each must still be at."""
 
+from collections.abc import Mapping
 from typing import Any, final
 
 from bus.states import States
@@ -12,9 +13,9 @@ from domain.rules import Context
 class NotLoaded(Exception):
     """The rules asked for something that has to be read from the log first."""
 
-    def __init__(self, stream: str, revision: int | None = None) -> None:
+    def __init__(self, stream: str, *, revisions: bool = False) -> None:
         super().__init__(stream)
-        self.stream, self.revision = stream, revision
+        self.stream, self.revisions = stream, revisions
 
 
 @final
@@ -28,7 +29,7 @@ class LoadedContext(Context):
     def __init__(self, states: States) -> None:
         self._states = states
         self._known: dict[str, tuple[int, state.State]] = {}
-        self._revisions: dict[tuple[str, int], AppEvent | None] = {}
+        self._revisions: dict[str, Mapping[int, AppEvent]] = {}
         self.begin()
 
     def begin(self) -> None:
@@ -41,8 +42,9 @@ class LoadedContext(Context):
     def supply(self, stream: str, version: int, loaded: state.State) -> None:
         self._known[stream] = (version, loaded)
 
-    def supply_revision(self, stream: str, number: int, event: AppEvent | None) -> None:
-        self._revisions[stream, number] = event
+    def supply_revisions(self, stream: str, events: Mapping[int, AppEvent]) -> None:
+        """Take the last event of each of an app's revisions."""
+        self._revisions[stream] = events
 
     def fold(self, fact: Fact) -> None:
         """Let what follows see a fact that is not appended yet; its position is taken as 0.
@@ -90,6 +92,6 @@ class LoadedContext(Context):
         return found
 
     def revision(self, ref: Ref, number: int) -> AppEvent | None:
-        if (ref.stream, number) not in self._revisions:
-            raise NotLoaded(ref.stream, number)
-        return self._revisions[ref.stream, number]
+        if ref.stream not in self._revisions:
+            raise NotLoaded(ref.stream, revisions=True)
+        return self._revisions[ref.stream].get(number)

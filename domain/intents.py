@@ -67,7 +67,7 @@ class Restart(Intent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undo(Intent):
-    """Return to the spec of a revision, by default the one before the present."""
+    """Return to the spec of a revision, by default the newest that differs from the present one."""
 
     verb = "undo"
     to: int | None = None
