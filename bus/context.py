@@ -1,5 +1,6 @@
 """What a decision has read: states by stream, with the version each must still be at."""
 
+from collections.abc import Mapping
 from typing import Any, final
 
 from bus.states import States, Versioned
@@ -12,9 +13,9 @@ from domain.rules import Context
 class NotLoaded(Exception):
     """The rules asked for something that has to be read from the log first."""
 
-    def __init__(self, stream: str, revision: int | None = None) -> None:
+    def __init__(self, stream: str, *, revisions: bool = False) -> None:
         super().__init__(stream)
-        self.stream, self.revision = stream, revision
+        self.stream, self.revisions = stream, revisions
 
 
 @final
@@ -25,7 +26,7 @@ class Supplied:
 
     def __init__(self) -> None:
         self.states: dict[str, Versioned] = {}
-        self.revisions: dict[tuple[str, int], AppEvent | None] = {}
+        self.revisions: dict[str, Mapping[int, AppEvent]] = {}  # the last event of each
 
 
 @final
@@ -90,6 +91,6 @@ class LoadedContext(Context):
         return found
 
     def revision(self, ref: Ref, number: int) -> AppEvent | None:
-        if (ref.stream, number) not in self._supplied.revisions:
-            raise NotLoaded(ref.stream, number)
-        return self._supplied.revisions[ref.stream, number]
+        if ref.stream not in self._supplied.revisions:
+            raise NotLoaded(ref.stream, revisions=True)
+        return self._supplied.revisions[ref.stream].get(number)

@@ -323,18 +323,22 @@ class IntentService:
         return facts
 
     async def _supply(self, supplied: Supplied, missing: NotLoaded) -> None:
-        if missing.revision is None:
+        if not missing.revisions:
             supplied.states[missing.stream] = await self._states.load(missing.stream)
             return
-        found: AppEvent | None = None
+        found: dict[int, AppEvent] = {}
         for row in await self._log.stream(missing.stream):
             try:
                 event = codec.decode(row.type, row.data)
             except codec.Undecodable as error:
                 raise Frozen(missing.stream, str(error)) from error
-            if isinstance(event, AppEvent) and event.revision == missing.revision:
-                found = event
-        supplied.revisions[missing.stream, missing.revision] = found
+            if isinstance(event, AppEvent):
+                found[event.revision] = msgspec.structs.replace(
+                    event,
+                    uid=event.uid or row.position,
+                    generation=event.generation or row.position,
+                )
+        supplied.revisions[missing.stream] = found
 
 
 def _changes(plan: Plan, intents: Sequence[Intent]) -> tuple[Change, ...]:

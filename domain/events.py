@@ -135,7 +135,10 @@ class AppImageResolved(AppEvent, frozen=True, kw_only=True):
 
 
 class AppDeleted(Event, frozen=True, kw_only=True):
-    """The app should be gone; with `orphan` its replicas are left alone and forgotten."""
+    """The app should be gone; with `orphan` its replicas are left alone and forgotten.
+
+    `drain` and `stop_grace` are how long its last spec lets them take.
+    """
 
     type = "app.deleted"
     uid: int
@@ -143,6 +146,8 @@ class AppDeleted(Event, frozen=True, kw_only=True):
     target: str
     volumes: bool = False
     orphan: bool = False
+    drain: str = "0s"
+    stop_grace: str = "10s"
 
 
 class ProjectDefined(Event, frozen=True, kw_only=True):
@@ -234,6 +239,19 @@ class ReplicaHealed(Transition, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
+class ReplicaRenamed(Transition, frozen=True, kw_only=True):
+    """The name of an attempt belonged to something else, which was left alone; the next one runs.
+
+    `message` is the engine's, with the name.
+    """
+
+    type = "replica.renamed"
+    revision: int
+    slot: int
+    attempt: int
+    message: str
+
+
 class DriftRepaired(Transition, frozen=True, kw_only=True):
     """A replica differed from its order although no intent changed it, and was replaced."""
 
@@ -302,6 +320,7 @@ TRANSITIONS: tuple[type[Transition], ...] = (
     RolloutCompleted,
     RolloutStalled,
     ReplicaHealed,
+    ReplicaRenamed,
     DriftRepaired,
     HealthChanged,
     RemovalCompleted,

@@ -60,7 +60,7 @@ class Restart(Intent, frozen=True, kw_only=True):
 
 
 class Undo(Intent, frozen=True, kw_only=True):
-    """Return to the spec of a revision, by default the one before the present."""
+    """Return to the spec of a revision, by default the newest that differs from the present one."""
 
     verb = "undo"
     to: int | None = None

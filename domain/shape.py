@@ -33,7 +33,17 @@ class _Stored(msgspec.Struct, gc=False):
     rollout: msgspec.Raw = msgspec.Raw(b"{}")
 
 
+class _Drain(msgspec.Struct):
+    drain: str = "0s"
+
+
+class _Ending(msgspec.Struct, rename="camel"):
+    stop_grace: str = "10s"
+    rollout: _Drain = msgspec.field(default_factory=_Drain)
+
+
 _decoder = msgspec.json.Decoder(_Stored)
+_ending_decoder = msgspec.json.Decoder(_Ending)
 
 
 def of(stored: bytes) -> Shape:
@@ -52,6 +62,12 @@ def _shape(stored: bytes) -> Shape:
 
 
 _known_shape = lru_cache(maxsize=1024)(_shape)
+
+
+def ending(stored: bytes) -> tuple[str, str]:
+    """How long replicas of a stored spec drain, and how long they may take to stop."""
+    found = _ending_decoder.decode(stored)
+    return found.rollout.drain, found.stop_grace
 
 
 def stored(template: bytes, shape: Shape) -> bytes:

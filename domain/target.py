@@ -29,6 +29,17 @@ class TargetSpec:
     description: Annotated[str, StringConstraints(max_length=1000)] = ""
 
 
+type Place = tuple[str, str]
+"""Where a target's replicas are: its engine, and the address of a daemon (or nothing)."""
+
+
+def place(spec: TargetSpec) -> Place:
+    """The place that a spec leads to; what is left in one is never reached through another."""
+    if spec.engine != "docker":
+        return spec.engine, ""
+    return spec.engine, (spec.docker or DockerSettings()).host
+
+
 SPEC_ADAPTER: TypeAdapter[TargetSpec] = TypeAdapter(TargetSpec)
 
 

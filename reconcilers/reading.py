@@ -47,18 +47,19 @@ class Reader:
         async with self._moved:
             await self._moved.wait_for(lambda: self._desired.position >= position)
 
-    async def former_target(self, stream: str) -> bytes | None:
-        """The last spec of a target that was deleted; None if the log has none.
+    async def target_definitions(self, stream: str) -> list[tuple[int, bytes]]:
+        """Every definition that a target ever had: its position and its spec, oldest first.
 
         Raises:
             LogUnavailable: the log cannot be read.
+            Undecodable: one of them cannot be read.
         """
-        spec: bytes | None = None
-        for row in await self._log.stream(stream):
-            if row.type == e.TargetDefined.type:
-                event = codec.decode(row.type, row.data)
-                spec = bytes(event.spec) if isinstance(event, e.TargetDefined) else spec
-        return spec
+        events = [
+            (row.position, codec.decode(row.type, row.data))
+            for row in await self._log.stream(stream)
+            if row.type == e.TargetDefined.type
+        ]
+        return [(at, bytes(one.spec)) for at, one in events if isinstance(one, e.TargetDefined)]
 
     async def _read(self) -> Sequence[tuple[int, str, int, str, bytes]]:
         try:

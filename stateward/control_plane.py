@@ -290,10 +290,10 @@ def _checks(
         Check("history", log.rewound is None, str(log.rewound or "nothing is missing")),
         Check("streams", passed=True, message=_about_streams(desired.frozen)),
     ]
-    checks += [
-        Check(f"target-{view.name}", passed=True, message=view.trouble or "it answers")
-        for view in assembled.targets
-    ]
+    for view in assembled.targets:
+        name = "target" if assembled.targets.get(view.name) is view else "former-target"
+        message = view.trouble or "it answers"
+        checks.append(Check(f"{name}-{view.name}", passed=True, message=message))
     return [*checks, Check("bus", passed=True, message=_about(bus))]
 
 

@@ -64,6 +64,7 @@ def delete(
 ) -> tuple[Fact, ...]:
     """An existing app leaves its project and its target. Its engine confirms later."""
     on = shape_of.of(present.spec).target
+    drain, stop_grace = shape_of.ending(present.spec)
     gone = e.AppDeleted(
         **at.stamp,
         uid=present.uid,
@@ -71,6 +72,8 @@ def delete(
         target=on,
         volumes=volumes,
         orphan=orphan,
+        drain=drain,
+        stop_grace=stop_grace,
     )
     left = e.MemberLeft(**at.stamp, member=ref.stream)
     return (
@@ -231,22 +234,24 @@ def _refresh(context: Context, ref: Ref, present: state.App, at: Moment) -> tupl
 def _undo(
     context: Context, ref: Ref, present: state.App, to: int | None, at: Moment
 ) -> tuple[Fact, ...]:
-    number = present.revision - 1 if to is None else to
+    number = _differing(context, ref, present) if to is None else to
     old = context.revision(ref, number)
-    if old is None or number == present.revision:
+    if old is None or old.uid != present.uid or number == present.revision:
         raise NotFound(
-            f"revision {number} of {ref}"
-            if old is None
-            else f"a revision before {number} of {ref}",
+            f"a revision {number} of {ref} to return to",
             f"the present one is {present.revision}; `stateward rollout history` lists them",
         )
-    if old.digest == present.digest and old.image == present.image:
+    now, then = shape_of.of(present.spec), shape_of.of(bytes(old.spec))
+    spec = wish.of(spec_of.decode(bytes(old.spec)))
+    placement.check_engine(spec, placement.target_of(context, ref, then.target))
+    secrets = _tokens_then(context, ref, spec, old)
+    digest = old.digest
+    if secrets != old.secrets:
+        digest = spec_of.digest(spec.template(then.target), secrets)
+    if digest == present.digest and old.image == present.image:
         raise NotPossible(
             f"{ref} already has the spec of revision {number}; there is nothing to undo"
         )
-    now, then = shape_of.of(present.spec), shape_of.of(bytes(old.spec))
-    if then.target != now.target:
-        placement.target_of(context, ref, then.target)
     shape = msgspec.structs.replace(then, replicas=now.replicas, running=now.running)
     undone = _fact(
         ref,
@@ -255,8 +260,8 @@ def _undo(
         at,
         to=number,
         revision=present.revision + 1,
-        digest=old.digest,
-        secrets=old.secrets,
+        digest=digest,
+        secrets=secrets,
         image=old.image,
         spec=msgspec.Raw(shape_of.reshaped(bytes(old.spec), shape)),
     )
@@ -271,6 +276,41 @@ def _adopt(ref: Ref, present: state.App, installation: str, at: Moment) -> tuple
     if installation == at.installation:
         raise BadValue("installation", installation, "this is this installation itself")
     return (_fact(ref, e.AppAdopted, present, at, installation=installation),)
+
+
+def _differing(context: Context, ref: Ref, present: state.App) -> int:
+    """The newest revision before the present one that runs something else.
+
+    Raises:
+        NotPossible: there is none.
+    """
+    for number in range(present.revision - 1, 0, -1):
+        old = context.revision(ref, number)
+        if old is None or old.uid != present.uid:
+            break  # before it, an app of this name was deleted
+        newer = old.image is not None and old.image != present.image
+        if old.digest != present.digest or newer:
+            return number
+    raise NotPossible(
+        f"no revision of {ref} before {present.revision} runs anything else; "
+        "there is nothing to undo"
+    )
+
+
+def _tokens_then(context: Context, ref: Ref, spec: AppWish, old: e.AppEvent) -> dict[str, str]:
+    """The tokens that a former revision had; of a Secret that was made anew since, the present one.
+
+    The values under the others went with the Secret.
+
+    Raises:
+        NotFound, BadValue: as for an app that is applied now.
+    """
+    tokens = placement.tokens(context, ref, spec)
+    for name, token in old.secrets.items():
+        secret = context.secret(Ref("Secret", ref.project, name))
+        if name in tokens and secret.uid < old.generation:
+            tokens[name] = token
+    return tokens
 
 
 def _resolved(

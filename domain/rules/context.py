@@ -26,7 +26,10 @@ class Context(Protocol):
     def members(self, owner: Ref) -> state.Members: ...
 
     def revision(self, ref: Ref, number: int) -> AppEvent | None:
-        """The last event of an app's revision; None if there never was one."""
+        """The last event of an app's revision, with its uid and generation as positions.
+
+        None if there never was one.
+        """
         ...
 
 

@@ -70,7 +70,7 @@ def undo(
             "--to",
             "--to-revision",
             min=1,
-            help="The revision to return to; by default the one before.",
+            help="The revision to return to; by default the newest that differs.",
             show_default=False,
         ),
     ] = None,

@@ -167,7 +167,6 @@ class _Bench:
         await self.send(self._app("web", len(deeds)))
         for _ in deeds:
             await self._started("web")
-        await asyncio.sleep(12)  # a replica that lived so long is no crash loop
         for slot, deed in enumerate(deeds):
             await self.raw(floor)
             self._events.forget()
