@@ -319,10 +319,12 @@ class IntentService:
 
 
 def _changes(plan: Plan, intents: Sequence[Intent]) -> tuple[Change, ...]:
+    """Of what was asked, in that order; then of what changes with it, as a project's apps."""
     places: dict[str, list[int]] = {}
     for place, fact in enumerate(plan.facts):
         places.setdefault(fact.stream, []).append(place)
-    streams = [intent.ref.stream for intent in intents]
+    streams = dict.fromkeys(intent.ref.stream for intent in intents)
+    streams |= dict.fromkeys(stream for stream in places if "#" not in stream)
     return tuple(_change(plan, stream, places.get(stream, ())) for stream in streams)
 
 

@@ -310,6 +310,30 @@ async def test_a_project_with_apps_goes_only_with_them(client: httpx.AsyncClient
     assert done.status_code == 200
 
 
+async def test_all_that_goes_with_a_project_is_named_by_the_answer_and_the_dry_run(
+    client: httpx.AsyncClient,
+) -> None:
+    await client.put("/api/v1/projects/shop/secrets/db", json={"spec": {"data": {"a": "b"}}})
+    await client.put(WEB, json=app_manifest())
+    gone = ["Project/shop", "App/shop/web", "Secret/shop/db"]
+
+    for query in ({"cascade": "1", "dryRun": "All"}, {"cascade": "1", "volumes": "1"}):
+        told = (await client.delete("/api/v1/projects/shop", params=query)).json()["changes"]
+        assert [(c["resource"], c["result"]) for c in told] == [(ref, "deleted") for ref in gone]
+
+
+async def test_a_new_value_names_the_apps_that_it_changes(client: httpx.AsyncClient) -> None:
+    secret = "/api/v1/projects/shop/secrets/db"
+    await client.put(secret, json={"spec": {"data": {"a": "b"}}})
+    await client.put(WEB, json=app_manifest(env={"A": {"secretRef": {"name": "db", "key": "a"}}}))
+
+    told = (await client.put(secret, json={"spec": {"data": {"a": "c"}}})).json()
+
+    assert [c["resource"] for c in told["changes"]] == ["Secret/shop/db", "App/shop/web"]
+    assert told["generation"] == told["changes"][0]["generation"]
+    assert told["changes"][1]["events"] == ["app.secret-rotated"]
+
+
 async def test_no_answer_ever_holds_a_secrets_value(
     house: House, client: httpx.AsyncClient
 ) -> None:
