@@ -45,6 +45,7 @@ from stateward.settings import Nats, Settings
 
 DEFAULT_PROJECT: Final = "default"
 SHOWN: Final = 3  # of the streams that cannot be read, where they are only mentioned
+SWEEP_AFTER: Final = 5.0  # seconds from the start: labels may show by then that the log is old
 STUCK_SECONDS: Final = 60.0  # a loop that did not get round for so long, beside its own interval
 
 
@@ -133,6 +134,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
         for part, loop in (
             ("announcer", announcer.run),
             ("snapshots", lambda: projecting.keep(desired)),
+            ("secrets", lambda: _swept(intents, log)),
         ):
             task = asyncio.create_task(loop(), name=part)
             stack.push_async_callback(_ended, task)
@@ -217,6 +219,11 @@ async def _furnish(
     ]
     await intents.submit(first, actor=part_of_ours("setup"), key="first-start")
     return choice
+
+
+async def _swept(intents: IntentService, log: SqliteLog) -> None:
+    await asyncio.sleep(SWEEP_AFTER)
+    await intents.values.sweep(lambda: log.rewound is None)
 
 
 def _bus(
