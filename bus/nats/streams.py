@@ -1,9 +1,16 @@
-"""The JetStream streams: what producers submitted until it is decided, and what was refused."""
+"""The JetStream streams: what producers submitted until it is decided, and what became of it."""
 
 from typing import Any, Final
 
 from bus.nats.session import JetStreamRefused, Session
-from bus.nats.subjects import REFUSALS, REFUSED_STREAM, SUBMIT_STREAM, SUBMITS
+from bus.nats.subjects import (
+    ACCEPTANCES,
+    ACCEPTED_STREAM,
+    REFUSALS,
+    REFUSED_STREAM,
+    SUBMIT_STREAM,
+    SUBMITS,
+)
 
 SECOND: Final = 1_000_000_000  # JetStream counts in nanoseconds
 CONSUMER: Final = "stateward"
@@ -23,16 +30,25 @@ SUBMIT: Final[dict[str, Any]] = {
     "max_bytes": 256 << 20,
     "duplicate_window": 600 * SECOND,
 }
-REFUSED: Final[dict[str, Any]] = {
-    "name": REFUSED_STREAM,
-    "description": "Submitted intents that were refused, with the reason",
-    "subjects": [REFUSALS],
+_OUTCOMES: Final[dict[str, Any]] = {
     "retention": "limits",
     "storage": "file",
     "discard": "old",
     "max_bytes": 64 << 20,
     "max_age": 7 * 86_400 * SECOND,
     "duplicate_window": 600 * SECOND,
+}
+REFUSED: Final[dict[str, Any]] = {
+    **_OUTCOMES,
+    "name": REFUSED_STREAM,
+    "description": "Submitted intents that were refused, with the reason",
+    "subjects": [REFUSALS],
+}
+ACCEPTED: Final[dict[str, Any]] = {
+    **_OUTCOMES,
+    "name": ACCEPTED_STREAM,
+    "description": "Submitted intents that were accepted, with the answer",
+    "subjects": [ACCEPTANCES],
 }
 
 
