@@ -312,7 +312,9 @@ def _about(bus: NatsBus | None) -> str:
     if bus is None:
         return "there is none, as the settings say"
     status = bus.status()
-    return f"connected to {status.url}" if status.connected else f"not connected: {status.reason}"
+    if not status.connected:
+        return f"not connected: {status.reason}"
+    return f"connected to {status.url}" + (f"; {status.reason}" if status.reason else "")
 
 
 def _is_loopback(host: str) -> bool:

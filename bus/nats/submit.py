@@ -51,7 +51,7 @@ class SubmitConsumer(Part):
 
     Args:
         reception: reads and hands in.
-        installation: named as the source of outcomes.
+        installation: owner of the streams, and named as the source of outcomes.
         metrics: told of every decision.
         now: aware UTC time.
         random: for jitter between attempts.
@@ -70,6 +70,7 @@ class SubmitConsumer(Part):
     ) -> None:
         self.name = "submit stream"
         self._reception = reception
+        self._installation = installation
         self._outcomes = Outcomes(installation, now)
         self._metrics = metrics
         self._random = random
@@ -82,9 +83,8 @@ class SubmitConsumer(Part):
 
     @override
     async def attach(self, session: Session) -> None:
-        await streams.ensure_stream(session, streams.SUBMIT, self._replicas)
-        await streams.ensure_stream(session, streams.REFUSED, self._replicas)
-        await streams.ensure_stream(session, streams.ACCEPTED, self._replicas)
+        for config in (streams.SUBMIT, streams.REFUSED, streams.ACCEPTED):
+            await streams.ensure_stream(session, config, self._installation, self._replicas)
         inbox = session.new_inbox()
         await session.subscribe_ready(inbox, self.arrived)
         self._session = session
