@@ -166,7 +166,10 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """Data that outlives a replica: one per slot, or one shared by the whole app."""
+    """Data that outlives a replica: one per slot, or one shared by the whole app.
+
+    `size` is a note for people: no engine limits a volume yet.
+    """
 
     __pydantic_config__ = SPEC
     name: Name

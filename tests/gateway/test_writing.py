@@ -371,6 +371,14 @@ async def test_a_literal_that_looks_secret_is_accepted_with_a_warning(
     assert CANARY not in warning
 
 
+async def test_a_size_of_a_volume_is_accepted_with_a_warning(client: httpx.AsyncClient) -> None:
+    volumes = [{"name": "a", "path": "/a"}, {"name": "b", "path": "/b", "size": "1Gi"}]
+    made = await client.put(WEB, json=app_manifest(volumes=volumes))
+    assert made.status_code == 201
+    [warning] = made.json()["warnings"]
+    assert "volumes[1].size is kept, but limits nothing" in warning
+
+
 BAD: dict[str, tuple[object, str, str, str | None]] = {
     "unknown field": (
         {"ports": [{"nmae": "a", "port": 1}]},
