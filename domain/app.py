@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter
 
+from domain import addresses
 from domain.refusals import BadValue
 from domain.schema import SPEC, Cpu, Duration, Line, Memory, Name
 
@@ -229,6 +230,8 @@ def check(spec: AppSpec) -> None:
     Raises:
         BadValue: names the field and the rule.
     """
+    if spec.image and addresses.is_closed(addresses.registry_of(spec.image)):
+        raise BadValue("spec.image", spec.image, addresses.RULE)
     if spec.ports:
         _distinct("ports", [port.name for port in spec.ports])
         _distinct("ports", [f"{port.port}/{port.protocol}" for port in spec.ports])

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from bus.log import LogError
+from domain.refusals import Refusal
 from gateway.server import AddressInUse, AddressUnusable
 from stateward import data, logs
 from stateward.control_plane import Running, running
@@ -23,7 +24,7 @@ def run(settings: Settings) -> int:
     try:
         with data.opened(settings.data.directory, new_id=_new_id) as held:
             asyncio.run(_serve(settings, held, console.print))
-    except (data.DataTrouble, AddressInUse, AddressUnusable, LogError) as error:
+    except (data.DataTrouble, AddressInUse, AddressUnusable, LogError, Refusal) as error:
         console.print(f"stateward cannot serve: {error}", style="red", soft_wrap=True)
         return 1
     except KeyboardInterrupt:

@@ -91,6 +91,13 @@ def test_serve_refuses_settings_that_cannot_be_used(
     assert said in found.stderr
 
 
+def test_serve_refuses_a_daemon_that_nobody_may_ask(tmp_path: Path) -> None:
+    words = ["--data", str(tmp_path), "--listen", "127.0.0.1:0", "--no-nats", "--engine", "docker"]
+    found = process(tmp_path, ["serve", *words, "--docker-host", "tcp://169.254.169.254:2375"])
+    assert found.returncode == 1
+    assert "stateward cannot serve: spec.docker.host: 'tcp://169.254.169.254:2375'" in found.stderr
+
+
 def test_ctrl_c_ends_it_silently(cli: CommandLine) -> None:
     with subprocess.Popen(
         [*PYTHON, "events", "--watch", "--last", "1"],
