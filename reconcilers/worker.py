@@ -334,7 +334,8 @@ class Worker:
 
     async def _pass(self, key: str) -> None:
         began = self._clock()
-        bind_contextvars(resource=key, **{"pass": next(self._numbers)})
+        position = self._desired.position
+        bind_contextvars(resource=key, position=position, **{"pass": next(self._numbers)})
         try:
             async with asyncio.timeout(self._settings.pass_deadline):
                 outcome = await self._reconcile(key)
@@ -353,8 +354,7 @@ class Worker:
         if outcome.wake_at is not None:
             self._queue.add_at(key, outcome.wake_at, Priority.ENGINE)
         if outcome.result == "success":
-            position = self._desired.position
-            _log.info(outcome.sentence, position=position)
+            _log.info(outcome.sentence)
 
     async def _reconcile(self, key: str) -> Outcome:
         app = self._desired.app(key)
