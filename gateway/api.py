@@ -47,7 +47,7 @@ def build(services: Services) -> FastAPI:
     for part in (
         Writing(services, fresh),
         reading,
-        Stories(services, fresh),
+        Stories(services, fresh, past),
         Inside(services, fresh),
         about,
     ):
