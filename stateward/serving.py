@@ -1,6 +1,7 @@
 """`stateward serve`: a control plane in the foreground, until it is told to stop."""
 
 import asyncio
+import shlex
 import signal
 import sys
 import uuid
@@ -69,8 +70,10 @@ def welcome(control_plane: Running, *, show_token: bool) -> list[str]:
         lines.append(f"  local   runs on {engine}: {reason}")
     bus = control_plane.bus
     lines.append(f"  bus     {bus.status().url or 'starting'}" if bus else "  bus     none")
+    token = shlex.quote(str(control_plane.token_file.absolute()))
     lines += [
         "Try next, in another terminal:",
+        f"  export STATEWARD_SERVER={url} STATEWARD_TOKEN=$(cat {token})",
         "  stateward get targets",
         "  stateward apply -f app.yaml --wait",
         "  stateward events --watch",

@@ -181,8 +181,7 @@ def delete(
     if filename and words:
         raise BadUse("name resources, or files that hold them, not both")
     if filename:
-        found = manifests.gather(filename, recursive=recursive)
-        refs = [manifests.ref(document, at.project(project)) for document in found]
+        refs = manifests.refs(filename, at.project(project), recursive=recursive)
     else:
         refs = at.chosen(
             words or [], project=project, selector=selector, everywhere=everywhere, kinds=KINDS

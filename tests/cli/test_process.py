@@ -206,6 +206,23 @@ def test_watching_apps_goes_on_with_each_change(cli: CommandLine) -> None:
     assert running.returncode == 130
 
 
+def test_watching_another_kind_goes_on_with_each_change(cli: CommandLine) -> None:
+    with subprocess.Popen(
+        [*PYTHON, "get", "secrets", "--watch", "-o", "name"],
+        env=environment(cli.home, cli.variables),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        cli.ok("secret", "set", "db", "pw=x")
+        assert running.stdout.readline() == "secret/db\n"
+        cli.ok("secret", "delete", "db")
+        assert running.stdout.readline() == "secret/db is gone\n"
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=20)
+    assert running.returncode == 130
+
+
 def test_a_value_that_is_typed_is_not_echoed(cli: CommandLine) -> None:
     leader, follower = pty.openpty()
     with os.fdopen(leader, "r+b", buffering=0) as screen:

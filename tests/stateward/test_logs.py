@@ -51,11 +51,15 @@ def test_a_server_without_a_terminal_keeps_words_and_token_out_of_its_logs(tmp_p
         text=True,
     ) as running:
         assert running.stdout is not None
-        assert running.stdout.readline().startswith("Stateward answers at http://127.0.0.1:")
+        said = [running.stdout.readline()]
+        while said[-1] and "events --watch" not in said[-1]:
+            said.append(running.stdout.readline())
         token = (tmp_path / "d" / "token").read_text().strip()
         running.send_signal(signal.SIGTERM)
-        rest, logged = running.communicate(timeout=60)
+        _, logged = running.communicate(timeout=60)
     assert running.returncode == 0
-    assert str(tmp_path / "d" / "token") in rest
-    assert token not in rest + logged
+    token_file = tmp_path / "d" / "token"
+    assert f"STATEWARD_TOKEN=$(cat {token_file})" in "".join(said)
+    assert said[0].startswith("Stateward answers at http://127.0.0.1:")
+    assert token not in "".join(said) + logged
     assert [line for line in logged.splitlines() if not line.startswith("{")] == []
