@@ -63,6 +63,7 @@ class AppReconciler:
             seen, want, known, plan = await self._look(app, view, book)
         status = self._telling.judge(app, book, want, seen, known, plan)
         self._telling.record(app, book, want, seen, status)
+        self._telling.fulfilled(app, book, status, worked=bool(done))
         sentence = f"{'; '.join(done) or 'nothing to do'}: {status.conditions[0].message}"
         if done:
             return Outcome("success", sentence, plan.wake_at)

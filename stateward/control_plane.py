@@ -37,6 +37,7 @@ from stateward.announcing import Announcer
 from stateward.data import Data
 from stateward.engines import Choice, Opener, choose
 from stateward.gauges import gauges
+from stateward.liveness import liveness
 from stateward.metered_log import MeteredLog
 from stateward.metrics import Metrics
 from stateward.probing import ProberByTarget
@@ -46,7 +47,6 @@ from stateward.settings import Nats, Settings
 DEFAULT_PROJECT: Final = "default"
 SHOWN: Final = 3  # of the streams that cannot be read, where they are only mentioned
 SWEEP_AFTER: Final = 5.0  # seconds from the start: labels may show by then that the log is old
-STUCK_SECONDS: Final = 60.0  # a loop that did not get round for so long, beside its own interval
 
 
 def now() -> float:
@@ -284,11 +284,15 @@ def _checks(
     clock: float,
 ) -> list[Check]:
     """Liveness never depends on an engine or the bus; readiness says how they are."""
-    ticked = assembled.worker.progress.get("replay", clock)
-    allowed = settings.replay.interval * 2 + settings.reconcile.pass_deadline + STUCK_SECONDS
     checks = [
         Check("worker", not worker.done(), "the loops run", vital=True),
-        Check("replay", clock - ticked < allowed, "the replay tick gets round", vital=True),
+        *liveness(
+            assembled.worker.progress,
+            assembled.queue.oldest,
+            clock,
+            replay=settings.replay,
+            reconcile=settings.reconcile,
+        ),
         Check("log", log.read_only is None, log.read_only or "it takes events"),
         Check("history", log.rewound is None, str(log.rewound or "nothing is missing")),
         Check("streams", passed=True, message=_about_streams(desired.frozen)),
