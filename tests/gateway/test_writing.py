@@ -56,10 +56,14 @@ async def test_a_manifest_that_contradicts_the_path_is_refused(client: httpx.Asy
 
 
 async def test_yaml_is_read_wherever_json_is(client: httpx.AsyncClient) -> None:
-    text = "spec:\n  command: [/bin/serve]\n  env: {COUNTRY: no, AT: 12:30}\n"
+    text = "spec:\n  command: [/bin/serve]\n  env: {COUNTRY: no, AT: 12:30, PYTHON: 3.10}\n"
     made = await client.put(WEB, content=text, headers={"Content-Type": "application/yaml"})
     assert made.status_code == 201, made.text
-    assert (await client.get(WEB)).json()["spec"]["env"] == {"COUNTRY": "no", "AT": "12:30"}
+    assert (await client.get(WEB)).json()["spec"]["env"] == {
+        "AT": "12:30",
+        "COUNTRY": "no",
+        "PYTHON": "3.10",
+    }
 
 
 async def test_the_same_key_gives_the_same_answer_once(
