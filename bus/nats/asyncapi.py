@@ -86,7 +86,7 @@ def _channels() -> dict[str, Any]:
             "message is kept, not that the intent is accepted: one message with its key says that, "
             "on the accepted or the refused subject. Nats-Msg-Id is the idempotency key; all "
             "producers share the window in which a repeated one is dropped, so begin it with the "
-            "actor.",
+            "actor. Secrets are refused here: a message lies unencrypted while it waits.",
             "intent",
         ),
         "accepted": _channel(

@@ -17,6 +17,7 @@ import structlog
 
 from bus.intents import Answer
 from bus.log import KeyReused, LogError
+from bus.manifests import SecretManifest
 from bus.nats import streams
 from bus.nats.connection import Part
 from bus.nats.lanes import Lanes
@@ -24,9 +25,9 @@ from bus.nats.outcomes import Outcomes
 from bus.nats.reception import Received, Reception
 from bus.nats.session import Message, NatsUnavailable, Session
 from bus.nats.settings import BusMetrics
-from bus.nats.subjects import accepted_subject, refused_subject
+from bus.nats.subjects import accepted_subject, intent_subject, refused_subject
 from bus.problems import problem
-from domain.refusals import Overtaken, Refusal
+from domain.refusals import NotPossible, Overtaken, Refusal
 
 FIRST_PAUSE: Final = 0.1  # seconds before a submission is tried again
 LONGEST_PAUSE: Final = 5.0
@@ -114,6 +115,7 @@ class SubmitConsumer(Part):
         self._held[sequence] = delivery
         try:
             received = self._reception.read(message.subject, message.data)
+            _check_no_values(received)
         except Refusal as refusal:
             refused = refusal
             self._lanes.add((), lambda: self._refuse(delivery, None, refused))
@@ -201,6 +203,19 @@ class SubmitConsumer(Part):
             await self._session.publish(delivery.reply, word)
         except NatsUnavailable as error:
             _log.debug("the submit stream could not be told", reason=str(error))
+
+
+def _check_no_values(received: Received) -> None:
+    """Refuse Secrets: what waits in the stream lies on its disk as it was sent, unencrypted."""
+    for item in received.submission.asked:
+        if isinstance(item, SecretManifest):
+            subject = intent_subject(received.actor.name.rpartition(":")[2], item.ref)
+            raise NotPossible(
+                f"{item.ref}: a Secret is not taken from the submit stream, where its values would "
+                f"lie unencrypted; ask on {subject} or over HTTP, and change these values, "
+                "for they were in the stream",
+                resource=str(item.ref),
+            )
 
 
 def _result(answer: Answer) -> str:

@@ -42,6 +42,29 @@ async def test_a_refused_one_is_kept_with_its_reason(tmp_path: Path) -> None:
     assert by_key["s2"][1]["data"]["problem"]["detail"].startswith("data.replica: there is no such")
 
 
+async def test_a_secret_is_not_taken_from_a_stream_that_keeps_it_unencrypted(
+    tmp_path: Path,
+) -> None:
+    secret = {
+        "apiVersion": "stateward/v1",
+        "kind": "Secret",
+        "metadata": {"name": "db", "project": "shop"},
+        "spec": {"data": {"password": "canary-4711"}},
+    }
+    async with running(tmp_path / "nats") as place, program(place) as producer:
+        await submit(producer, "apply", "Secret/shop/db", secret, key="alone")
+        await submit(producer, "apply", "Project/shop", [app("web"), secret], key="set")
+        kept = await refused(place, 2)
+        await emptied(place)
+        assert await place.desk.secrets.held() == {}
+    assert {notice["data"]["key"] for _, notice in kept} == {"alone", "set"}
+    for _, notice in kept:
+        assert notice["data"]["problem"]["code"] == "NotPossible"
+        detail = notice["data"]["problem"]["detail"]
+        assert "ask on stateward.v1.intent.producer.shop.Secret.db or over HTTP" in detail
+        assert "canary" not in json.dumps(notice)
+
+
 async def test_every_accepted_one_is_kept_with_its_answer_also_if_it_changed_nothing(
     tmp_path: Path,
 ) -> None:
