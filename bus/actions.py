@@ -86,6 +86,6 @@ def _bad(path: str, error: Exception, data: Mapping[str, object]) -> BadValue:
     name = place.strip("`").removeprefix("$").removeprefix(".")
     if not name:
         missing = re.search(r"required field `(\w+)`", rule)
-        name, rule = (missing[1], "this field is required") if missing else ("", rule)
+        name, rule = (missing[1], "this field is required; add it") if missing else ("", rule)
     rule = rule[0].lower() + rule[1:]
     return BadValue(f"{path}{name}".rstrip(".") or "data", data.get(name), rule)

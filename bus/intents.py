@@ -7,20 +7,19 @@ NATS, the system's own reconcilers) call `IntentService.submit`, and none can do
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from datetime import datetime
 from hashlib import sha256
 from typing import Final, final
 from weakref import WeakValueDictionary
 
 import msgspec
-import structlog
 
 from bus import codec
 from bus.context import LoadedContext, NotLoaded, Supplied
-from bus.log import IdempotencyKey, Log, LogError, LogUnavailable, NewEvent, VersionConflict
+from bus.log import IdempotencyKey, Log, LogUnavailable, NewEvent, VersionConflict
 from bus.manifests import SecretManifest
-from bus.secrets import SecretStore, SecretUnavailable
+from bus.secret_values import SecretValues
+from bus.secrets import SecretStore
 from bus.states import States
 from domain import state
 from domain.access import Actor, authorise
@@ -30,7 +29,6 @@ from domain.names import Ref
 from domain.refusals import BadValue, Frozen, Refusal
 from domain.rules import decide
 
-_log = structlog.get_logger("intents")
 _encode = msgspec.json.Encoder().encode
 
 MAX_RACES: Final = 50  # lost in a row by one intent before it is told to come back
@@ -111,7 +109,7 @@ class IntentService:
         self._appended = appended
         self._states = States(log)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._values: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.values = SecretValues(log, secrets)
 
     async def submit(
         self,
@@ -147,18 +145,20 @@ class IntentService:
         else:
             answer, gone = await self._with_values(items, actor, token, check)
         for stream in gone:
-            await self._erase_values(stream)
+            await self.values.erase(stream)
         return answer
 
     async def _with_values(
         self, items: Sequence[Asked], actor: Actor, token: IdempotencyKey, check: Condition | None
     ) -> tuple[Answer, Sequence[str]]:
         """As `_raced`, with the values of Secrets put where they are kept before."""
-        async with AsyncExitStack() as turns:
-            for stream in sorted(i.ref.stream for i in items if isinstance(i, SecretManifest)):
-                await turns.enter_async_context(self._turn_of_values(stream))
-            intents = [i if isinstance(i, Intent) else await self._sealed(i) for i in items]
-            return await self._raced(intents, actor, token, check)
+        secrets = [item for item in items if isinstance(item, SecretManifest)]
+        async with self.values.stored(secrets):
+            intents = [self._preview(item) for item in items]
+            answer, gone = await self._raced(intents, actor, token, check)
+            if answer.repeated:
+                await self.values.take_back(secrets)
+        return answer, gone
 
     async def _raced(
         self,
@@ -209,12 +209,8 @@ class IntentService:
         """A digest over intents that came without their bytes; of secrets, over their token."""
         return sha256(repr([self._preview(item) for item in items]).encode()).digest()
 
-    async def _sealed(self, item: SecretManifest) -> Intent:
-        """A Secret's values go to their store; what is decided holds their token."""
-        await self._secrets.put(item.ref, item.values)
-        return self._preview(item)
-
     def _preview(self, item: Asked) -> Intent:
+        """What is decided: of a Secret, the token of its values instead of them."""
         if isinstance(item, Intent):
             return item
         content = SecretContent(
@@ -257,23 +253,6 @@ class IntentService:
         gone = [fact.stream for fact in plan.facts if isinstance(fact.event, SecretDeleted)]
         answer = Answer(position=position, changes=_with_generations(changes, appended.positions))
         return answer, gone
-
-    def _turn_of_values(self, stream: str) -> asyncio.Lock:
-        """From the storing of a Secret's values to the event that names them, nobody erases any."""
-        turn = self._values.get(stream)
-        if turn is None:
-            turn = self._values[stream] = asyncio.Lock()
-        return turn
-
-    async def _erase_values(self, stream: str) -> None:
-        """The values of a deleted Secret go, too, but for those of one made anew meanwhile."""
-        async with self._turn_of_values(stream):
-            try:
-                present = await self.present(stream)
-                keep = {present.token} if isinstance(present, state.Secret) else set[str]()
-                await self._secrets.remove(Ref.parse(stream), keep=frozenset(keep))
-            except (SecretUnavailable, Refusal, LogError) as error:
-                _log.warning("values not erased", resource=stream, error=str(error))
 
     def _answered_before(self, outcome: bytes, positions: tuple[int, ...]) -> Answer:
         before = msgspec.json.decode(outcome, type=_Outcome)
@@ -342,15 +321,17 @@ class IntentService:
 
 
 def _changes(plan: Plan, intents: Sequence[Intent]) -> tuple[Change, ...]:
-    if len(intents) == 1:
+    """Of what was asked, in that order; then of what changes with it, as a project's apps."""
+    if len(intents) == 1 and len(plan.facts) == 1:
         stream = intents[0].ref.stream
-        places = [place for place, fact in enumerate(plan.facts) if fact.stream == stream]
-        return (_change(plan, stream, places),)
-    by_stream: dict[str, list[int]] = {}
+        if plan.facts[0].stream == stream:
+            return (_change(plan, stream, (0,)),)
+    places: dict[str, list[int]] = {}
     for place, fact in enumerate(plan.facts):
-        by_stream.setdefault(fact.stream, []).append(place)
-    streams = [intent.ref.stream for intent in intents]
-    return tuple([_change(plan, stream, by_stream.get(stream, ())) for stream in streams])
+        places.setdefault(fact.stream, []).append(place)
+    streams = dict.fromkeys(intent.ref.stream for intent in intents)
+    streams |= dict.fromkeys(stream for stream in places if "#" not in stream)
+    return tuple([_change(plan, stream, places.get(stream, ())) for stream in streams])
 
 
 def _change(plan: Plan, stream: str, places: Sequence[int]) -> Change:

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
+from bus import remedies
 from domain import app, project, target, wish
 from domain.intents import Apply
 from domain.names import KINDS, KINDS_WITHOUT_PROJECT, Ref, check_name
@@ -222,15 +223,23 @@ def _shape_refusal(data: bytes, error: Exception) -> Refusal:
     missing = _MISSING.match(str(error))
     if missing:
         inside = f"{missing[2]}." if missing[2] else ""
-        return BadValue(f"{inside}{missing[1]}", None, "this field is required")
+        return BadValue(f"{inside}{missing[1]}", None, "this field is required; add it")
     return BadValue("manifest", "value", str(error))
 
 
 def _spec_refusal(adapter: TypeAdapter[Any], error: ValidationError) -> Refusal:
-    """The refusal of the first fault: unknown fields first, for they explain the missing ones."""
+    """The refusal of the first fault: unknown fields first, for they explain the missing ones.
+
+    What was written with fields is no text, so a fault of the fields says more.
+    """
     faults = error.errors(include_url=False)
-    faults.sort(key=lambda fault: fault["type"] != "unexpected_keyword_argument")
-    return _refusal(adapter, faults[0])
+
+    def rank(fault: ErrorDetails) -> int:
+        if fault["type"] == "unexpected_keyword_argument":
+            return 0
+        return 2 if fault["type"] == "string_type" and isinstance(fault["input"], dict) else 1
+
+    return _refusal(adapter, min(faults, key=rank))
 
 
 def _refusal(adapter: TypeAdapter[Any], fault: ErrorDetails) -> Refusal:
@@ -238,12 +247,10 @@ def _refusal(adapter: TypeAdapter[Any], fault: ErrorDetails) -> Refusal:
     if fault["type"] == "unexpected_keyword_argument":
         known = tuple(_fields_at(adapter, place[:-1]))
         return UnknownField(path, nearest(str(place[-1]), known), known)
-    rule = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "missing":
-        return BadValue(path, None, "this field is required")
     if fault["type"] == "recursion_loop" or len(place) > MAX_DEPTH:
         return BadValue(path, "...", f"it nests deeper than {MAX_DEPTH} levels")
-    return BadValue(path, fault["input"], rule[0].lower() + rule[1:])
+    given = None if fault["type"] == "missing" else fault["input"]
+    return BadValue(path, given, remedies.explained(fault, path, nearest))
 
 
 def _path(location: tuple[int | str, ...]) -> tuple[str, list[int | str]]:

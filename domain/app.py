@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter
 
+from domain import addresses
 from domain.refusals import BadValue
 from domain.schema import SPEC, Cpu, Duration, Line, Memory, Name
 
@@ -172,7 +173,10 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """Data that outlives a replica: one per slot, or one shared by the whole app."""
+    """Data that outlives a replica: one per slot, or one shared by the whole app.
+
+    `size` is a note for people: no engine limits a volume yet.
+    """
 
     __pydantic_config__ = SPEC
     name: Name
@@ -221,6 +225,8 @@ def check(spec: AppSpec) -> None:
     Raises:
         BadValue: names the field and the rule.
     """
+    if spec.image and addresses.is_closed(addresses.registry_of(spec.image)):
+        raise BadValue("spec.image", spec.image, addresses.RULE)
     if spec.ports:
         _distinct("ports", [port.name for port in spec.ports])
         _distinct("ports", [f"{port.port}/{port.protocol}" for port in spec.ports])

@@ -28,3 +28,9 @@ def _of(item: Asked) -> Iterator[str]:
                 f"use `stateward secret set NAME {name}=... -n {item.ref.project}` and "
                 f"`{name}: {{secretRef: {{name: NAME, key: {name}}}}}`"
             )
+    for number, volume in enumerate(item.spec.frame.spec.volumes):
+        if volume.size is not None:
+            yield (
+                f"{item.ref}: volumes[{number}].size is kept, but limits nothing: no engine does "
+                f"that yet, so the volume {volume.name} can fill its disk"
+            )

@@ -71,6 +71,7 @@ class AppReconciler:
         self._telling.record(app, book, want, seen, status)
         if failure is not None:
             raise failure
+        self._telling.fulfilled(app, book, status, worked=bool(done))
         sentence = f"{'; '.join(done) or 'nothing to do'}: {status.conditions[0].message}"
         if done:
             return Outcome("success", sentence, plan.wake_at)

@@ -27,11 +27,14 @@ class AppBook:
     `refusals` are an engine's words, by slot; `lost` is when and how the replica of a slot was
     found to be gone; `stopping` are the replicas whose end is under way, by their ids, and
     `unstopped` those where it failed. `failure` is what the engine could not do in the last pass.
+    `owed` is the generation of an intent that came while we looked and is not fulfilled yet (0:
+    none), `worked` whether anything had to be done for it.
     """
 
     def __init__(self, uid: int) -> None:
         self.uid = uid
         self.generation = 0
+        self.owed, self.worked = 0, False
         self.slots = SlotBook()
         self.refusals: dict[Slot, str] = {}
         self.lost: dict[Slot, tuple[float, str]] = {}
@@ -49,6 +52,7 @@ class AppBook:
         """Note the app's generation; return whether there is a new intent since the last pass."""
         if desired.generation == self.generation:
             return False
+        self.owed, self.worked = (desired.generation if self.generation else 0), False
         self.generation = desired.generation
         self.slots.forgive()
         self.slots.forget({desired.revision, desired.stable, *_held(desired)})

@@ -7,7 +7,7 @@ from typing import Final, final
 from bus import codec
 from bus.log import Log, LogUnavailable
 from domain import events as e
-from projections.desired import DesiredState
+from projections.desired import DesiredState, Row
 
 PAGE: Final = 2000  # events folded between two looks at the event loop
 
@@ -22,11 +22,11 @@ class Reader:
         self._moved = asyncio.Condition()
         self.answers = True
 
-    async def catch_up(self, follow: Callable[[Sequence[str]], Awaitable[None]]) -> int:
+    async def catch_up(self, follow: Callable[[Sequence[Row]], Awaitable[None]]) -> int:
         """Fold up to the log's end; return how many events that were.
 
         Args:
-            follow: given the streams of each page, after it was folded.
+            follow: given each page, after it was folded.
 
         Raises:
             LogUnavailable: the log cannot be read.
@@ -36,7 +36,7 @@ class Reader:
             while page := await self._read():
                 self._desired.fold(page)
                 folded += len(page)
-                await follow([row[1] for row in page])
+                await follow(page)
         if folded:
             async with self._moved:
                 self._moved.notify_all()
@@ -61,7 +61,7 @@ class Reader:
         ]
         return [(at, bytes(one.spec)) for at, one in events if isinstance(one, e.TargetDefined)]
 
-    async def _read(self) -> Sequence[tuple[int, str, int, str, bytes]]:
+    async def _read(self) -> Sequence[Row]:
         try:
             page = await self._log.read(self._desired.position, PAGE)
         except LogUnavailable:

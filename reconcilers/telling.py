@@ -130,6 +130,22 @@ class Telling:
                 )
             book.condition = truth
 
+    def fulfilled(self, app: DesiredApp, book: AppBook, status: AppStatus, *, worked: bool) -> None:
+        """Count how long an intent without a new revision, such as a scale, took to come true.
+
+        What a rollout took is counted when it completes; a stop and a mere label are never ready.
+        """
+        if not book.owed:
+            return
+        is_synced = status.is_true("Synced")
+        book.worked = book.worked or worked or not is_synced
+        if app.revision != app.stable or not app.wanted:
+            book.owed = 0
+        elif is_synced:
+            book.owed = 0
+            if book.worked:
+                self._.metrics.ready(max(0.0, self._.now() - app.asked_at))
+
     def unreachable(self, app: DesiredApp, message: str) -> None:
         """Publish that the app's target does not answer."""
         stream = app.ref.stream

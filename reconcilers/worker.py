@@ -18,7 +18,7 @@ from structlog.contextvars import bind_contextvars
 
 from bus.log import LogError
 from domain.names import Ref
-from projections.desired import DesiredApp, DesiredState
+from projections.desired import DesiredApp, DesiredState, Row
 from reconcilers.adopting import Adopter
 from reconcilers.app_pass import AppReconciler, Outcome
 from reconcilers.differing import Wanted, differing
@@ -91,6 +91,8 @@ class Worker:
         self._sweeping: dict[TargetView, asyncio.Task[None]] = {}
         self._hinted = asyncio.Event()
         self._numbers = count(1)
+        self._told = 0  # the highest position that a hint has named
+        self._untold: list[int] = []
         self._watchers: dict[TargetView, asyncio.Task[None]] = {}
         self._met: set[TargetView] = set()
         self.progress: dict[str, float] = {}
@@ -100,6 +102,7 @@ class Worker:
 
     def hint(self, position: int, keys: Sequence[str] | None) -> None:
         """The log has moved to `position`; never blocks. `keys` None: look yourself."""
+        self._told = max(self._told, position)
         if self._settings.hints and position > self._desired.position:
             self._hinted.set()
         for key in keys or ():
@@ -115,10 +118,10 @@ class Worker:
         Raises:
             LogUnavailable: the log cannot be read.
         """
-        folded = await self._reader.catch_up(self._follow_up)
-        if folded and by_timer and self._settings.hints:
-            self._metrics.healed_by_replay(folded)
-        return folded
+        if not (by_timer and self._settings.hints):
+            return await self._reader.catch_up(self._follow_up)
+        self._count_lost()
+        return await self._reader.catch_up(self._follow_untold)
 
     async def seen(self, position: int) -> None:
         """Return when the projection has folded up to `position`."""
@@ -126,10 +129,22 @@ class Worker:
             await self.catch_up()
         await self._reader.wait_for(position)
 
-    async def _follow_up(self, streams: Sequence[str]) -> None:
+    def _count_lost(self) -> None:
+        """Of what a timer found before, no hint has come since: a late one would be there."""
+        lost = sum(position > self._told for position in self._untold)
+        self._untold.clear()
+        if lost:
+            self._metrics.healed_by_replay(lost)
+
+    async def _follow_untold(self, page: Sequence[Row]) -> None:
+        """Follow up what a timer found, and remember the intents that no hint told of yet."""
+        self._untold += [row[0] for row in page if row[0] > self._told and "#" not in row[1]]
+        await self._follow_up(page)
+
+    async def _follow_up(self, page: Sequence[Row]) -> None:
         """Queue the apps that new events speak of; follow changed targets."""
         follow = False
-        for stream in dict.fromkeys(streams):
+        for stream in dict.fromkeys(row[1] for row in page):
             if stream.startswith("App/"):
                 app, _, part = stream.partition("#")
                 self._wanted.moved(app)
@@ -160,7 +175,9 @@ class Worker:
 
     async def run(self) -> None:
         """Work, for ever; cancel to stop. What is under way is left for whoever comes next."""
-        self.progress["replay"] = self._clock()  # a first tick that hangs is late, too
+        for loop in ("replay", "tail", "passes"):  # a first round that hangs is late, too
+            self.progress[loop] = self._clock()
+        await self._quietly_catch_up(by_timer=False)  # of what was there before, nobody could tell
         try:
             async with asyncio.TaskGroup() as group:
                 self._supervise(group, "probing", self._probing.run)
@@ -312,13 +329,15 @@ class Worker:
         if lane is None:
             self._queue.done(key)
             return
-        self._metrics.queued(self._clock() - since)
+        began = self._clock()
+        self._metrics.queued(began - since)
         try:
             await self._pass(key)
         finally:
             self._queue.done(key)
             self._lanes.leave(lane)
         self.progress["passes"] = self._clock()
+        self._metrics.worked(self.progress["passes"] - began)
 
     def _lane(self, key: str) -> str:
         app = self._desired.app(key)
@@ -336,7 +355,8 @@ class Worker:
 
     async def _pass(self, key: str) -> None:
         began = self._clock()
-        bind_contextvars(resource=key, **{"pass": next(self._numbers)})
+        position = self._desired.position
+        bind_contextvars(resource=key, position=position, **{"pass": next(self._numbers)})
         try:
             async with asyncio.timeout(self._settings.pass_deadline):
                 outcome = await self._reconcile(key)
@@ -358,8 +378,7 @@ class Worker:
         if outcome.wake_at is not None:
             self._queue.add_at(key, outcome.wake_at, Priority.ENGINE)
         if outcome.result == "success":
-            position = self._desired.position
-            _log.info(outcome.sentence, position=position)
+            _log.info(outcome.sentence)
 
     async def _reconcile(self, key: str) -> Outcome:
         app = self._desired.app(key)

@@ -5,7 +5,7 @@ without if there is none.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Final, Protocol, final
 
@@ -13,6 +13,7 @@ import structlog
 
 from bus.nats.session import NatsUnavailable, Server, Session
 from bus.nats.settings import BusMetrics
+from bus.nats.streams import ForeignStream
 from bus.nats.versions import UnsupportedServer
 
 FIRST_PAUSE: Final = 0.1  # seconds between two attempts
@@ -37,6 +38,8 @@ class NatsConnection:
 
     Args:
         server: where to connect; asked before every attempt, for it may have moved.
+        admit: looks whether this NATS is for us, before anything is said or listened to there;
+            raises `NatsUnavailable` if not.
         parts: attached to every session, in order.
         random: for jitter, so that many clients do not come back at once.
         metrics: told when the connection comes and goes.
@@ -45,12 +48,14 @@ class NatsConnection:
     def __init__(
         self,
         server: Callable[[], Server],
+        admit: Callable[[Session], Awaitable[None]],
         parts: Sequence[Part],
         *,
         random: Random,
         metrics: BusMetrics,
     ) -> None:
         self._server = server
+        self._admit = admit
         self._parts = parts
         self._random = random
         self._metrics = metrics
@@ -93,7 +98,7 @@ class NatsConnection:
         pause = FIRST_PAUSE
         while True:
             try:
-                session = await Session.open(self._server())
+                session = await self._admitted()
             except (NatsUnavailable, UnsupportedServer) as error:
                 self._say(str(error))
             else:
@@ -101,6 +106,15 @@ class NatsConnection:
                 await self._use(session)
             await self._wait(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _admitted(self) -> Session:
+        session = await Session.open(self._server())
+        try:
+            await self._admit(session)
+        except NatsUnavailable:
+            await session.close()
+            raise
+        return session
 
     async def _use(self, session: Session) -> None:
         self._session = session
@@ -127,6 +141,8 @@ class NatsConnection:
         while session.is_open:
             try:
                 await part.attach(session)
+            except ForeignStream:  # another was quicker; the next session is not admitted
+                await session.close()
             except NatsUnavailable as error:
                 self.reason = f"{part.name}: {error}"
                 _log.warning("a part of the bus cannot listen", part=part.name, reason=str(error))

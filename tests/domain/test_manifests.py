@@ -54,7 +54,7 @@ def test_an_unknown_field_is_refused_with_its_path_and_the_nearest_name(
         ({"stopGrace": 10}, "spec.stopGrace", "write it as text: 10s"),
         ({"ports": [{"name": "a"}]}, "spec.ports[0].port", "required"),
         ({"command": "ls"}, "spec.command", "array"),
-        ({"stopSignal": "TERM"}, "spec.stopSignal", "match"),
+        ({"stopSignal": "TERM"}, "spec.stopSignal", "whole name"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_path_and_the_rule(

@@ -3,6 +3,8 @@
 import asyncio
 
 import pytest
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from bus.log import LogUnavailable, NewEvent
 from domain import intents as i
@@ -56,6 +58,21 @@ def test_an_intent_waits_for_no_pass_that_something_else_led_to() -> None:
         assert house.parts.queue.depth(Priority.ENGINE) > 0
         await house.send(manifest("App", "web", spec()))
         assert await house.until(house.running) < 1
+
+    play(story)
+
+
+def test_every_line_of_a_pass_says_up_to_where_it_knew_the_log() -> None:
+    async def story(house: House) -> None:
+        with capture_logs(processors=[merge_contextvars]) as lines:
+            await house.send(manifest("App", "web", spec()))
+            await house.ready()
+            house.mischief.go_away()
+            await house.send(i.Scale(ref=WEB, replicas=2))
+            await asyncio.sleep(30)
+        told = [line for line in lines if "pass" in line]
+        assert {line["event"] for line in told} > {"pass failed"}
+        assert all(0 < line["position"] <= house.desired.position for line in told)
 
     play(story)
 
