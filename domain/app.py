@@ -225,8 +225,8 @@ def check(spec: AppSpec) -> None:
     Raises:
         BadValue: names the field and the rule.
     """
-    if spec.image and addresses.is_closed(addresses.registry_of(spec.image)):
-        raise BadValue("spec.image", spec.image, addresses.RULE)
+    if spec.image:
+        check_image(spec.image)
     if spec.ports:
         _distinct("ports", [port.name for port in spec.ports])
         _distinct("ports", [f"{port.port}/{port.protocol}" for port in spec.ports])
@@ -240,6 +240,17 @@ def check(spec: AppSpec) -> None:
         raise BadValue(
             "spec.rollout", "maxSurge 0, maxUnavailable 0", "one of them must be at least 1"
         )
+
+
+def check_image(image: str) -> None:
+    """Raises `BadValue` when its registry is one that is never asked."""
+    if _is_closed(image):
+        raise BadValue("spec.image", image, addresses.RULE)
+
+
+@lru_cache(maxsize=4096)
+def _is_closed(image: str) -> bool:
+    return addresses.is_closed(addresses.registry_of(image))
 
 
 def _distinct(what: str, names: list[str]) -> None:

@@ -102,6 +102,8 @@ class AppWish(msgspec.Struct, gc=False, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Refuse what each field allows alone but not together; raises `BadValue`."""
+        if self.image is not None:
+            app.check_image(self.image)
         if not self.frame.is_sound:
             app.check(self.frame.spec)
 
