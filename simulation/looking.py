@@ -160,4 +160,4 @@ def _environment(running: Running) -> dict[str, str | SecretText]:
 
 def _age(machine: Machine, running: Running) -> float:
     started = running.seen.started_at
-    return machine.now() - started if started is not None else 0.0
+    return max(0.0, machine.now() - started) if started is not None else 0.0  # clocks may jump

@@ -97,12 +97,14 @@ class HistoryInvariants:
         """Revisions of an app follow each other without a gap, and none is made twice."""
         if not isinstance(decoded, AppEvent):
             return
-        before = self._revisions.get(event.stream, decoded.revision - 1)
+        before = self._revisions.get(event.stream)
+        self._revisions[event.stream] = decoded.revision
+        if before is None:  # the first that is heard of it
+            return
         makes = event.type in REVISING
         if decoded.revision != before + makes and (makes or decoded.revision != before):
             made = f"revision {decoded.revision} after {before}"
             self._report(Invariant.DECIDED, f"{event.type} in {event.stream} made {made}")
-        self._revisions[event.stream] = decoded.revision
 
 
 def app_of(event: StoredEvent) -> Ref | None:

@@ -156,12 +156,14 @@ class RestInvariants:
                 yield Invariant.CLEAN, f"the network of {project} is left on {target}"
             for app, volume, _ in ground.volumes:
                 stream = Ref("App", project, app).stream
-                if stream not in apps and self._went_with_volumes(stream):
+                if stream not in apps and self._went_with_volumes(stream, target):
                     yield Invariant.CLEAN, f"volume {volume} of {project}/{app} is left"
 
-    def _went_with_volumes(self, stream: str) -> bool:
+    def _went_with_volumes(self, stream: str, target: str) -> bool:
+        """Whether the app was last deleted with its volumes, on the target where they are."""
         last = [r for r in self._truth.disk.stream(stream) if r.type == e.AppDeleted.type][-1:]
-        return bool(last) and b'"volumes":true' in last[0].data
+        here = f'"target":"{target}"'.encode()
+        return bool(last) and b'"volumes":true' in last[0].data and here in last[0].data
 
 
 def _name(target: str, one: Running) -> str:

@@ -84,7 +84,7 @@ class Truth:
         if running.seen.state is not ReplicaState.RUNNING or started is None:
             return False
         program = running.program
-        return not program.deaf and program.is_well(machine.now() - started)
+        return not program.deaf and program.is_well(max(0.0, machine.now() - started))
 
     def revision(self, app: DesiredApp, number: int) -> Revision | None:
         """A revision of the app, from the log."""

@@ -121,6 +121,7 @@ def test_only_intents_whose_hint_is_lost_are_counted() -> None:
     metrics = Counted()
 
     async def story(house: House) -> None:
+        await asyncio.sleep(1)  # the hints of the furniture have led to their look
         at = datetime.fromtimestamp(house.now(), UTC).isoformat().encode()
         core = b'"actor":"user:a","cause":"k","at":"%b"' % at
         for stream, kind, rest in (
