@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from reconcilers.worker import WorkerSettings
 from simulation import loop
 from simulation.faults import Call, Trouble
 from simulation.invariants.violations import Invariant
@@ -23,6 +24,7 @@ SEED: Final = 1
 RESTART_SECONDS: Final = 1.0
 QUIET_SECONDS: Final = 12.0
 """How long a world at rest is watched: longer than from one replay tick to the next."""
+SETTINGS: Final = WorkerSettings(passes=2)
 DOUBLES: Final = 100  # double crashes of each scenario
 TAKES: Final = {"start": 0.2, "stop": 0.1, "resolve": 0.3}
 """Seconds that an engine takes for what takes time, so that crashes leave calls on their way."""
@@ -124,7 +126,7 @@ def sweep(name: str, spread: Spread = lambda runs: map(tell, runs)) -> Swept:
 
 
 async def _tell(run: Run, scenario: Scenario, line_told: Callable[[str], None] | None) -> Told:
-    world = World(SEED, targets=scenario.targets, told=line_told)
+    world = World(SEED, targets=scenario.targets, settings=SETTINGS, told=line_told)
     world.restart_seconds = RESTART_SECONDS
     for machine in world.machines.values():
         machine.faults.plan = _slowly if run.slow else _soon

@@ -4,6 +4,7 @@ Every scenario is told with a crash before and after each of its effects, and wi
 crashes. A failure names the command that tells the failing run again, with its trace.
 """
 
+import gc
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,7 +23,8 @@ SHOWN = 5  # failures of a scenario
 def spread() -> Iterator[Spread]:
     """Tells runs in processes beside this one."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
+    rarely = (100_000,)  # worlds are small, and soon gone: looking for their cycles costs more
+    with ProcessPoolExecutor(PROCESSES, context, gc.set_threshold, rarely) as pool:
         yield partial(pool.map, tell, chunksize=8)
 
 
