@@ -19,16 +19,22 @@ SECRET_MARK: Final = "marked-as-secret"  # noqa: S105 -- every secret value hold
 PROBE: Final = {"http": {"path": "/", "port": "http"}, "interval": "10s"}
 
 
-def manifest(kind: str, name: str, spec: Mapping[str, Any], project: str = "shop") -> Asked:
-    """A resource as somebody would have written it."""
+def written_as(
+    kind: str, name: str, spec: Mapping[str, Any], project: str = "shop"
+) -> dict[str, Any]:
+    """A manifest as somebody would have written it."""
     metadata = {"name": name} | ({} if kind in ("Project", "Target") else {"project": project})
-    written = {
+    return {
         "apiVersion": manifests.API_VERSION,
         "kind": kind,
         "metadata": metadata,
         "spec": spec,
     }
-    return manifests.read(json.dumps(written).encode())
+
+
+def manifest(kind: str, name: str, spec: Mapping[str, Any], project: str = "shop") -> Asked:
+    """A manifest as it is handed in."""
+    return manifests.read(json.dumps(written_as(kind, name, spec, project)).encode())
 
 
 def app_spec(image: str, how: str = "", **more: Any) -> dict[str, Any]:
@@ -78,7 +84,22 @@ class People:
         (_, chosen) = self._rng.choices(self._draws, weights)[0]
         return chosen(ref)
 
+    def letter(self) -> tuple[str, Ref, object]:
+        """What a program asks next over the bus: verb, resource and data."""
+        ref = self._rng.choice(self.apps)
+        draw = self._rng.random()
+        if draw < 0.5:
+            written = written_as("App", ref.name, self.spec(""), ref.project)
+            return "apply", ref, written
+        if draw < 0.9:
+            return "scale", ref, {"replicas": self._rng.randrange(5)}
+        return self._rng.choice(["start", "restart"]), ref, {}
+
     def apply(self, ref: Ref, how: str = "") -> Asked:
+        return manifest("App", ref.name, self.spec(how), ref.project)
+
+    def spec(self, how: str) -> dict[str, Any]:
+        """The spec of an app, with what its program does."""
         rng = self._rng
         more: dict[str, Any] = {"target": rng.choice(self._targets)}
         if rng.random() < 0.5:
@@ -90,7 +111,7 @@ class People:
             spec["env"]["PASSWORD"] = {"secretRef": {"name": "db", "key": "password"}}
         if rng.random() < 0.2:
             spec["rollout"] |= {"maxUnavailable": 1, "maxSurge": rng.randrange(3)}
-        return manifest("App", ref.name, spec, ref.project)
+        return spec
 
     def secret(self, ref: Ref) -> Asked:
         value = f"{SECRET_MARK}-{next(self._numbers)}"

@@ -16,6 +16,8 @@ from simulation.disk import Request
 from simulation.invariants.violations import Invariant
 from simulation.knobs import DEEDS, Fault
 from simulation.machine import Machine, Running
+from simulation.messages import MessageTroubles
+from simulation.producers import ACTOR
 from simulation.program import ImpossibleWorld
 from simulation.troubles import Troubles
 from simulation.world import World
@@ -35,9 +37,13 @@ class Chaos:
         self._world, self._rates, self._people = world, rates, people
         self._rng = world.rng("chaos")
         self.troubles = Troubles(world, rates)
+        self._messages = MessageTroubles(world, self.troubles)
         self._beside: set[asyncio.Task[object]] = set()
         self._numbers = 0
         self._deeds: Mapping[Fault, Deed] = {
+            Fault.BUS_PARTITION: self._cut_the_bus,
+            Fault.BUS_OUTAGE: self._end_the_bus,
+            Fault.BUS_OLD_AFTER_NEW: self._bring_old_ones_again,
             Fault.LOG_FLIPPED_BIT: self._flip_a_bit,
             Fault.LOG_DISK_FULL: self._fill_the_disk,
             Fault.LOG_AWAY: self._take_the_log_away,
@@ -88,6 +94,23 @@ class Chaos:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
         self.troubles.log_away = self.troubles.disk_full = False
+        world.broker.faults.cut.clear()
+        world.broker.faults.down = False
+        self._mend_machines()
+        for controller in world.controllers[1:]:
+            await world.kill(controller, "one is enough")
+        for controller in world.controllers:
+            controller.life.go_on()
+        if releases.is_newer() or any(s not in self.poisoned for s in world.truth.frozen):
+            await self._release(releases.become_newer)
+        while world.acting() is None:  # noqa: ASYNC110 -- the world starts one by itself
+            await asyncio.sleep(1.0)
+        while any(c.log.rewound for c in world.controllers):
+            self._accept()
+            await asyncio.sleep(1.0)
+
+    def _mend_machines(self) -> None:
+        world = self._world
         for name, machine in world.machines.items():
             if machine.faults.unavailable:
                 world.mischief[name].come_back()
@@ -95,15 +118,6 @@ class Chaos:
             for _, running in self._owned(name):
                 if running.program.sick == 0.0 and running.seen.state is ReplicaState.RUNNING:
                     world.mischief[name].cure(running.order.name)
-        for controller in world.controllers[1:]:
-            await world.kill(controller, "one is enough")
-        for controller in world.controllers:
-            controller.life.go_on()
-        if releases.is_newer() or any(s not in self.poisoned for s in world.truth.frozen):
-            await self._release(releases.become_newer)
-        while any(c.log.rewound for c in world.controllers):
-            self._accept()
-            await asyncio.sleep(1.0)
 
     # -- helpers of deeds ---------------------------------------------------------------------
 
@@ -141,6 +155,30 @@ class Chaos:
         name = running.order.name
         self._world.truth.disturb(Ref("App", name.project, name.app).stream, self._world.clock())
         return f"{name.project}/{name.app} r{name.revision}.{name.slot}.{name.attempt}"
+
+    # -- the bus ------------------------------------------------------------------------------
+
+    async def _cut_the_bus(self) -> str:
+        faults, controller = self._world.broker.faults, self._world.acting()
+        names = [ACTOR, *([controller.life.name] if controller else [])]
+        name = self._rng.choice(names)
+        faults.cut.add(name)
+        self._later(self._rng.uniform(5, 120), lambda: faults.cut.discard(name))
+        return name
+
+    async def _end_the_bus(self) -> str:
+        faults = self._world.broker.faults
+        faults.down = True
+
+        def back() -> None:
+            faults.down = False
+
+        self._later(self._rng.uniform(2, 120), back)
+        return "for a while"
+
+    async def _bring_old_ones_again(self) -> str:
+        self._world.broker.restart(forgotten_acks=self._rng.randrange(1, 4))
+        return "acknowledgements are forgotten"
 
     # -- the log and the control plane --------------------------------------------------------
 
@@ -197,10 +235,11 @@ class Chaos:
         world = self._world
         if len(world.controllers) != 1 or world.disk.rewound() is not None:
             return ""
+        first = world.controllers[0]
         second = await world.boot()
         seconds = self._rng.uniform(10, 90)
         world.engines.confused(seconds + MINUTE)
-        self._later(seconds, lambda: second.life.end("it was one too many"))
+        self._later(seconds, lambda: first.life.end("another has taken over"))
         return f"{second.life.name} works beside for {seconds:.0f} s"
 
     async def _jump(self) -> str:

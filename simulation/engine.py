@@ -10,11 +10,15 @@ from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import final, override
 
+from domain.names import is_installation
 from domain.secret import SecretText
 from reconcilers.ports import (
     Engine,
+    EngineError,
     EngineEvent,
     EngineEvents,
+    Foreign,
+    ForeignReplica,
     Grounds,
     Images,
     ImageUnavailable,
@@ -40,6 +44,7 @@ def simulated_engine(machine: Machine, installation: str) -> Engine:
         SimulatedGrounds(machine, installation),
         SimulatedEvents(machine, installation),
         SimulatedIO(machine, installation),
+        SimulatedForeign(machine, installation),
     )
 
 
@@ -172,7 +177,7 @@ class SimulatedGrounds(Grounds):
         async with _call(self._machine, "clear", project):
             owned = self._machine.owned(self._installation, None)
             if left := [r.order.name for r in owned if r.order.name.project == project]:
-                raise ImpossibleWorld(f"the ground of {project!r} is cleared under {left}")
+                self._refuse(f"the ground of {project!r} is cleared under {left}")
             self._machine.ground(self._installation, project).is_prepared = False
 
     @override
@@ -188,11 +193,64 @@ class SimulatedGrounds(Grounds):
     async def remove_volumes(self, project: str, app: str) -> None:
         async with _call(self._machine, "remove_volumes", (project, app)):
             if next(self._machine.owned(self._installation, (project, app)), None):
-                raise ImpossibleWorld(f"the volumes of {project}/{app} are removed under it")
+                self._refuse(f"the volumes of {project}/{app} are removed under it")
             self._machine.witness(Deed(self._installation, "remove_volumes", project, app, None))
             volumes = self._machine.ground(self._installation, project).volumes
             for key in [key for key in volumes if key[0] == app]:
                 del volumes[key]
+
+    def _refuse(self, what: str) -> None:
+        if self._machine.is_believed:
+            raise ImpossibleWorld(what)
+        raise EngineError(f"in use: {what}")
+
+
+@final
+class SimulatedForeign(Foreign):
+    def __init__(self, machine: Machine, installation: str) -> None:
+        self._machine = machine
+        self._installation = installation
+
+    @override
+    async def list(self, app: tuple[str, str] | None = None) -> Sequence[ForeignReplica]:
+        async with _call(self._machine, "list_foreign", app, writes=False):
+            owners = {owner for owner, _, _ in self._machine.apps} - {self._installation}
+            others = sorted(filter(is_installation, owners))
+            found = [one for owner in others for one in self._machine.owned(owner, app)]
+        return [_foreign(one) for one in found]
+
+    @override
+    async def end(self, replica: ForeignReplica, *, grace: float) -> None:
+        async with _call(self._machine, "end_foreign", replica.name):
+            running = self._found(replica)
+            if running is None:
+                return
+            if running.seen.state is ReplicaState.RUNNING:
+                await asyncio.sleep(grace if running.program.stubborn else running.program.slow)
+            self._machine.discard(running)
+
+    def _found(self, replica: ForeignReplica) -> Running | None:
+        if replica.installation == self._installation:
+            return None
+        found = self._machine.find(replica.installation, replica.name)
+        return found if found and found.seen.id == replica.id else None
+
+    @override
+    async def clear(self, installation: str, project: str) -> None:
+        async with _call(self._machine, "clear_foreign", project):
+            owned = self._machine.owned(installation, None)
+            is_used = any(one.order.name.project == project for one in owned)
+            if not is_used and installation != self._installation:
+                self._machine.ground(installation, project).is_prepared = False
+
+
+def _foreign(running: Running) -> ForeignReplica:
+    return ForeignReplica(
+        id=running.seen.id,
+        installation=running.installation,
+        name=running.order.name,
+        state=running.seen.state,
+    )
 
 
 @final

@@ -6,17 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from bus.nats.subjects import REFUSED_STREAM, SUBMIT_STREAM
 from domain.names import Ref, app
 from reconcilers.status import AppStatus
 from reconcilers.worker import WorkerSettings
 from simulation import loop, releases
 from simulation.asking import PROJECTS, People
 from simulation.chaos import Chaos
-from simulation.invariants.rest import RestInvariants
+from simulation.invariants.rest import Broken, RestInvariants
 from simulation.invariants.violations import Invariant, Violation
 from simulation.knobs import Fault, swarm
 from simulation.sinks import heard
-from simulation.world import World
+from simulation.world import PROGRAM, World
 
 SETTLE_SECONDS: Final = 1500.0
 """The bound of liveness: a backoff at its cap (300 s and a quarter) twice, a rollout's deadline,
@@ -105,12 +106,34 @@ async def _people(world: World, people: People, seconds: float) -> None:
     until = world.clock() + seconds
     while world.clock() < until and not world.violations:
         number += 1
-        asked = people.draw()
-        work = asyncio.create_task(world.client.ask([asked], f"people-{number}"))
+        work = asyncio.create_task(_ask(world, people, rng.random(), number))
         await asyncio.wait([work], timeout=rng.uniform(0.0, 30.0))
         await asyncio.sleep(rng.uniform(0.0, 30.0))
         world.asking.add(work)
         work.add_done_callback(world.asking.discard)
+
+
+async def _ask(world: World, people: People, way: float, number: int) -> None:
+    """Ask for one thing: over the API, by a request on the bus, or by the submit stream."""
+    key = f"people-{number}"
+    if way < 0.6:
+        await world.client.ask([people.draw()], key)
+        return
+    verb, ref, data = people.letter()
+    hand_in = world.producer.request if way < 0.8 else world.producer.submit
+    await hand_in(verb, ref, key, data)
+
+
+def _undecided(world: World) -> list[Broken]:
+    """What programs submitted and nobody has decided."""
+    waiting = len(world.broker.stored(SUBMIT_STREAM))
+    broken = [(Invariant.SETTLED, f"{waiting} submissions wait in the stream")] if waiting else []
+    refused = b"".join(one.data for one in world.broker.stored(REFUSED_STREAM))
+    for key in world.producer.submitted:
+        decided = (PROGRAM.name, key) in world.disk.keys or f'"{key}"'.encode() in refused
+        if not decided and not world.is_forgetful:
+            broken.append((Invariant.DURABLE, f"submission {key} is gone, and was never decided"))
+    return broken
 
 
 async def _rest(world: World) -> None:
@@ -123,8 +146,8 @@ async def _rest(world: World) -> None:
         return controller.status.get(stream) if controller else None
 
     while not world.violations:
-        broken = rest.broken(status_of)
-        if not broken and not world.asking:
+        broken = rest.broken(status_of) + _undecided(world)
+        if not broken and not world.asking and not world.site.sent:
             break
         if world.clock() > until:
             for invariant, what in broken or [(Invariant.SETTLED, "clients still wait")]:
@@ -140,3 +163,28 @@ async def _rest(world: World) -> None:
             world.report(Invariant.QUIET, f"{count} deeds on {Ref.parse(stream)} at rest")
     for controller in world.controllers:
         world.history.prefix(controller.desired)
+    if not world.violations:
+        await _compare(world, rest.summary())
+
+
+async def _compare(world: World, summary: Mapping[str, object]) -> None:
+    """The same history, in a world without faults, ends in the same state."""
+    other = World(
+        world.seed,
+        targets=TARGETS,
+        settings=world.site.settings,
+        disk=world.disk.copy(),
+        secrets=world.site.secrets,
+    )
+    for name, machine in other.machines.items():
+        machine.present_images |= world.machines[name].present_images
+    rest = RestInvariants(other.truth)
+    async with other.living():
+        until = other.clock() + SETTLE_SECONDS
+        while other.clock() < until and rest.summary() != summary:  # noqa: ASYNC110 -- virtual
+            await asyncio.sleep(5.0)
+    calm = rest.summary()
+    for stream in sorted({*summary, *calm}):
+        if summary.get(stream) != calm.get(stream):
+            ends = f"{summary.get(stream)}, and without faults {calm.get(stream)}"
+            world.report(Invariant.SAME, f"{stream} ends as {ends}")

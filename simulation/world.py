@@ -8,11 +8,17 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Final, final
 
-from bus.intents import Answer
-from bus.log import StoredEvent
+from bus.intents import Answer, IntentService
+from bus.log import LogError, StoredEvent
+from bus.nats.bus import NatsBus
+from bus.nats.hints import Hinted
+from bus.nats.settings import NatsSettings
+from domain.access import Actor
 from reconcilers.worker import WorkerSettings
+from simulation.broker import Broker
 from simulation.clients import Client
 from simulation.controller import Controller, Site
 from simulation.disk import Disk
@@ -23,11 +29,14 @@ from simulation.invariants.violations import Invariant, Violation
 from simulation.lives import Effects, Life
 from simulation.machine import Deed, Machine
 from simulation.mischief import Mischief
+from simulation.producers import ACTOR, Producer
+from simulation.secrets import SimulatedSecrets
 from simulation.tracing import Trace
 
 EPOCH: Final = 1_900_000_000.0  # seconds: when every world begins, as wall clocks there say
 INSTALLATION: Final = "11111111-aaaa"
 NEIGHBOUR: Final = "22222222-bbbb"
+PROGRAM: Final = Actor(name=f"program:{ACTOR}", role="editor")
 RESTART_SECONDS: Final = 3.0
 MOST_VIOLATIONS: Final = 20
 
@@ -42,6 +51,8 @@ class World:
         settings: how its control planes run.
         direct: whether a control plane hints itself; else hints come over the bus alone.
         told: gets every line of the trace.
+        disk: a history to go on with.
+        secrets: the values that it speaks of.
     """
 
     def __init__(
@@ -52,6 +63,8 @@ class World:
         settings: WorkerSettings | None = None,
         direct: bool = True,
         told: Callable[[str], None] | None = None,
+        disk: Disk | None = None,
+        secrets: SimulatedSecrets | None = None,
     ) -> None:
         self.seed = seed
         self.clock = asyncio.get_running_loop().time
@@ -62,15 +75,18 @@ class World:
         self.machines: Mapping[str, Machine] = {
             name: Machine(self.now, name=name) for name in targets
         }
-        self.disk = Disk()
+        self.disk = disk or Disk()
         self.site = Site(
             installation=INSTALLATION,
             machines=self.machines,
             now=self.now,
             disk=self.disk,
+            secrets=secrets or SimulatedSecrets(),
             settings=settings or WorkerSettings(passes=8),
             direct=direct,
         )
+        self.broker = Broker(heard=lambda line: self.trace.note("broker", line))
+        self.site.bus_of = self._bus_of
         self.truth = Truth(self.disk, self.machines, INSTALLATION)
         self.history = HistoryInvariants(self.disk, self.report, self.rng("history"))
         self.engines = EngineInvariants(self.truth, self.report, self.clock)
@@ -79,13 +95,16 @@ class World:
         }
         self.controllers: list[Controller] = []
         self.client = Client(self.acting, self.answered)
+        self.producer = Producer(self.broker, self.answered)
         self.restart_seconds = RESTART_SECONDS
         self.keeps: Callable[[], bool] = lambda: True
+        self.is_forgetful = False  # whether the disk ever lost what was acknowledged
         self.asking: set[asyncio.Task[object]] = set()
         self._lives = 0
         self._rewound_at: float | None = None
         self.engines.rewound_since = self._rewound_since
         self._tasks: list[asyncio.Task[None]] = []
+        self.truth.reread()
         self.disk.told = self._committed
         for name, machine in self.machines.items():
             machine.witness = self._witness(name)
@@ -121,13 +140,17 @@ class World:
         controller = Controller(self.site, life, self.rng(life.name))
         self.trace.note(life.name, f"begins at position {self.disk.head.position}")
         self.controllers.append(controller)
-        await controller.start()
+        try:
+            await controller.start()
+        except LogError as error:
+            controller.life.end(f"it cannot start: {error}")
         return controller
 
     async def kill(self, controller: Controller, cause: str) -> None:
         """End a life and take away what is left of it."""
         controller.life.end(cause)
         self.controllers.remove(controller)
+        self.broker.disconnect(controller.life.name)
         keeps = not controller.life.loses_unsynced and self.keeps()
         lost = await controller.bury(keeps=keeps)
         self.trace.note(controller.life.name, f"is gone, with {lost} events that were not synced")
@@ -135,6 +158,7 @@ class World:
 
     def lose_after(self, position: int) -> int:
         """The disk itself loses what is behind a position, while nobody has it open."""
+        self.is_forgetful = True
         lost = self.disk.lose_after(position)
         self.history.lost(position)
         self.reread()
@@ -170,10 +194,23 @@ class World:
             controller.life.end("the world ends")
             self.controllers.remove(controller)
             await controller.bury(keeps=True)
+        await self.broker.close()
         sent = list(self.site.sent)
         for task in sent:
             task.cancel()
         await asyncio.gather(*sent, return_exceptions=True)
+
+    def _bus_of(self, life: Life, intents: IntentService, hinted: Hinted) -> NatsBus:
+        return NatsBus(
+            NatsSettings(url="nats://simulated", instance=life.name),
+            intents,
+            actor_of=lambda name: PROGRAM if name == ACTOR else None,
+            hinted=hinted,
+            installation=INSTALLATION,
+            now=lambda: datetime.fromtimestamp(self.now(), UTC),
+            random=self.rng(f"{life.name} bus"),
+            opening=self.broker.opening(life.name),
+        )
 
     async def _keep_alive(self) -> None:
         while True:

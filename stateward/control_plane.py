@@ -30,6 +30,7 @@ from gateway.ports import Check, Services
 from gateway.server import Serving, serve
 from gateway.tokens import Tokens
 from projections.desired import DesiredState
+from reconcilers.adopting import listed_foreign
 from reconcilers.assembling import Assembled, World, assemble
 from reconcilers.ports import EngineUnavailable, Replica, ReplicaIO
 from reconcilers.status import StatusMemory
@@ -96,7 +97,9 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
         clock = asyncio.get_running_loop().time
         metered = MeteredLog(log, metrics, clock)
         tell = _Telling()
-        intents = IntentService(metered, secrets, now=utc, appended=tell.appended)
+        intents = IntentService(
+            metered, secrets, now=utc, installation=data.installation, appended=tell.appended
+        )
         choice = await _furnish(settings, intents, desired, log)
         status = StatusMemory()
         assembled = assemble(
@@ -159,6 +162,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             version=version("stateward"),
             catch_up=assembled.worker.seen,
             io=lambda stream: _io(assembled, desired, stream),
+            foreign=lambda target: listed_foreign(assembled.worker.view(target)),
             explain_plan=assembled.worker.explain,
             checks=lambda: _checks(settings, log, desired, assembled, bus, worker, clock()),
             metrics=metrics.page,

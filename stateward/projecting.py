@@ -8,17 +8,19 @@ import asyncio
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, final
 
 import msgspec
 import structlog
 
 from adapters.sqlite.log import SqliteLog
-from adapters.sqlite.snapshots import Snapshots
+from adapters.sqlite.snapshots import Snapshot, Snapshots
 from bus import codec
 from bus.log import LogError
 from projections.desired import DesiredState
 from projections.kept import FOLD
+from projections.replaying import replay
 
 NAME: Final = f"desired.{FOLD}"
 EVERY_EVENTS: Final = 10_000
@@ -52,17 +54,32 @@ class Projecting:
 
     async def restore(self) -> DesiredState:
         """The desired state at the log's head."""
-        desired = DesiredState(codec.decode)
-        snapshot = await asyncio.to_thread(self._snapshots.load, NAME)
-        if snapshot is not None and snapshot.seal == await self._log.seal_at(snapshot.position):
-            try:
-                desired.load(snapshot.data)
-            except msgspec.MsgspecError as error:
-                _log.warning("a snapshot of another version is not used", error=str(error))
-            else:
-                self._saved, self._loaded = snapshot.position, snapshot.data
         with _uncollected():
-            await self._log.replay(desired.position, desired.fold)
+            desired = await self._from_snapshot() or DesiredState(codec.decode)
+            await self._log.replay(partial(replay, desired))
+        return desired
+
+    async def _from_snapshot(self) -> DesiredState | None:
+        """The state of the newest snapshot that is whole, if it is one of this log."""
+        loop = asyncio.get_running_loop()
+        for snapshot in self._snapshots.found(NAME):
+            checking = loop.run_in_executor(None, snapshot.is_whole)  # while it is decoded
+            desired = await self._decoded(snapshot)
+            if await checking:
+                if desired is not None:
+                    self._saved, self._loaded = snapshot.position, snapshot.data
+                return desired
+        return None
+
+    async def _decoded(self, snapshot: Snapshot) -> DesiredState | None:
+        if snapshot.seal != await self._log.seal_at(snapshot.position):
+            return None
+        desired = DesiredState(codec.decode)
+        try:
+            desired.load(snapshot.data)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            _log.warning("a snapshot that cannot be read is not used", error=str(error))
+            return None
         return desired
 
     async def save(self, desired: DesiredState) -> None:
