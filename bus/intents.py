@@ -176,7 +176,7 @@ class IntentService:
         """As `plan`, with the facts that would be appended and the states before them."""
         self._authorise(asked, actor)
         intents = [self._preview(item) for item in asked]
-        plan = await self._decide(intents, actor.name, "dry-run")
+        plan = await self._decide(LoadedContext(self._states), intents, actor.name, "dry-run")
         return _changes(plan, intents), plan
 
     async def present(self, stream: str) -> state.State:
@@ -216,13 +216,14 @@ class IntentService:
         token: IdempotencyKey,
         check: Callable[[datetime], None],
     ) -> tuple[Answer, Sequence[str]]:
+        context = LoadedContext(self._states)
         try:
             check(self._now())
-            plan = await self._decide(intents, actor.name, token.key)
+            plan = await self._decide(context, intents, actor.name, token.key)
         except Refusal as refusal:
             outcome = _Outcome(code=refusal.code, message=str(refusal))
-            known = await self._log.append(
-                (), expect={}, key=token, outcome=msgspec.json.encode(outcome)
+            known = await self._log.append(  # what it rests on may be old, as for a plan
+                (), expect=context.expected, key=token, outcome=msgspec.json.encode(outcome)
             )
             if known.repeated:
                 return self._answered_before(known.outcome, known.positions), ()
@@ -275,8 +276,9 @@ class IntentService:
             changes = _with_generations(changes, positions)
         return Answer(position=position, changes=changes, repeated=True)
 
-    async def _decide(self, intents: Sequence[Intent], actor: str, cause: str) -> Plan:
-        context = LoadedContext(self._states)
+    async def _decide(
+        self, context: LoadedContext, intents: Sequence[Intent], actor: str, cause: str
+    ) -> Plan:
         for intent in intents:  # each is needed: not one by one, with a new start after each
             stream = intent.ref.stream
             if self._states.get(stream) is None:
