@@ -128,6 +128,7 @@ def sweep(name: str, spread: Spread = lambda runs: map(tell, runs)) -> Swept:
 async def _tell(run: Run, scenario: Scenario, line_told: Callable[[str], None] | None) -> Told:
     world = World(SEED, targets=scenario.targets, settings=SETTINGS, told=line_told)
     world.restart_seconds = RESTART_SECONDS
+    world.site.bus_of = None  # intents and hints take the direct way
     for machine in world.machines.values():
         machine.faults.plan = _slowly if run.slow else _soon
     scene = Scene(world, scenario.bound, scenario.known)

@@ -307,6 +307,7 @@ class ControlPlaneMachine(RuleBasedStateMachine):
     async def _made(self) -> World:
         world = World(1, targets=TARGETS, settings=SETTINGS)
         world.restart_seconds = 1.0
+        world.site.bus_of = None  # seeds try the bus
         self.living = world.living()
         await self.living.__aenter__()
         return world
