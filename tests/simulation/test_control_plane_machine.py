@@ -274,6 +274,7 @@ class ControlPlaneMachine(RuleBasedStateMachine):
                     self.world.report(one, what)
             self.world.check()
             self.time_passes(1.0)
+        self.time_passes(QUIET)  # what an earlier life had begun to end is taken away at a tick
         quiet = rest.settled()
         before = {stream: self.world.engines.deeds[stream] for stream in quiet}
         self.time_passes(QUIET)
