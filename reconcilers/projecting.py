@@ -5,65 +5,116 @@ with; afterwards it is compared with a rebuild, beside the work, and thrown away
 """
 
 import asyncio
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import Final, final
+from typing import Any, Final, Protocol, final
 
 import msgspec
 import structlog
 
-from adapters.sqlite.log import SqliteLog
-from adapters.sqlite.snapshots import Snapshot, Snapshots
 from bus import codec
 from bus.log import LogError
-from projections.desired import DesiredState
+from projections.desired import DesiredState, Row
 from projections.kept import FOLD
-from projections.replaying import replay
+from projections.replaying import History, replay
 
-NAME: Final = f"desired.{FOLD}"
 EVERY_EVENTS: Final = 10_000
 EVERY_SECONDS: Final = 60.0
 SLICE: Final = 500  # events folded between two looks at the event loop while comparing
 
 _log = structlog.get_logger("projecting")
 
+type Elsewhere = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs what takes its time without holding up the event loop, such as `asyncio.to_thread`."""
 
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Much is made here that stays, and nothing that is garbage in circles: do not look for it."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.freeze()
+
+def name() -> str:
+    """Of snapshots that this version would make, too, of the same log."""
+    return f"desired.{FOLD}.{codec.knowledge()}"
+
+
+class Snapshot(Protocol):
+    """A state as it was at `position`, under the log's `seal` there."""
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def seal(self) -> bytes: ...
+
+    @property
+    def data(self) -> bytes | memoryview: ...
+
+    def is_whole(self) -> bool:
+        """Whether it is as it was saved; takes as long as reading it."""
+        ...
+
+
+class SnapshotStore(Protocol):
+    """Where snapshots are kept. Blocking."""
+
+    def found(self, name: str) -> Iterable[Snapshot]:
+        """What looks like a snapshot, newest first: whether it is whole is to be asked."""
+        ...
+
+    def save(self, name: str, position: int, seal: bytes, data: bytes) -> None:
+        """Keep a snapshot. Raises `OSError`: it was not kept, and nothing else is lost."""
+        ...
+
+
+class SealedLog(Protocol):
+    """A log that recognises its own history, and can be read whole."""
+
+    async def replay(self, take: Callable[[History], None]) -> None:
+        """Hand all of it to `take`."""
+        ...
+
+    def scan(self, after: int, size: int = SLICE) -> AsyncIterator[Sequence[Row]]:
+        """Yield pages of all that is above `after`, then stop."""
+        ...
+
+    async def seal_at(self, position: int) -> bytes:
+        """The seal over everything up to `position`."""
+        ...
 
 
 @final
 class Projecting:
-    """Loads, saves and doubts snapshots of the desired state."""
+    """Loads, saves and doubts snapshots of the desired state.
+
+    Args:
+        log: the truth.
+        snapshots: the caches.
+        mismatched: told of each snapshot that did not say what the log says.
+        elsewhere: where snapshots are read, checked and written.
+        every_events: how much the log grows between two snapshots.
+    """
 
     def __init__(
-        self, log: SqliteLog, snapshots: Snapshots, *, mismatched: Callable[[], None]
+        self,
+        log: SealedLog,
+        snapshots: SnapshotStore,
+        *,
+        mismatched: Callable[[], None],
+        elsewhere: Elsewhere,
+        every_events: int = EVERY_EVENTS,
     ) -> None:
         self._log, self._snapshots, self._mismatched = log, snapshots, mismatched
+        self._elsewhere, self._every_events = elsewhere, every_events
         self._saved = 0
         self._loaded: bytes | memoryview | None = None
 
     async def restore(self) -> DesiredState:
         """The desired state at the log's head."""
-        with _uncollected():
-            desired = await self._from_snapshot() or DesiredState(codec.decode)
-            await self._log.replay(partial(replay, desired))
+        desired = await self._from_snapshot() or DesiredState(codec.decode)
+        await self._log.replay(partial(replay, desired))
         return desired
 
     async def _from_snapshot(self) -> DesiredState | None:
         """The state of the newest snapshot that is whole, if it is one of this log."""
-        loop = asyncio.get_running_loop()
-        for snapshot in self._snapshots.found(NAME):
-            checking = loop.run_in_executor(None, snapshot.is_whole)  # while it is decoded
+        for snapshot in self._snapshots.found(name()):
+            checking = asyncio.ensure_future(self._elsewhere(snapshot.is_whole))
+            await asyncio.sleep(0)  # it is checked while it is decoded
             desired = await self._decoded(snapshot)
             if await checking:
                 if desired is not None:
@@ -86,7 +137,7 @@ class Projecting:
         """Keep a snapshot of the state as it is now."""
         position, dumped = desired.position, desired.dump()
         seal = await self._log.seal_at(position)
-        await asyncio.to_thread(self._snapshots.save, NAME, position, seal, dumped)
+        await self._elsewhere(partial(self._snapshots.save, name(), position, seal, dumped))
         self._saved = position
 
     async def keep(self, desired: DesiredState) -> None:
@@ -96,7 +147,7 @@ class Projecting:
                 if self._loaded is not None:
                     await self._doubt(desired, self._loaded)
                     self._loaded = None
-                if desired.position - self._saved >= EVERY_EVENTS:
+                if desired.position - self._saved >= self._every_events:
                     await self.save(desired)
             except (OSError, LogError) as error:
                 _log.warning("snapshot not kept; the next start is slower", error=str(error))
