@@ -32,7 +32,7 @@ from bus.log import (
     VersionConflict,
 )
 from projections.desired import DesiredState, rebuilt
-from simulation.disk import EMPTY_SEAL, Disk, Snapshot
+from simulation.disk import EMPTY_SEAL, Disk
 from simulation.log import NOTE_SECONDS, LogFaults, SimulatedLog
 from simulation.loop import VirtualLoop
 
@@ -63,7 +63,7 @@ class LogMachine(RuleBasedStateMachine):
         self.highest = 0
         """The highest position that anybody may have seen."""
         self.live = DesiredState(codec.decode)
-        self.snapshots: list[Snapshot] = []
+        self.snapshots: list[tuple[int, bytes, bytes]] = []
 
     def run[T](self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -168,7 +168,7 @@ class LogMachine(RuleBasedStateMachine):
     def a_snapshot_is_taken(self) -> None:
         position, seal = self.disk.head
         state = rebuilt(codec.decode, [self.disk.events])
-        self.snapshots.append(Snapshot(position, seal, state.dump()))
+        self.snapshots.append((position, seal, state.dump()))
 
     @precondition(lambda self: bool(self.snapshots))
     @rule(number=st.integers(0, 5))
@@ -302,4 +302,4 @@ def _before(one: Appended | LogError, other: Appended) -> bool:
 
 
 TestLog = LogMachine.TestCase
-TestLog.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestLog.settings = settings(max_examples=max(200, settings().max_examples), stateful_step_count=30)
