@@ -6,9 +6,8 @@ for a new one.
 
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from datetime import datetime
-from typing import Final, get_type_hints
+from typing import Final
 
 import msgspec
 
@@ -23,14 +22,10 @@ OFFERED: Final = tuple(verb for verb, intent in VERBS.items() if intent is not R
 
 def _parameters(intent: type[Intent]) -> type[msgspec.Struct]:
     """The parameters of a verb: the fields of its intent, but for what names the resource."""
-    hints = get_type_hints(intent)
-    own = [f for f in fields(intent) if f.name not in {"ref", "generation"}]
+    own = [f for f in msgspec.structs.fields(intent) if f.name not in {"ref", "generation"}]
     return msgspec.defstruct(
         intent.__name__,
-        [
-            (f.name, hints[f.name]) if f.default is MISSING else (f.name, hints[f.name], f.default)
-            for f in own
-        ],
+        [(f.name, f.type) if f.required else (f.name, f.type, f.default) for f in own],
         kw_only=True,
     )
 
@@ -91,6 +86,6 @@ def _bad(path: str, error: Exception, data: Mapping[str, object]) -> BadValue:
     name = place.strip("`").removeprefix("$").removeprefix(".")
     if not name:
         missing = re.search(r"required field `(\w+)`", rule)
-        name, rule = (missing[1], "this field is required") if missing else ("", rule)
+        name, rule = (missing[1], "this field is required; add it") if missing else ("", rule)
     rule = rule[0].lower() + rule[1:]
     return BadValue(f"{path}{name}".rstrip(".") or "data", data.get(name), rule)

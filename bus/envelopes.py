@@ -235,9 +235,7 @@ def _applied(ref: Ref, data: bytes, generation: int | None) -> Asked:
     if asked.generation not in (None, generation):
         rule = f"metadata.generation is {asked.generation}; give one of them"
         raise BadValue("generation", generation, rule)
-    if isinstance(asked, manifests.SecretManifest):
-        return msgspec.structs.replace(asked, generation=generation)
-    return Apply(ref=asked.ref, spec=asked.spec, labels=asked.labels, generation=generation)
+    return msgspec.structs.replace(asked, generation=generation)
 
 
 def _digest(read: Envelope) -> bytes:

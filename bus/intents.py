@@ -7,20 +7,19 @@ NATS, the system's own reconcilers) call `IntentService.submit`, and none can do
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from datetime import datetime
 from hashlib import sha256
 from typing import Final, final
 from weakref import WeakValueDictionary
 
 import msgspec
-import structlog
 
 from bus import codec
-from bus.context import LoadedContext, NotLoaded
-from bus.log import IdempotencyKey, Log, LogError, LogUnavailable, NewEvent, VersionConflict
+from bus.context import LoadedContext, NotLoaded, Supplied
+from bus.log import IdempotencyKey, Log, LogUnavailable, NewEvent, VersionConflict
 from bus.manifests import SecretManifest
-from bus.secrets import SecretStore, SecretUnavailable
+from bus.secret_values import SecretValues
+from bus.secrets import SecretStore
 from bus.states import States
 from domain import state
 from domain.access import Actor, authorise
@@ -30,12 +29,12 @@ from domain.names import Ref
 from domain.refusals import BadValue, Frozen, Refusal
 from domain.rules import decide
 
-_log = structlog.get_logger("intents")
+_encode = msgspec.json.Encoder().encode
 
 MAX_RACES: Final = 50  # lost in a row by one intent before it is told to come back
 
 
-class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+class Change(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """What became of one resource: `created`, `configured`, `deleted` or `unchanged`."""
 
     resource: str
@@ -44,7 +43,7 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     events: tuple[str, ...] = ()
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, gc=False, frozen=True):
     """The acknowledgement of one submission: on disk, up to `position`."""
 
     position: int
@@ -60,7 +59,7 @@ class RecordedRefusal(Refusal):
         self.recorded_code = code
 
 
-class _Outcome(msgspec.Struct, omit_defaults=True):
+class _Outcome(msgspec.Struct, gc=False, omit_defaults=True):
     """What is stored under an idempotency key. The positions of `changes` come from the log."""
 
     changes: tuple[Change, ...] = ()
@@ -68,15 +67,17 @@ class _Outcome(msgspec.Struct, omit_defaults=True):
     message: str = ""
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, gc=False, frozen=True):
     """What a submission would append: the facts, and the version each stream must be at."""
 
-    facts: tuple[Fact, ...]
+    facts: Sequence[Fact]
     expect: dict[str, int]
     before: dict[str, state.State]
 
 
 type Asked = Intent | SecretManifest
+_ONE: Final = (Intent, SecretManifest)
+type Condition = Callable[[datetime], None]
 
 
 @final
@@ -108,7 +109,7 @@ class IntentService:
         self._appended = appended
         self._states = States(log)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._values: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.values = SecretValues(log, secrets)
 
     async def submit(
         self,
@@ -117,7 +118,7 @@ class IntentService:
         actor: Actor,
         key: str,
         digest: bytes = b"",
-        check: Callable[[datetime], None] = lambda _now: None,
+        check: Condition | None = None,
     ) -> Answer:
         """Decide and append all of `asked`, or nothing.
 
@@ -135,24 +136,36 @@ class IntentService:
             KeyReused: the key belongs to another submission.
             LogUnavailable: unknown for this key; ask again with the same one.
         """
-        items = asked if isinstance(asked, Sequence) else (asked,)
+        items = (asked,) if isinstance(asked, _ONE) else asked
         self._authorise(items, actor)
         token = IdempotencyKey(actor.name, key, digest or self._digest_of(items))
-        async with AsyncExitStack() as turns:
-            for stream in sorted(i.ref.stream for i in items if isinstance(i, SecretManifest)):
-                await turns.enter_async_context(self._turn_of_values(stream))
-            intents = [i if isinstance(i, Intent) else await self._sealed(i) for i in items]
+        intents = [item for item in items if isinstance(item, Intent)]
+        if len(intents) == len(items):
             answer, gone = await self._raced(intents, actor, token, check)
+        else:
+            answer, gone = await self._with_values(items, actor, token, check)
         for stream in gone:
-            await self._erase_values(stream)
+            await self.values.erase(stream)
         return answer
+
+    async def _with_values(
+        self, items: Sequence[Asked], actor: Actor, token: IdempotencyKey, check: Condition | None
+    ) -> tuple[Answer, Sequence[str]]:
+        """As `_raced`, with the values of Secrets put where they are kept before."""
+        secrets = [item for item in items if isinstance(item, SecretManifest)]
+        async with self.values.stored(secrets):
+            intents = [self._preview(item) for item in items]
+            answer, gone = await self._raced(intents, actor, token, check)
+            if answer.repeated:
+                await self.values.take_back(secrets)
+        return answer, gone
 
     async def _raced(
         self,
         intents: Sequence[Intent],
         actor: Actor,
         token: IdempotencyKey,
-        check: Callable[[datetime], None],
+        check: Condition | None,
     ) -> tuple[Answer, Sequence[str]]:
         """Attempt until no other is quicker; return the Secrets that went, too."""
         for race in range(MAX_RACES):
@@ -176,7 +189,7 @@ class IntentService:
         """As `plan`, with the facts that would be appended and the states before them."""
         self._authorise(asked, actor)
         intents = [self._preview(item) for item in asked]
-        plan = await self._decide(LoadedContext(self._states), intents, actor.name, "dry-run")
+        plan = await self._decide(intents, actor.name, "dry-run", {})
         return _changes(plan, intents), plan
 
     async def present(self, stream: str) -> state.State:
@@ -196,12 +209,8 @@ class IntentService:
         """A digest over intents that came without their bytes; of secrets, over their token."""
         return sha256(repr([self._preview(item) for item in items]).encode()).digest()
 
-    async def _sealed(self, item: SecretManifest) -> Intent:
-        """A Secret's values go to their store; what is decided holds their token."""
-        await self._secrets.put(item.ref, item.values)
-        return self._preview(item)
-
     def _preview(self, item: Asked) -> Intent:
+        """What is decided: of a Secret, the token of its values instead of them."""
         if isinstance(item, Intent):
             return item
         content = SecretContent(
@@ -214,17 +223,16 @@ class IntentService:
         intents: Sequence[Intent],
         actor: Actor,
         token: IdempotencyKey,
-        check: Callable[[datetime], None],
+        check: Condition | None,
     ) -> tuple[Answer, Sequence[str]]:
-        context = LoadedContext(self._states)
+        relied: dict[str, int] = {}
         try:
-            check(self._now())
-            plan = await self._decide(context, intents, actor.name, token.key)
+            if check is not None:
+                check(self._now())
+            plan = await self._decide(intents, actor.name, token.key, relied)
         except Refusal as refusal:
             outcome = _Outcome(code=refusal.code, message=str(refusal))
-            known = await self._log.append(  # what it rests on may be old, as for a plan
-                (), expect=context.expected, key=token, outcome=msgspec.json.encode(outcome)
-            )
+            known = await self._log.append((), expect=relied, key=token, outcome=_encode(outcome))
             if known.repeated:
                 return self._answered_before(known.outcome, known.positions), ()
             raise
@@ -234,7 +242,7 @@ class IntentService:
             new,
             expect=plan.expect,
             key=token,
-            outcome=msgspec.json.encode(_Outcome(changes=changes)),
+            outcome=_encode(_Outcome(changes=changes)),
         )
         if appended.repeated:
             return self._answered_before(appended.outcome, appended.positions), ()
@@ -246,23 +254,6 @@ class IntentService:
         gone = [fact.stream for fact in plan.facts if isinstance(fact.event, SecretDeleted)]
         answer = Answer(position=position, changes=_with_generations(changes, appended.positions))
         return answer, gone
-
-    def _turn_of_values(self, stream: str) -> asyncio.Lock:
-        """From the storing of a Secret's values to the event that names them, nobody erases any."""
-        turn = self._values.get(stream)
-        if turn is None:
-            turn = self._values[stream] = asyncio.Lock()
-        return turn
-
-    async def _erase_values(self, stream: str) -> None:
-        """The values of a deleted Secret go, too, but for those of one made anew meanwhile."""
-        async with self._turn_of_values(stream):
-            try:
-                present = await self.present(stream)
-                keep = {present.token} if isinstance(present, state.Secret) else set[str]()
-                await self._secrets.remove(Ref.parse(stream), keep=frozenset(keep))
-            except (SecretUnavailable, Refusal, LogError) as error:
-                _log.warning("values not erased", resource=stream, error=str(error))
 
     def _answered_before(self, outcome: bytes, positions: tuple[int, ...]) -> Answer:
         before = msgspec.json.decode(outcome, type=_Outcome)
@@ -277,18 +268,26 @@ class IntentService:
         return Answer(position=position, changes=changes, repeated=True)
 
     async def _decide(
-        self, context: LoadedContext, intents: Sequence[Intent], actor: str, cause: str
+        self, intents: Sequence[Intent], actor: str, cause: str, relied: dict[str, int]
     ) -> Plan:
+        """What to append; a refusal leaves in `relied` what it rests on, as old as that may be."""
+        supplied = Supplied()
         for intent in intents:  # each is needed: not one by one, with a new start after each
             stream = intent.ref.stream
             if self._states.get(stream) is None:
-                context.supply(stream, *await self._states.load(stream))
+                supplied.states[stream] = await self._states.load(stream)
         now = self._now()
         while True:
+            context = LoadedContext(self._states, supplied)
             try:
-                return self._decided(context, intents, actor, cause, now)
+                facts = self._decided(context, intents, actor, cause, now)
             except NotLoaded as missing:
-                await self._supply(context, missing)
+                await self._supply(supplied, missing)
+            except Refusal:
+                relied |= context.expected
+                raise
+            else:
+                return Plan(facts, context.expected, context.loaded)
 
     def _decided(
         self,
@@ -297,40 +296,49 @@ class IntentService:
         actor: str,
         cause: str,
         now: datetime,
-    ) -> Plan:
-        context.begin()
+    ) -> Sequence[Fact]:
+        here = self._installation
+        if len(intents) == 1:
+            return decide(context, intents[0], actor=actor, cause=cause, now=now, installation=here)
         facts: list[Fact] = []
         for intent in intents:
-            decided = decide(
-                context, intent, actor=actor, cause=cause, now=now, installation=self._installation
-            )
+            decided = decide(context, intent, actor=actor, cause=cause, now=now, installation=here)
             facts += decided
-            if len(intents) > 1:
-                for fact in decided:
-                    context.fold(fact)
-        return Plan(tuple(facts), context.expected, context.loaded)
+            for fact in decided:
+                context.fold(fact)
+        return facts
 
-    async def _supply(self, context: LoadedContext, missing: NotLoaded) -> None:
-        if missing.revision is None:
-            context.supply(missing.stream, *await self._states.load(missing.stream))
+    async def _supply(self, supplied: Supplied, missing: NotLoaded) -> None:
+        if not missing.revisions:
+            supplied.states[missing.stream] = await self._states.load(missing.stream)
             return
-        found: AppEvent | None = None
+        found: dict[int, AppEvent] = {}
         for row in await self._log.stream(missing.stream):
             try:
                 event = codec.decode(row.type, row.data)
             except codec.Undecodable as error:
                 raise Frozen(missing.stream, str(error)) from error
-            if isinstance(event, AppEvent) and event.revision == missing.revision:
-                found = event
-        context.supply_revision(missing.stream, missing.revision, found)
+            if isinstance(event, AppEvent):
+                found[event.revision] = msgspec.structs.replace(
+                    event,
+                    uid=event.uid or row.position,
+                    generation=event.generation or row.position,
+                )
+        supplied.revisions[missing.stream] = found
 
 
 def _changes(plan: Plan, intents: Sequence[Intent]) -> tuple[Change, ...]:
+    """Of what was asked, in that order; then of what changes with it, as a project's apps."""
+    if len(intents) == 1 and len(plan.facts) == 1:
+        stream = intents[0].ref.stream
+        if plan.facts[0].stream == stream:
+            return (_change(plan, stream, (0,)),)
     places: dict[str, list[int]] = {}
     for place, fact in enumerate(plan.facts):
         places.setdefault(fact.stream, []).append(place)
-    streams = [intent.ref.stream for intent in intents]
-    return tuple(_change(plan, stream, places.get(stream, ())) for stream in streams)
+    streams = dict.fromkeys(intent.ref.stream for intent in intents)
+    streams |= dict.fromkeys(stream for stream in places if "#" not in stream)
+    return tuple([_change(plan, stream, places.get(stream, ())) for stream in streams])
 
 
 def _change(plan: Plan, stream: str, places: Sequence[int]) -> Change:
@@ -341,7 +349,7 @@ def _change(plan: Plan, stream: str, places: Sequence[int]) -> Change:
     before = plan.before[stream]
     if not places:
         return Change(stream, "unchanged", getattr(before, "generation", 0))
-    kinds = tuple(plan.facts[place].event.type for place in places)
+    kinds = tuple([plan.facts[place].event.type for place in places])
     if kinds[-1].endswith(".deleted"):
         result = "deleted"
     else:
@@ -352,8 +360,10 @@ def _change(plan: Plan, stream: str, places: Sequence[int]) -> Change:
 
 def _with_generations(changes: tuple[Change, ...], positions: Sequence[int]) -> tuple[Change, ...]:
     return tuple(
-        msgspec.structs.replace(c, generation=positions[-1 - c.generation])
-        if c.generation < 0
-        else c
-        for c in changes
+        [
+            Change(c.resource, c.result, positions[-1 - c.generation], c.events)
+            if c.generation < 0
+            else c
+            for c in changes
+        ]
     )

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, Final, get_args
 
 import msgspec
@@ -15,7 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from domain import app, project, target
+from bus import remedies
+from domain import app, project, target, wish
 from domain.intents import Apply
 from domain.names import KINDS, KINDS_WITHOUT_PROJECT, Ref, check_name
 from domain.refusals import BadValue, Refusal, UnknownField
@@ -67,14 +69,14 @@ _MISSING: Final = re.compile(r"Object missing required field `(\w+)`(?: - at `\$
 _METADATA: Final = ("name", "project", "labels", "generation")
 
 
-class _Metadata(msgspec.Struct, forbid_unknown_fields=True):
+class _Metadata(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     name: str
     project: str = ""
     labels: dict[str, str] = {}
     generation: int | None = None
 
 
-class _Manifest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+class _Manifest(msgspec.Struct, gc=False, rename="camel", forbid_unknown_fields=True):
     api_version: str
     kind: str
     metadata: _Metadata
@@ -129,11 +131,10 @@ def read_spec(kind: str, data: bytes) -> Any:
     Raises:
         Refusal: names the first field that cannot be used.
     """
-    adapter = _SPECS[kind]
     try:
-        return adapter.validate_json(data)
+        return wish.read(data) if kind == "App" else _SPECS[kind].validate_json(data)
     except ValidationError as error:
-        raise _spec_refusal(adapter, error) from None
+        raise _spec_refusal(_SPECS[kind], error) from None
 
 
 def write(ref: Ref, spec: bytes, labels: Mapping[str, str], generation: int) -> dict[str, Any]:
@@ -160,8 +161,13 @@ def _ref(manifest: _Manifest, default_project: str) -> Ref:
         near = nearest(kind, KINDS)
         hint = f"did you mean {near!r}?" if near else f"kinds are {', '.join(KINDS)}"
         raise BadValue("kind", kind, hint)
-    name = check_name(manifest.metadata.name, "metadata.name")
     owner = manifest.metadata.project or ("" if kind in KINDS_WITHOUT_PROJECT else default_project)
+    return _checked_ref(kind, owner, manifest.metadata.name)
+
+
+@lru_cache(maxsize=16_384)  # a fleet is applied again and again
+def _checked_ref(kind: str, owner: str, name: str) -> Ref:
+    check_name(name, "metadata.name")
     if kind in KINDS_WITHOUT_PROJECT:
         if owner:
             raise BadValue("metadata.project", owner, f"a {kind} belongs to no project")
@@ -172,6 +178,8 @@ def _ref(manifest: _Manifest, default_project: str) -> Ref:
 
 
 def _labels(labels: dict[str, str]) -> dict[str, str]:
+    if not labels:
+        return labels
     if len(labels) > 64:
         raise BadValue("metadata.labels", f"{len(labels)} labels", "there may be at most 64")
     for key, value in labels.items():
@@ -215,15 +223,23 @@ def _shape_refusal(data: bytes, error: Exception) -> Refusal:
     missing = _MISSING.match(str(error))
     if missing:
         inside = f"{missing[2]}." if missing[2] else ""
-        return BadValue(f"{inside}{missing[1]}", None, "this field is required")
+        return BadValue(f"{inside}{missing[1]}", None, "this field is required; add it")
     return BadValue("manifest", "value", str(error))
 
 
 def _spec_refusal(adapter: TypeAdapter[Any], error: ValidationError) -> Refusal:
-    """The refusal of the first fault: unknown fields first, for they explain the missing ones."""
+    """The refusal of the first fault: unknown fields first, for they explain the missing ones.
+
+    What was written with fields is no text, so a fault of the fields says more.
+    """
     faults = error.errors(include_url=False)
-    faults.sort(key=lambda fault: fault["type"] != "unexpected_keyword_argument")
-    return _refusal(adapter, faults[0])
+
+    def rank(fault: ErrorDetails) -> int:
+        if fault["type"] == "unexpected_keyword_argument":
+            return 0
+        return 2 if fault["type"] == "string_type" and isinstance(fault["input"], dict) else 1
+
+    return _refusal(adapter, min(faults, key=rank))
 
 
 def _refusal(adapter: TypeAdapter[Any], fault: ErrorDetails) -> Refusal:
@@ -231,12 +247,10 @@ def _refusal(adapter: TypeAdapter[Any], fault: ErrorDetails) -> Refusal:
     if fault["type"] == "unexpected_keyword_argument":
         known = tuple(_fields_at(adapter, place[:-1]))
         return UnknownField(path, nearest(str(place[-1]), known), known)
-    rule = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "missing":
-        return BadValue(path, None, "this field is required")
     if fault["type"] == "recursion_loop" or len(place) > MAX_DEPTH:
         return BadValue(path, "...", f"it nests deeper than {MAX_DEPTH} levels")
-    return BadValue(path, fault["input"], rule[0].lower() + rule[1:])
+    given = None if fault["type"] == "missing" else fault["input"]
+    return BadValue(path, given, remedies.explained(fault, path, nearest))
 
 
 def _path(location: tuple[int | str, ...]) -> tuple[str, list[int | str]]:

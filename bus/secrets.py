@@ -32,6 +32,10 @@ class SecretStore(Protocol):
         """
         ...
 
-    async def remove(self, ref: Ref, *, keep: frozenset[str] = frozenset()) -> None:
-        """Erase all values of a Secret but those under the tokens to keep."""
+    async def held(self, ref: Ref | None = None) -> Mapping[Ref, frozenset[str]]:
+        """The tokens under which values are stored, by Secret: of one, or of all."""
+        ...
+
+    async def erase(self, ref: Ref, tokens: frozenset[str]) -> None:
+        """Erase the values under these tokens. Twice is as once."""
         ...

@@ -63,17 +63,30 @@ class States:
         before: Mapping[str, state.State],
     ) -> None:
         """Fold what was appended on top of `expected` versions, in `before` states."""
+        if len(facts) == 1:
+            (fact,), (position,) = facts, positions
+            self._add(fact.stream, ((position, fact.event),), expected, before)
+            return
         histories: dict[str, list[tuple[int, Event]]] = {}
         for fact, position in zip(facts, positions, strict=True):
             histories.setdefault(fact.stream, []).append((position, fact.event))
         for stream, history in histories.items():
-            if stream not in expected:  # written without being read: its version is not known
-                self.moved(stream)
-                continue
-            version = expected[stream] + len(history)
-            known = self._known.get(stream)
-            if known is None or known[0] < version:
-                _keep(self._known, stream, (version, state.fold(stream, history, before[stream])))
+            self._add(stream, history, expected, before)
+
+    def _add(
+        self,
+        stream: str,
+        history: Sequence[tuple[int, Event]],
+        expected: Mapping[str, int],
+        before: Mapping[str, state.State],
+    ) -> None:
+        if stream not in expected:  # written without being read: its version is not known
+            self.moved(stream)
+            return
+        version = expected[stream] + len(history)
+        known = self._known.get(stream)
+        if known is None or known[0] < version:
+            _keep(self._known, stream, (version, state.fold(stream, history, before[stream])))
 
 
 def _keep(kept: OrderedDict[str, Versioned], stream: str, versioned: Versioned) -> None:

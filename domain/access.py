@@ -36,6 +36,8 @@ def part_of_ours(part: str) -> Actor:
 
 def authorise(actor: Actor, verb: str, ref: Ref) -> None:
     """Raises `Forbidden` unless the actor may do `verb` to the resource."""
+    if actor.role == "admin" and not actor.projects:
+        return
     if verb == READ or actor.role == "admin":
         allowed = True
     else:

@@ -14,10 +14,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter
 
+from domain import addresses
 from domain.refusals import BadValue
 from domain.schema import SPEC, Cpu, Duration, Line, Memory, Name
 
 MAX_REPLICAS = 1000  # one app on one target; more is another app
+MAX_VARIABLES = 500
 
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
@@ -60,6 +62,11 @@ def in_order[T](mapping: Mapping[str, T]) -> Mapping[str, T]:
     """The mapping with its names in order, so that equal ones are written alike."""
     names = sorted(mapping)
     return mapping if list(mapping) == names else {name: mapping[name] for name in names}
+
+
+Env = Annotated[
+    Mapping[EnvName, EnvValue], Field(max_length=MAX_VARIABLES), AfterValidator(in_order)
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +173,10 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """Data that outlives a replica: one per slot, or one shared by the whole app."""
+    """Data that outlives a replica: one per slot, or one shared by the whole app.
+
+    `size` is a note for people: no engine limits a volume yet.
+    """
 
     __pydantic_config__ = SPEC
     name: Name
@@ -183,9 +193,7 @@ class AppSpec:
     command: Annotated[tuple[Line, ...], Field(max_length=256)] = ()
     args: Annotated[tuple[Line, ...], Field(max_length=1024)] = ()
     workdir: Path | None = None
-    env: Annotated[Mapping[EnvName, EnvValue], Field(max_length=500), AfterValidator(in_order)] = (
-        field(default_factory=dict)
-    )
+    env: Env = field(default_factory=dict)
     image_pull: ImagePull = ImagePull()
     ports: Annotated[tuple[Port, ...], Field(max_length=32)] = ()
     health: Health = Health()
@@ -196,14 +204,6 @@ class AppSpec:
     replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] | None = None
     running: bool | None = None
     rollout: Rollout = Rollout()
-
-    @property
-    def secrets(self) -> frozenset[str]:
-        """The names of the Secrets it uses."""
-        used = {v.secret_ref.name for v in self.env.values() if isinstance(v, FromSecret)}
-        if self.image_pull.secret_ref:
-            used.add(self.image_pull.secret_ref)
-        return frozenset(used)
 
     @property
     def checks(self) -> dict[str, Check]:
@@ -217,7 +217,6 @@ class AppSpec:
 
 
 SPEC_ADAPTER: TypeAdapter[AppSpec] = TypeAdapter(AppSpec)
-_OUTSIDE_TEMPLATE = {"target", "replicas", "running", "rollout"}  # the target: written first
 
 
 def check(spec: AppSpec) -> None:
@@ -226,6 +225,8 @@ def check(spec: AppSpec) -> None:
     Raises:
         BadValue: names the field and the rule.
     """
+    if spec.image:
+        check_image(spec.image)
     if spec.ports:
         _distinct("ports", [port.name for port in spec.ports])
         _distinct("ports", [f"{port.port}/{port.protocol}" for port in spec.ports])
@@ -239,6 +240,17 @@ def check(spec: AppSpec) -> None:
         raise BadValue(
             "spec.rollout", "maxSurge 0, maxUnavailable 0", "one of them must be at least 1"
         )
+
+
+def check_image(image: str) -> None:
+    """Raises `BadValue` when its registry is one that is never asked."""
+    if _is_closed(image):
+        raise BadValue("spec.image", image, addresses.RULE)
+
+
+@lru_cache(maxsize=4096)
+def _is_closed(image: str) -> bool:
+    return addresses.is_closed(addresses.registry_of(image))
 
 
 def _distinct(what: str, names: list[str]) -> None:
@@ -271,14 +283,6 @@ def complete_rollout(spec: AppSpec) -> Rollout:
 @lru_cache(maxsize=1024)
 def _with_strategy(rollout: Rollout, strategy: Literal["startFirst", "stopFirst"]) -> Rollout:
     return replace(rollout, strategy=strategy)
-
-
-def template(spec: AppSpec, target: str) -> bytes:
-    """The JSON of the part whose change makes a new revision: equal parts give equal bytes."""
-    dumped = SPEC_ADAPTER.dump_json(
-        spec, by_alias=True, exclude=_OUTSIDE_TEMPLATE, exclude_none=True
-    )
-    return b'{"target":"%b",%b' % (target.encode(), dumped[1:])
 
 
 def decode(data: bytes) -> AppSpec:

@@ -11,7 +11,9 @@ from typing import ClassVar
 import msgspec
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+class Event(
+    msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True, rename="camel"
+):
     """A fact.
 
     `actor` is who wanted or did it (`user:alice`, `system:replicas`), `cause` the intent's
@@ -26,7 +28,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     v: int = 1
 
 
-class Pause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+class Pause(
+    msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True, rename="camel"
+):
     """Rollouts are held at `revision` until `until` (for ever when None).
 
     `image` is that revision's, if it was resolved after a later revision was made.
@@ -131,7 +135,10 @@ class AppImageResolved(AppEvent, frozen=True, kw_only=True):
 
 
 class AppDeleted(Event, frozen=True, kw_only=True):
-    """The app should be gone; with `orphan` its replicas are left alone and forgotten."""
+    """The app should be gone; with `orphan` its replicas are left alone and forgotten.
+
+    `drain` and `stop_grace` are how long its last spec lets them take.
+    """
 
     type = "app.deleted"
     uid: int
@@ -139,6 +146,8 @@ class AppDeleted(Event, frozen=True, kw_only=True):
     target: str
     volumes: bool = False
     orphan: bool = False
+    drain: str = "0s"
+    stop_grace: str = "10s"
 
 
 class ProjectDefined(Event, frozen=True, kw_only=True):
@@ -230,6 +239,19 @@ class ReplicaHealed(Transition, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
+class ReplicaRenamed(Transition, frozen=True, kw_only=True):
+    """The name of an attempt belonged to something else, which was left alone; the next one runs.
+
+    `message` is the engine's, with the name.
+    """
+
+    type = "replica.renamed"
+    revision: int
+    slot: int
+    attempt: int
+    message: str
+
+
 class DriftRepaired(Transition, frozen=True, kw_only=True):
     """A replica differed from its order although no intent changed it, and was replaced."""
 
@@ -298,6 +320,7 @@ TRANSITIONS: tuple[type[Transition], ...] = (
     RolloutCompleted,
     RolloutStalled,
     ReplicaHealed,
+    ReplicaRenamed,
     DriftRepaired,
     HealthChanged,
     RemovalCompleted,
@@ -311,7 +334,7 @@ REVISING = frozenset(
 REGISTRY: dict[str, type[Event]] = {e.type: e for e in (*INTENT_EVENTS, *TRANSITIONS)}
 
 
-class Fact(msgspec.Struct, frozen=True):
+class Fact(msgspec.Struct, gc=False, frozen=True):
     """An event and the stream that it belongs to."""
 
     stream: str

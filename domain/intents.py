@@ -1,29 +1,28 @@
 """Intents: what an actor may ask for. `domain.rules` refuses each, or records it as events."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from domain.app import AppSpec
+import msgspec
+
 from domain.names import Ref
 from domain.project import ProjectSpec
 from domain.target import TargetSpec
+from domain.wish import AppWish
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretContent:
+class SecretContent(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """A Secret's values as the log may know them: their token and their keys."""
 
     token: str
     keys: tuple[str, ...]
 
 
-type Spec = AppSpec | ProjectSpec | TargetSpec | SecretContent
+type Spec = AppWish | ProjectSpec | TargetSpec | SecretContent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
+class Intent(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """Something wanted of `ref`; with `generation`, only if it is still at that (0: new)."""
 
     verb: ClassVar[str]
@@ -31,8 +30,7 @@ class Intent:
     generation: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Apply(Intent):
+class Apply(Intent, frozen=True, kw_only=True):
     """The resource should be as `spec` says; made if it does not exist."""
 
     verb = "apply"
@@ -40,48 +38,41 @@ class Apply(Intent):
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale(Intent):
+class Scale(Intent, frozen=True, kw_only=True):
     verb = "scale"
     replicas: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start(Intent):
+class Start(Intent, frozen=True, kw_only=True):
     verb = "start"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop(Intent):
+class Stop(Intent, frozen=True, kw_only=True):
     """No replica should run; the app and its settings stay."""
 
     verb = "stop"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restart(Intent):
+class Restart(Intent, frozen=True, kw_only=True):
     """Replace every replica, by a new revision with an equal spec."""
 
     verb = "restart"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undo(Intent):
-    """Return to the spec of a revision, by default the one before the present."""
+class Undo(Intent, frozen=True, kw_only=True):
+    """Return to the spec of a revision, by default the newest that differs from the present one."""
 
     verb = "undo"
     to: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refresh(Intent):
+class Refresh(Intent, frozen=True, kw_only=True):
     """Resolve the image's tag again, and roll out what it now names."""
 
     verb = "refresh"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold(Intent):
+class Hold(Intent, frozen=True, kw_only=True):
     """Pause: record changes of the spec, but roll none out, until resumed or `until`."""
 
     verb = "pause"
@@ -89,21 +80,18 @@ class Hold(Intent):
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resume(Intent):
+class Resume(Intent, frozen=True, kw_only=True):
     verb = "resume"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adopt(Intent):
+class Adopt(Intent, frozen=True, kw_only=True):
     """Take over from another installation: what it runs of this app ends once this app is ready."""
 
     verb = "adopt"
     installation: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolveImage(Intent):
+class ResolveImage(Intent, frozen=True, kw_only=True):
     """The image of `revision` resolved to `image`. Asked by `system:` only."""
 
     verb = "resolve-image"
@@ -111,8 +99,7 @@ class ResolveImage(Intent):
     image: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delete(Intent):
+class Delete(Intent, frozen=True, kw_only=True):
     """The resource should be gone.
 
     A Project or Target that still has apps is refused unless `cascade` (they go too) or `orphan`

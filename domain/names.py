@@ -5,6 +5,7 @@ host names and container names without escaping. `--` is reserved for generated 
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 from domain.refusals import BadValue
@@ -71,6 +72,16 @@ class Ref(NamedTuple):
 
 def app(project: str, name: str) -> Ref:
     return Ref("App", project, name)
+
+
+@lru_cache(maxsize=4096)  # every intent for an app names both
+def project(name: str) -> Ref:
+    return Ref("Project", "", name)
+
+
+@lru_cache(maxsize=4096)
+def target(name: str) -> Ref:
+    return Ref("Target", "", name)
 
 
 def members_stream(owner: Ref) -> str:

@@ -5,7 +5,7 @@ A stored spec is the template with the shape behind it, so another shape leaves 
 """
 
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from pydantic import TypeAdapter
@@ -14,29 +14,60 @@ from domain.app import Rollout
 
 _ROLLOUT: Final[TypeAdapter[Rollout]] = TypeAdapter(Rollout)
 _SEAM: Final = b',"replicas":'
+_TARGET: Final = b'{"target":"'  # what a template begins with
 
 
-class Shape(NamedTuple):
+class Shape(msgspec.Struct, gc=False, frozen=True):
+    """`rollout` is canonical JSON: equal ones are equal bytes."""
+
     target: str
     replicas: int
     running: bool
-    rollout: Rollout
+    rollout: bytes
 
 
-class _Stored(msgspec.Struct):
+class _Stored(msgspec.Struct, gc=False):
     target: str = ""
     replicas: int = 1
     running: bool = True
     rollout: msgspec.Raw = msgspec.Raw(b"{}")
 
 
+class _Drain(msgspec.Struct):
+    drain: str = "0s"
+
+
+class _Ending(msgspec.Struct, rename="camel"):
+    stop_grace: str = "10s"
+    rollout: _Drain = msgspec.field(default_factory=_Drain)
+
+
 _decoder = msgspec.json.Decoder(_Stored)
+_ending_decoder = msgspec.json.Decoder(_Ending)
 
 
 def of(stored: bytes) -> Shape:
     """The shape of a stored spec."""
+    seam = stored.rfind(_SEAM)
+    if seam < 0 or not stored.startswith(_TARGET):
+        return _shape(stored)
+    target = stored[: stored.index(b'"', len(_TARGET)) + 1]
+    return _known_shape(b"%b%b" % (target, stored[seam:]))
+
+
+def _shape(stored: bytes) -> Shape:
     found = _decoder.decode(stored)
-    return Shape(found.target, found.replicas, found.running, _rollout(bytes(found.rollout)))
+    rollout = rollout_json(_ROLLOUT.validate_json(bytes(found.rollout)))
+    return Shape(found.target, found.replicas, found.running, rollout)
+
+
+_known_shape = lru_cache(maxsize=1024)(_shape)
+
+
+def ending(stored: bytes) -> tuple[str, str]:
+    """How long replicas of a stored spec drain, and how long they may take to stop."""
+    found = _ending_decoder.decode(stored)
+    return found.rollout.drain, found.stop_grace
 
 
 def stored(template: bytes, shape: Shape) -> bytes:
@@ -46,7 +77,7 @@ def stored(template: bytes, shape: Shape) -> bytes:
         _SEAM,
         shape.replicas,
         b"true" if shape.running else b"false",
-        _rollout_json(shape.rollout),
+        shape.rollout,
     )
 
 
@@ -55,11 +86,5 @@ def reshaped(spec: bytes, shape: Shape) -> bytes:
     return stored(spec[: spec.rindex(_SEAM)] + b"}", shape)
 
 
-@lru_cache(maxsize=1024)
-def _rollout(data: bytes) -> Rollout:
-    return _ROLLOUT.validate_json(data)
-
-
-@lru_cache(maxsize=1024)
-def _rollout_json(rollout: Rollout) -> bytes:
+def rollout_json(rollout: Rollout) -> bytes:
     return _ROLLOUT.dump_json(rollout, by_alias=True, exclude_none=True)

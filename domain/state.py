@@ -11,7 +11,7 @@ import msgspec
 from domain import events as e
 
 
-class App(msgspec.Struct, frozen=True, kw_only=True):
+class App(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """An App. After a delete, `revision` stays: its numbers are never used twice."""
 
     exists: bool = False
@@ -26,7 +26,7 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     paused: e.Pause | None = None
 
 
-class Project(msgspec.Struct, frozen=True, kw_only=True):
+class Project(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     exists: bool = False
     uid: int = 0
     generation: int = 0
@@ -34,7 +34,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True):
+class Target(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     exists: bool = False
     uid: int = 0
     generation: int = 0
@@ -42,7 +42,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
 
 
-class Secret(msgspec.Struct, frozen=True, kw_only=True):
+class Secret(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """A Secret. After a delete, `version` stays, and the next one is higher."""
 
     exists: bool = False
@@ -54,7 +54,7 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
 
 
-class Members(msgspec.Struct, frozen=True, kw_only=True):
+class Members(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """The streams of the resources that belong to a project or run on a target."""
 
     members: frozenset[str] = frozenset()

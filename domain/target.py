@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter
 
+from domain import addresses
 from domain.refusals import BadValue
 from domain.schema import SPEC
 
@@ -29,13 +30,39 @@ class TargetSpec:
     description: Annotated[str, StringConstraints(max_length=1000)] = ""
 
 
+type Place = tuple[str, str]
+"""Where a target's replicas are: its engine, and the address of a daemon (or nothing)."""
+
+
+def place(spec: TargetSpec) -> Place:
+    """The place that a spec leads to; what is left in one is never reached through another."""
+    if spec.engine != "docker":
+        return spec.engine, ""
+    return spec.engine, (spec.docker or DockerSettings()).host
+
+
 SPEC_ADAPTER: TypeAdapter[TargetSpec] = TypeAdapter(TargetSpec)
 
 
 def check(spec: TargetSpec) -> None:
-    """Raises `BadValue` when settings of one engine are given to another."""
+    """Refuse settings of one engine that are given to another, and hosts that nobody may ask.
+
+    Raises:
+        BadValue: names the field and the rule.
+    """
     if spec.docker and spec.engine != "docker":
         raise BadValue("spec.docker", "set", f"engine {spec.engine} has no docker settings")
+    if spec.docker:
+        _check_host(spec.docker.host)
+
+
+def _check_host(url: str) -> None:
+    try:
+        host = addresses.host_of(url)
+    except ValueError as error:
+        raise BadValue("spec.docker.host", url, f"it is no URL: {error}") from None
+    if addresses.is_closed(host):
+        raise BadValue("spec.docker.host", url, addresses.RULE)
 
 
 def encode(spec: TargetSpec) -> bytes:

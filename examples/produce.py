@@ -36,6 +36,7 @@ async def main() -> None:
     heard = json.loads(event.data)
     print("event:", heard["type"], "at position", heard["id"], "by", heard["data"]["actor"])
 
+    outcomes = await connection.subscribe(f"stateward.v1.accepted.{ACTOR}.shop.App.web")
     submitted = await connection.jetstream().publish(
         f"stateward.v1.submit.{ACTOR}.shop.App.web",
         json.dumps(
@@ -44,8 +45,8 @@ async def main() -> None:
         headers={"Nats-Msg-Id": f"{ACTOR}-restart-1"},
     )
     print("kept in", submitted.stream)
-    event = await events.next_msg(timeout=5)
-    print("event:", json.loads(event.data)["type"])
+    outcome = await outcomes.next_msg(timeout=5)
+    print("accepted:", json.dumps(json.loads(outcome.data)["data"], separators=(",", ":")))
     await connection.close()
 
 

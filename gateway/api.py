@@ -48,7 +48,7 @@ def build(services: Services) -> FastAPI:
     for part in (
         Writing(services, fresh),
         reading,
-        Stories(services, fresh),
+        Stories(services, fresh, past),
         Inside(services, fresh),
         Strangers(services, fresh),
         about,

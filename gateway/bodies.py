@@ -7,7 +7,6 @@ sets are taken off. A refusal of one manifest of a set says which one, and in YA
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,7 +15,7 @@ from starlette.requests import Request
 from bus import manifests
 from bus.envelopes import MAX_SET
 from bus.intents import Asked
-from bus.manifests import API_VERSION, MAX_DEPTH, SecretManifest
+from bus.manifests import API_VERSION, MAX_DEPTH
 from domain.names import Ref
 from domain.refusals import BadValue, Refusal
 from gateway import documents
@@ -210,6 +209,4 @@ def _malformed(data: bytes, error: Exception) -> Trouble | Refusal:
 
 def with_generation(asked: Asked, generation: int) -> Asked:
     """The same, on the condition that the resource is at `generation`."""
-    if isinstance(asked, SecretManifest):
-        return msgspec.structs.replace(asked, generation=generation)
-    return replace(asked, generation=generation)
+    return msgspec.structs.replace(asked, generation=generation)

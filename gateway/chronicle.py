@@ -63,10 +63,11 @@ class Found:
     head: int
 
 
-async def page(log: Log, wanted: Filter, after: int, limit: int) -> Found:
-    head = (await log.head()).position
+async def page(log: Log, wanted: Filter, after: int, limit: int, upto: int | None = None) -> Found:
+    """The first `limit` events after a position, as if the log ended at `upto`."""
+    head = (await log.head()).position if upto is None else upto
     if wanted.resource:
-        rows = [row for row in await _of(log, wanted) if row.position > after]
+        rows = [row for row in await _of(log, wanted) if after < row.position <= head]
         more = len(rows) > limit
         return Found(rows[:limit], rows[limit - 1].position if more else None, head)
     found: list[StoredEvent] = []
@@ -77,6 +78,8 @@ async def page(log: Log, wanted: Filter, after: int, limit: int) -> Found:
             break
         for row in rows:
             at = row.position
+            if at > head:
+                break
             if wanted.wants(row):
                 found.append(row)
                 if len(found) == limit:
@@ -85,11 +88,12 @@ async def page(log: Log, wanted: Filter, after: int, limit: int) -> Found:
     return Found(found, at if at < head else None, head)
 
 
-async def newest(log: Log, wanted: Filter, count: int) -> Found:
+async def newest(log: Log, wanted: Filter, count: int, upto: int | None = None) -> Found:
     """The last `count` events that are wanted, as far back as one request may look."""
-    head = (await log.head()).position
+    head = (await log.head()).position if upto is None else upto
     if wanted.resource:
-        return Found((await _of(log, wanted))[-count:], None, head)
+        rows = [row for row in await _of(log, wanted) if row.position <= head]
+        return Found(rows[-count:], None, head)
     found: list[StoredEvent] = []
     end = head
     while end > 0 and len(found) < count and head - end < MAX_SCANNED:

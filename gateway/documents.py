@@ -2,14 +2,15 @@
 
 Every error names file, line and column. A repeated key, a tag, a bomb of aliases and a number
 that JSON lacks are refused, and words mean what they say: only `true` and `false` are booleans,
-`no` and `12:30` stay text (YAML 1.2), because a manifest must mean the same to every reader.
+`no` and `12:30` stay text (YAML 1.2), because a manifest must mean the same to every reader. A
+number that is the value of a variable becomes text as it is written: `3.10`, not 3.1.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import yaml
 
@@ -109,6 +110,14 @@ def read_bytes(data: bytes, name: str) -> list[Document]:
         raise BadDocument(name, reason, line) from None
 
 
+class _Anchored(NamedTuple):
+    """What an alias repeats: so many values, and of a number how it is written."""
+
+    value: Value
+    size: int
+    source: str | None
+
+
 class _Composer:
     """Builds values from the parser's events."""
 
@@ -118,7 +127,7 @@ class _Composer:
         self._name = name
         self._text = text
         self._events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
-        self._anchors: dict[str, tuple[Value, int]] = {}
+        self._anchors: dict[str, _Anchored] = {}
         self._places = places
         self._place_in = place_in
         self._number = 0
@@ -141,10 +150,12 @@ class _Composer:
         if len(way) > MAX_DEPTH:
             self._refuse(event, f"it nests deeper than {MAX_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event)
+            return self._alias(event, way)
         made_before = self._made
+        source: str | None = None
         if isinstance(event, yaml.ScalarEvent):
             value: Value = self._scalar(event)
+            source = str(event.value) if _is_number(value) else None
         elif event.tag not in (None, "!"):
             self._refuse(event, f"the tag {event.tag!r} is not known here")
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -152,19 +163,18 @@ class _Composer:
         else:
             value = self._mapping(way)
         if event.anchor:
-            self._anchors[event.anchor] = (value, self._made - made_before + 1)
-        return value
+            self._anchors[event.anchor] = _Anchored(value, self._made - made_before + 1, source)
+        return source if source is not None and _is_variable(way) else value
 
-    def _alias(self, event: Any) -> Value:
+    def _alias(self, event: Any, way: Way) -> Value:
         known = self._anchors.get(event.anchor)
         if known is None:
             self._refuse(event, f"the alias *{event.anchor} refers to nothing complete before it")
-        value, size = known
-        self._made += size
-        self._repeated += size
+        self._made += known.size
+        self._repeated += known.size
         if self._repeated > MAX_REPEATED:
             self._refuse(event, f"aliases repeat more than {MAX_REPEATED} values; write them out")
-        return value
+        return known.source if known.source is not None and _is_variable(way) else known.value
 
     def _sequence(self, way: Way) -> list[Value]:
         values: list[Value] = []
@@ -217,6 +227,15 @@ class _Composer:
 
     def _refuse(self, event: Any, reason: str) -> NoReturn:
         raise BadDocument(self._name, reason, *_at(event))
+
+
+def _is_variable(way: Way) -> bool:
+    """Whether a value is that of a variable of an App; programs read those as text."""
+    return way[-3:-1] == ("spec", "env")
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _at(event: Any) -> tuple[int, int]:

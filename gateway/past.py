@@ -52,6 +52,10 @@ class Past:
             self._kept.popitem(last=False)
         return state
 
+    async def position(self, moment: str) -> int:
+        """The last position that belongs to a moment. Raises as `as_of`."""
+        return (await self.as_of(moment)).position
+
     async def _bounds(self, moment: str, now: float) -> tuple[int, float]:
         """The last position and the last time that belong to the state."""
         head = (await self._log.head()).position

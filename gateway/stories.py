@@ -17,6 +17,7 @@ from domain.refusals import BadValue, NotFound
 from gateway import chronicle, openapi, shapes, streams
 from gateway.asking import Freshness, actor_of, ref_in, reply
 from gateway.chronicle import Filter, Found
+from gateway.past import Past
 from gateway.ports import Services
 from gateway.routes import ITEM_PATHS, StrictRoute
 from gateway.telling import Told, sentence_of, tell
@@ -25,6 +26,9 @@ from gateway.views import app_status
 After = Annotated[int | None, Query(ge=0, le=2**53, description="A position.")]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Last = Annotated[int | None, Query(ge=1, le=1000, description="The newest N instead.")]
+AsOf = Annotated[
+    str, Query(alias="asOf", description="As it was known at a position, a time, or 5m ago.")
+]
 
 _APP: Final = ITEM_PATHS["App"]
 _LAST_EVENT_ID: Final = {
@@ -37,9 +41,10 @@ _LAST_EVENT_ID: Final = {
 
 @final
 class Stories:
-    def __init__(self, services: Services, fresh: Freshness) -> None:
+    def __init__(self, services: Services, fresh: Freshness, past: Past) -> None:
         self._services = services
         self._fresh = fresh
+        self._past = past
         self.router = APIRouter(route_class=StrictRoute, tags=["events"])
         self._offer("/events", self._events, shapes.EventPage, "What happened, or happens.")
         self._offer(f"{_APP}/events", self._of_app, shapes.EventPage, "What happened to an App.")
@@ -65,13 +70,14 @@ class Stories:
             openapi_extra=extra,
         )
 
-    async def _events(
+    async def _events(  # noqa: PLR0913 -- one for each word of the query
         self,
         request: Request,
         *,
         after: After = None,
         limit: Limit = 100,
         last: Last = None,
+        as_of: AsOf = "",
         project: str = "",
         resource: str = "",
         kind: Annotated[str, Query(alias="type", description="app.scaled, or a prefix: app.")] = "",
@@ -86,20 +92,30 @@ class Stories:
         )
         if wanted.resource:
             authorise(wanted.actor, READ, Ref.parse(wanted.resource))
-        return await self._page_or_stream(request, wanted, after, limit, last)
+        return await self._page_or_stream(request, wanted, after, limit, last, as_of)
 
     async def _of_app(
-        self, request: Request, after: After = None, limit: Limit = 100, last: Last = None
+        self,
+        request: Request,
+        after: After = None,
+        limit: Limit = 100,
+        last: Last = None,
+        as_of: AsOf = "",
     ) -> Response:
         wanted = Filter(actor_of(request), resource=(await self._known(request)).stream)
-        return await self._page_or_stream(request, wanted, after, limit, last)
+        return await self._page_or_stream(request, wanted, after, limit, last, as_of)
 
     async def _history(
-        self, request: Request, after: After = None, limit: Limit = 100, last: Last = None
+        self,
+        request: Request,
+        after: After = None,
+        limit: Limit = 100,
+        last: Last = None,
+        as_of: AsOf = "",
     ) -> Response:
         resource = (await self._known(request)).stream
         wanted = Filter(actor_of(request), resource=resource, transitions=False)
-        return _paged(await self._found(wanted, after, limit, last))
+        return _paged(await self._found(wanted, after, limit, last, as_of))
 
     async def _known(self, request: Request) -> Ref:
         """The App of the path, which has existed at some time."""
@@ -111,21 +127,30 @@ class Stories:
         return ref
 
     async def _page_or_stream(
-        self, request: Request, wanted: Filter, after: int | None, limit: int, last: int | None
+        self,
+        request: Request,
+        wanted: Filter,
+        after: int | None,
+        limit: int,
+        last: int | None,
+        as_of: str,
     ) -> Response:
         if streams.wants_events(request):
+            if as_of:
+                raise BadValue("query.asOf", as_of, "a stream goes on with what is new; leave it")
             told = self._follow(request, wanted, after, last)
             return streams.respond_events(told, request, self._services)
-        return _paged(await self._found(wanted, after, limit, last))
+        return _paged(await self._found(wanted, after, limit, last, as_of))
 
     async def _found(
-        self, wanted: Filter, after: int | None, limit: int, last: int | None
+        self, wanted: Filter, after: int | None, limit: int, last: int | None, as_of: str
     ) -> Found:
-        if last is None:
-            return await chronicle.page(self._services.log, wanted, after or 0, limit)
-        if after is not None:
+        if last is not None and after is not None:
             raise BadValue("query.last", last, "give `last` or `after`, not both")
-        return await chronicle.newest(self._services.log, wanted, last)
+        upto = await self._past.position(as_of) if as_of else None
+        if last is None:
+            return await chronicle.page(self._services.log, wanted, after or 0, limit, upto)
+        return await chronicle.newest(self._services.log, wanted, last, upto)
 
     async def _follow(
         self, request: Request, wanted: Filter, after: int | None, last: int | None
@@ -145,12 +170,15 @@ class Stories:
                 if wanted.wants(row):
                     yield _message(row)
 
-    async def _revisions(self, request: Request) -> Response:
+    async def _revisions(self, request: Request, as_of: AsOf = "") -> Response:
         ref = await self._known(request)
         await self._fresh.reached()
-        app = self._services.desired.app(ref.stream)
+        desired = await self._past.as_of(as_of) if as_of else self._services.desired
+        app = desired.app(ref.stream)
         items: list[dict[str, Any]] = []
         for row in await self._services.log.stream(ref.stream):
+            if as_of and row.position > desired.position:
+                break
             event = _decoded(row)
             if isinstance(event, e.AppImageResolved) and items:
                 items[-1]["image"] = event.image

@@ -112,6 +112,8 @@ def _of_transition(event: e.Transition) -> str:  # noqa: PLR0911 -- as above
             return f"the rollout of revision {revision} stalled: {message}{still}"
         case e.ReplicaHealed(slot=slot, reason=reason, seconds=seconds):
             return f"the replica of slot {slot} was healed in {seconds:.1f} s: {reason}"
+        case e.ReplicaRenamed(slot=slot, attempt=attempt, message=message):
+            return f"attempt {attempt} of slot {slot} was passed over: {message}"
         case e.DriftRepaired(slot=slot, fields=fields):
             return f"slot {slot} differed in {', '.join(fields)} and was replaced"
         case e.HealthChanged(ready=ready, reason=reason, message=message):

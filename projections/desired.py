@@ -38,7 +38,8 @@ SHAPING: Final = {
 }
 _ADOPTED: Final = e.AppAdopted.type
 _COMPLETED: Final = e.RolloutCompleted.type
-_ROLLOUTS: Final = {e.RolloutStarted.type, _COMPLETED}
+_STALLED: Final = e.RolloutStalled.type
+_ROLLOUTS: Final = {e.RolloutStarted.type, _COMPLETED, _STALLED}
 _STATUS: Final = "#status"
 _STATUS_LENGTH: Final = len(_STATUS)
 IGNORED: Final = frozenset({e.MemberJoined.type, e.MemberLeft.type}) | frozenset(
@@ -51,8 +52,9 @@ _rollouts = msgspec.json.Decoder(Rollout)
 class DesiredApp(msgspec.Struct, frozen=True, kw_only=True):
     """What one app should be.
 
-    `begun` is the last revision whose rollout started and `stable` the last whose rollout
-    completed (0: none). `asked_at` is when its last event was recorded (seconds since the epoch).
+    `begun` is the last revision whose rollout started, `stable` the last that completed one and
+    `stalled` the last that missed its deadline (0: none). `asked_at` is when its last event was
+    recorded (seconds since the epoch).
     """
 
     ref: Ref
@@ -68,6 +70,7 @@ class DesiredApp(msgspec.Struct, frozen=True, kw_only=True):
     paused: e.Pause | None
     begun: int
     stable: int
+    stalled: int
     asked_at: float
 
     @property
@@ -88,6 +91,8 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
     uid: int
     target: str
     volumes: bool
+    drain: str
+    stop_grace: str
 
 
 class Adoption(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +164,8 @@ class DesiredState:
                     one = kept[stream] = Kept()
                 if kind == _COMPLETED:
                     one.stable_uid, one.stable = rollout.uid, rollout.revision
+                elif kind == _STALLED:
+                    one.stalled_uid, one.stalled = rollout.uid, rollout.revision
                 else:
                     one.begun_uid, one.begun = rollout.uid, rollout.revision
                 if views:
@@ -287,6 +294,8 @@ class DesiredState:
                     uid=uid,
                     target=event.target,
                     volumes=event.volumes,
+                    drain=event.drain,
+                    stop_grace=event.stop_grace,
                 )
 
     def removals_of(self, stream: str) -> Sequence[Removal]:
@@ -369,6 +378,7 @@ def _view(stream: str, kept: Kept, event: e.AppEvent) -> DesiredApp:
         paused=event.paused,
         begun=kept.begun if kept.begun_uid == uid else 0,
         stable=kept.stable if kept.stable_uid == uid else 0,
+        stalled=kept.stalled if kept.stalled_uid == uid else 0,
         asked_at=event.at.timestamp(),
     )
 

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 WIDTH: Final = 8  # bytes of a position
-FOLD: Final = 2
+FOLD: Final = 3
 """Of snapshots: raised whenever the same log gives another dump, so that no older one is loaded."""
 
 
@@ -18,8 +18,9 @@ class Kept(msgspec.Struct, array_like=True, gc=False):
     """One stream. Without a `kind`, its resource is gone, and only its numbers stay.
 
     `position`, `kind` and `data` are of the last event that shaped the resource; `revisions` are
-    the positions that made an app's revisions, of `WIDTH` bytes each. `begun` and `stable` are the
-    last revisions whose rollout started and completed, each with the uid of the app it was of.
+    the positions that made an app's revisions, of `WIDTH` bytes each. `begun`, `stable` and
+    `stalled` are the last revisions whose rollout started, completed and missed its deadline, each
+    with the uid of the app it was of.
     """
 
     position: int = 0
@@ -30,6 +31,8 @@ class Kept(msgspec.Struct, array_like=True, gc=False):
     begun: int = 0
     stable_uid: int = 0
     stable: int = 0
+    stalled_uid: int = 0
+    stalled: int = 0
 
     def revision_positions(self) -> tuple[int, ...]:
         return unpack(f"<{len(self.revisions) // WIDTH}Q", self.revisions)
@@ -51,7 +54,7 @@ class Snapshot(msgspec.Struct, array_like=True):
 
 
 class Rollout(msgspec.Struct):
-    """The part of `RolloutStarted` and `RolloutCompleted` that is kept: quicker than the whole."""
+    """The part of the transitions of rollouts that is kept: quicker than the whole."""
 
     uid: int
     revision: int

@@ -6,22 +6,19 @@ one is over the app is looked at again.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, final
+from typing import final
 
 import structlog
 
 from domain import events as e
-from domain.quantities import seconds
 from projections.desired import DesiredApp
 from reconcilers import orders
-from reconcilers.books import AppBook
+from reconcilers.books import AppBook, Unstopped
+from reconcilers.ending import Patience, end, pause
 from reconcilers.knowing import Known
-from reconcilers.ports import Engine, EngineError, ImageUnavailable, NameTaken, StartFailed
+from reconcilers.ports import Engine, ImageUnavailable, NameTaken, StartFailed
 from reconcilers.replicas import Action, Remove, Start, Stop
 from reconcilers.surroundings import Surroundings
-
-STOP_SECONDS: Final = 60.0  # beside its grace, after which a stop has failed
-RETRY_MOST: Final = 60.0  # seconds after a stop that failed
 
 _log = structlog.get_logger("acting")
 
@@ -71,7 +68,7 @@ class Acting:
             await engine.replicas.start(order)
         except NameTaken as error:
             book.slots.taken(slot, attempt)
-            book.refusals[slot] = str(error)
+            self._tell_taken(app, start, str(error))
             return
         except (StartFailed, ImageUnavailable) as error:
             book.slots.refused(slot, attempt, self._.clock())
@@ -95,6 +92,21 @@ class Acting:
                 seconds=round(took, 3),
             )
 
+    def _tell_taken(self, app: DesiredApp, start: Start, message: str) -> None:
+        slot, attempt = start.slot, start.attempt
+        _log.warning("a name is taken", resource=app.ref.stream, error=message)
+        self._.journal.record(
+            app.ref,
+            e.ReplicaRenamed,
+            cause=app.generation,
+            place=(slot, attempt),
+            uid=app.uid,
+            revision=slot.revision,
+            slot=slot.number,
+            attempt=attempt,
+            message=message,
+        )
+
     def _begin_stop(self, app: DesiredApp, engine: Engine, book: AppBook, stop: Stop) -> None:
         replica = stop.replica
         drift = stop.reason.startswith("drift: ")
@@ -114,9 +126,7 @@ class Acting:
                 slot=replica.name.slot,
                 fields=fields,
             )
-        drain = 0.0 if stop.keep else seconds(app.spec.rollout.drain)
-        grace = seconds(app.spec.stop_grace)
-        task = asyncio.create_task(self._stop(engine, book, stop, drain, grace))
+        task = asyncio.create_task(self._stop(app, engine, book, stop))
         book.stopping[replica.id] = task
         stream = app.ref.stream
 
@@ -130,25 +140,23 @@ class Acting:
 
         task.add_done_callback(ended)
 
-    async def _stop(
-        self, engine: Engine, book: AppBook, stop: Stop, drain: float, grace: float
-    ) -> None:
-        if drain:
-            await asyncio.sleep(drain)
-            if self._.gate.halted() is not None:
-                return  # the log went back meanwhile
-        replica = stop.replica
-        try:
-            async with asyncio.timeout(grace + STOP_SECONDS):
-                await engine.replicas.stop(replica, grace=grace)
-                if not stop.keep:
-                    await engine.replicas.remove(replica)
-        except (EngineError, TimeoutError) as error:
-            failures = book.unstopped[replica.id] = book.unstopped.get(replica.id, 0) + 1
-            _log.warning("stop failed", replica=replica.id, error=str(error) or repr(error))
-            await asyncio.sleep(min(RETRY_MOST, 2.0 ** min(failures, 10) / 2))
-        else:
+    async def _stop(self, app: DesiredApp, engine: Engine, book: AppBook, stop: Stop) -> None:
+        replica, rollout = stop.replica, app.spec.rollout
+        patience = Patience.of("0s" if stop.keep else rollout.drain, app.spec.stop_grace)
+        why = await end(
+            replica,
+            engine,
+            patience,
+            keep=stop.keep,
+            may_write=lambda: self._.gate.halted() is None,
+        )
+        if not why:
             book.unstopped.pop(replica.id, None)
+            return
+        failures = book.unstopped.get(replica.id, Unstopped(0, "")).times + 1
+        book.unstopped[replica.id] = Unstopped(failures, why)
+        self._.again(app.ref.stream)
+        await pause(failures)
 
 
 def told(action: Action) -> str:

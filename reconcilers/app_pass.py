@@ -15,6 +15,7 @@ from projections.desired import DesiredApp
 from reconcilers.acting import Acting, foretold, told
 from reconcilers.books import AppBook
 from reconcilers.knowing import Knowing, Known
+from reconcilers.ports import EngineError, EngineUnavailable
 from reconcilers.replicas import Action, Plan, Remove, Seen, Start, Stop, Want, diff
 from reconcilers.surroundings import Surroundings
 from reconcilers.targets import TargetView
@@ -45,6 +46,7 @@ class AppReconciler:
 
         Raises:
             EngineUnavailable: its target does not answer; nothing is known to have changed.
+            EngineError: its target did not do what was asked, which the status tells.
         """
         around, stream = self._, app.ref.stream
         book = self._book(app)
@@ -52,21 +54,45 @@ class AppReconciler:
             around.images.retry_now(stream)
         await self._resume_if_due(app)
         done: list[str] = []
+        failure: EngineError | None = None
         for _ in range(ROUNDS):
             seen, want, known, plan = await self._look(app, view, book)
             if not plan.actions:
                 break
-            await self._acting.execute(app, view.engine, book, known, plan.actions)
+            failure = await self._act(app, view, book, known, plan)
+            if failure is not None:
+                break
             done += [told(action) for action in plan.actions]
         else:
             around.again(stream)
             seen, want, known, plan = await self._look(app, view, book)
+        book.failure = "" if failure is None else str(failure)
         status = self._telling.judge(app, book, want, seen, known, plan)
         self._telling.record(app, book, want, seen, status)
+        if failure is not None:
+            raise failure
+        self._telling.fulfilled(app, book, status, worked=bool(done))
         sentence = f"{'; '.join(done) or 'nothing to do'}: {status.conditions[0].message}"
         if done:
             return Outcome("success", sentence, plan.wake_at)
         return Outcome("noop" if status.is_true("Synced") else "requeue", sentence, plan.wake_at)
+
+    async def _act(
+        self, app: DesiredApp, view: TargetView, book: AppBook, known: Known, plan: Plan
+    ) -> EngineError | None:
+        """Carry out a plan; return what an engine that answers could not do."""
+        try:
+            await self._acting.execute(app, view.engine, book, known, plan.actions)
+        except EngineUnavailable:
+            raise
+        except EngineError as error:
+            return error
+        return None
+
+    def wakes_at(self, stream: str) -> float | None:
+        """When to look at an app again, however its last pass ended; None if nothing says so."""
+        book = self._books.get(stream)
+        return book.wake_at if book is not None else None
 
     async def foresee(self, app: DesiredApp, view: TargetView) -> list[str]:
         """What the next pass would do, in sentences. Raises what `reconcile` would."""
@@ -78,17 +104,20 @@ class AppReconciler:
     ) -> tuple[list[Seen], Want, Known, Plan]:
         """Observe the target, and decide."""
         around = self._
-        orphaned = around.desired.orphans(app.ref.stream)
+        stream = app.ref.stream
         listed = await view.look((app.ref.project, app.ref.name))
-        replicas = [one for one in listed if one.uid not in orphaned]
+        removals = around.desired.removals_of(stream)
+        others = {one.uid for one in removals if around.places.leads_to(one, view)}
+        others.update(around.desired.orphans(stream))
+        replicas = [one for one in listed if one.uid not in others]
         now = around.clock()
         book.note(replicas, now)
-        known = await self._knowing.of(app, book, view.engine)
+        known = await self._knowing.of(app, book, view, listed)
         healths = {
             one: await self._knowing.health(app, one) for one in {r.name.revision for r in replicas}
         }
         seen = around.probing.observe(
-            app.ref.stream,
+            stream,
             [(one, healths[one.name.revision]) for one in replicas],
             view.engine.io,
         )
@@ -97,7 +126,9 @@ class AppReconciler:
             seen = [one for one in seen if one.replica.id not in book.stopping]
         plan = diff(want, seen, book.slots.memory(), now)
         actions = tuple(a for a in plan.actions if self._may(a, want, book))
-        return seen, want, known, Plan(actions, plan.wake_at)
+        times = (plan.wake_at, book.slots.steady_at(now))
+        book.wake_at = min((at for at in times if at is not None), default=None)
+        return seen, want, known, Plan(actions, book.wake_at)
 
     def _may(self, action: Action, want: Want, book: AppBook) -> bool:
         """Without the log, only the present revision is healed; nothing ends that serves."""

@@ -14,6 +14,7 @@ from reconcilers.images import ImageResolver
 from reconcilers.journal import Journal
 from reconcilers.metrics import ReconcileMetrics
 from reconcilers.orders import Revisions
+from reconcilers.places import Places
 from reconcilers.ports import Prober
 from reconcilers.probing import Probing
 from reconcilers.queue import KeyQueue, Priority
@@ -84,9 +85,11 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
         log_answers=lambda: reader.answers,
         position=lambda: world.desired.position,
     )
+    places = Places(world.desired, reader, targets)
     apps = AppReconciler(
         Surroundings(
             desired=world.desired,
+            places=places,
             revisions=Revisions(world.log),
             secrets=world.secrets,
             intents=world.intents,
@@ -106,12 +109,21 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
     def may_write() -> bool:
         return world.halted() is None and gate.log_answers()
 
-    remover = Remover(world.desired, journal, world.status, may_write=may_write)
+    remover = Remover(
+        world.desired,
+        journal,
+        world.status,
+        places=places,
+        targets=targets,
+        may_write=may_write,
+        again=again,
+    )
     adopter = Adopter(world.desired, journal, world.status, may_write=may_write, again=again)
     worker = Worker(
         reader=reader,
         desired=world.desired,
         targets=targets,
+        places=places,
         queue=queue,
         apps=apps,
         remover=remover,

@@ -1,11 +1,12 @@
 """Crash-loop backoff: when a slot whose replica died may start again. Pure but for what it keeps.
 
-The first restart is immediate. Each further death that comes quickly doubles the wait, up to five
-minutes; it never gives up. A replica that ran well for longer than the last wait starts afresh.
+The first restart is immediate, the next waits a second, and each further death doubles the wait, up
+to five minutes; it never gives up. Only a replica that has run for ten minutes, or a new intent,
+makes an end of counting: what dies every quarter of a minute is no better than what dies at once.
 """
 
 from collections.abc import Set
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -14,13 +15,26 @@ from reconcilers.replicas import Memory, Slot
 
 FIRST: Final = 1.0  # seconds, after the second quick death
 MOST: Final = 300.0
-QUICK: Final = 10.0  # a replica that lived longer did start
+STEADY: Final = 600.0  # seconds that a replica must have run for its slot to be well again
+LOOPING: Final = 3  # deaths after which a slot crashes again and again
+_DOUBLINGS: Final = 10  # more than lead from `FIRST` to `MOST`
 
 
 class _Deaths(msgspec.Struct):
+    """The deaths of one slot; `attempt` has run since `since` as far as was seen (0: none has)."""
+
     count: int = 0
-    wait: float = 0.0
     not_before: float = 0.0
+    attempt: int = 0
+    since: float = 0.0
+
+
+class Loop(NamedTuple):
+    """A slot that crashes again and again: how often it did, and the seconds until its next try."""
+
+    slot: Slot
+    deaths: int
+    wait: float
 
 
 class SlotBook:
@@ -61,6 +75,22 @@ class SlotBook:
         )
         return self._count(slot, replica.name.attempt, lived=lived, now=now)
 
+    def runs(self, replica: Replica, now: float) -> None:
+        """Note that a replica runs: when it has done so for long enough, its slot is well again."""
+        slot = Slot(replica.name.revision, replica.name.slot)
+        deaths = self._deaths.get(slot)
+        if deaths is None:
+            return
+        if deaths.attempt != replica.name.attempt:
+            deaths.attempt, deaths.since = replica.name.attempt, now
+        elif now - deaths.since >= STEADY:
+            del self._deaths[slot]
+
+    def steady_at(self, now: float) -> float | None:
+        """When the next slot may be well again; None if no such replica runs."""
+        times = [deaths.since + STEADY for deaths in self._deaths.values() if deaths.attempt]
+        return min((at for at in times if at > now), default=None)
+
     def forgive(self) -> None:
         """A new intent: whoever waited may start now."""
         self._deaths.clear()
@@ -72,13 +102,14 @@ class SlotBook:
         self._counted = {c for c in self._counted if c[0].revision in keep}
         self._refused = {r for r in self._refused if r[0].revision in keep}
 
-    def waiting(self, now: float) -> tuple[Slot, float] | None:
-        """The slot that waits longest, and for how many seconds; None if none does."""
-        waits = [
-            (d.not_before - now, slot) for slot, d in self._deaths.items() if d.not_before > now
+    def looping(self, revisions: Set[int], now: float) -> Loop | None:
+        """The slot of these revisions that died most often, if any crashes again and again."""
+        loops = [
+            Loop(slot, deaths.count, max(0.0, deaths.not_before - now))
+            for slot, deaths in self._deaths.items()
+            if deaths.count >= LOOPING and slot.revision in revisions
         ]
-        longest = max(waits, default=None)
-        return (longest[1], longest[0]) if longest else None
+        return max(loops, key=lambda loop: (loop.deaths, loop.wait), default=None)
 
     def _count(self, slot: Slot, attempt: int, *, lived: float, now: float) -> bool:
         self.started(slot, attempt)
@@ -86,9 +117,10 @@ class SlotBook:
             return False
         self._counted.add((slot, attempt))
         deaths = self._deaths.setdefault(slot, _Deaths())
-        if lived > max(QUICK, 2 * deaths.wait):
+        if lived >= STEADY:
             deaths.count = 0
         deaths.count += 1
-        deaths.wait = min(MOST, FIRST * 2 ** (deaths.count - 2)) if deaths.count > 1 else 0.0
-        deaths.not_before = now + deaths.wait
+        deaths.attempt = 0
+        doublings = min(deaths.count - 2, _DOUBLINGS)
+        deaths.not_before = now + (min(MOST, FIRST * 2**doublings) if doublings >= 0 else 0.0)
         return True

@@ -1,14 +1,23 @@
 """What a worker remembers of an app between passes. Losing it costs time, never correctness."""
 
 import asyncio
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from projections.desired import DesiredApp
 from reconcilers.backoff import SlotBook
 from reconcilers.ports import Replica, ReplicaState
+from reconcilers.queue import BACKOFF_MOST
 from reconcilers.replicas import Slot
 
 LONGEST_GAP: Final = 15.0  # seconds between passes that a deadline counts at most
+FAILED_GAP: Final = 1.25 * BACKOFF_MOST  # the same after a pass that failed: until it is repeated
+
+
+class Unstopped(NamedTuple):
+    """How often the end of a replica failed, and why the last time."""
+
+    times: int
+    error: str
 
 
 @final
@@ -17,20 +26,25 @@ class AppBook:
 
     `refusals` are an engine's words, by slot; `lost` is when and how the replica of a slot was
     found to be gone; `stopping` are the replicas whose end is under way, by their ids, and
-    `unstopped` how often that failed; `imageless` are the revisions whose image was there, and is
-    not any more.
+    `unstopped` those where it failed. `failure` is what the engine could not do in the last pass.
+    `imageless` are the revisions whose image was there, and is not any more. `owed` is the
+    generation of an intent that came while we looked and is not fulfilled yet (0: none), `worked`
+    whether anything had to be done for it.
     """
 
     def __init__(self, uid: int) -> None:
         self.uid = uid
         self.generation = 0
+        self.owed, self.worked = 0, False
         self.slots = SlotBook()
         self.refusals: dict[Slot, str] = {}
         self.lost: dict[Slot, tuple[float, str]] = {}
         self.stopping: dict[str, asyncio.Task[None]] = {}
-        self.unstopped: dict[str, int] = {}
+        self.unstopped: dict[str, Unstopped] = {}
         self.imageless: set[int] = set()
+        self.failure = ""
         self.announced: set[tuple[str, int]] = set()
+        self.wake_at: float | None = None
         self.condition: tuple[bool, str] | None = None
         self._running: dict[Slot, Replica] = {}
         self._rollout = (0, 0.0)
@@ -40,6 +54,7 @@ class AppBook:
         """Note the app's generation; return whether there is a new intent since the last pass."""
         if desired.generation == self.generation:
             return False
+        self.owed, self.worked = (desired.generation if self.generation else 0), False
         self.generation = desired.generation
         self.slots.forgive()
         self.slots.forget({desired.revision, desired.stable, *_held(desired)})
@@ -49,6 +64,7 @@ class AppBook:
     def note(self, replicas: list[Replica], now: float) -> None:
         """Compare with the last pass: which replicas died or went, and why."""
         present = {(one.id): one for one in replicas}
+        self.unstopped = {one: why for one, why in self.unstopped.items() if one in present}
         for slot, before in list(self._running.items()):
             after = present.get(before.id)
             if after is not None and after.state is ReplicaState.RUNNING:
@@ -57,8 +73,11 @@ class AppBook:
             reason = "removed" if after is None else f"exited with {after.exit_code}"
             self.lost[slot] = (now, reason)
         for one in replicas:
+            if one.id in self.stopping:
+                continue
             self.slots.died(one, now)
-            if one.state is ReplicaState.RUNNING and one.id not in self.stopping:
+            if one.state is ReplicaState.RUNNING:
+                self.slots.runs(one, now)
                 self._running[Slot(one.name.revision, one.name.slot)] = one
 
     def ended_by_us(self, replica: Replica, *, lost: str = "", now: float = 0.0) -> None:
@@ -75,13 +94,18 @@ class AppBook:
         self.refusals.pop(slot, None)
         return (lost[1], now - lost[0]) if lost else None
 
-    def waited(self, revision: int, now: float) -> float:
-        """Seconds of this revision's rollout in which the target answered. Call once a pass."""
-        gap = min(LONGEST_GAP, now - self._seen_at) if self._seen_at is not None else 0.0
+    def waited(self, revision: int, now: float, *, counts: bool, before: float = 0.0) -> float:
+        """Seconds of this revision's rollout in which the target answered. Call once a pass.
+
+        `counts` is False while it may not start: then the time stands still. `before` is what it
+        had waited already when this memory began.
+        """
+        most = FAILED_GAP if self.failure else LONGEST_GAP
+        gap = min(most, now - self._seen_at) if self._seen_at is not None else 0.0
         self._seen_at = now
         if self._rollout[0] != revision:
-            self._rollout = (revision, 0.0)
-        else:
+            self._rollout = (revision, before)
+        elif counts:
             self._rollout = (revision, self._rollout[1] + gap)
         return self._rollout[1]
 

@@ -101,6 +101,8 @@ def _ready(
         message = f"revision {older} serves while revision {want.revision} comes"
         return _claim("Ready", "True", "Serving", message)
     count = f"{len(ready)} of {want.replicas} replicas are ready"
+    if want.waits:
+        return _claim("Ready", "False", "RemovalPending", f"{count}: {want.waits}")
     if findings.troubles:
         reason, message = findings.troubles[0]
         return _claim("Ready", "False", reason, f"{count}: {message}")
@@ -113,6 +115,8 @@ def _progressing(want: Want, updated: Sequence[Seen], findings: Findings) -> Con
         return _claim("Progressing", "False", "DeadlineExceeded", message)
     if want.replicas == 0 or (want.revision == want.stable and len(updated) >= want.replicas):
         return _claim("Progressing", "False", "Complete", f"revision {want.revision} is rolled out")
+    if want.waits:
+        return _claim("Progressing", "True", "RemovalPending", want.waits)
     message = f"{len(updated)} of {want.replicas} replicas run revision {want.revision}"
     return _claim("Progressing", "True", "RolloutInProgress", message)
 

@@ -1,5 +1,6 @@
 """Knowing: which revisions of an app matter now, what they need to start, and what is wanted."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, final
 
@@ -14,18 +15,23 @@ from projections.desired import DesiredApp
 from reconcilers import orders
 from reconcilers.books import AppBook
 from reconcilers.orders import Revision
-from reconcilers.ports import Engine
+from reconcilers.ports import Replica
 from reconcilers.replicas import Want
 from reconcilers.surroundings import Surroundings
+from reconcilers.targets import TargetView
 
 
 class Known(NamedTuple):
-    """The revisions that matter now, and the variables of those that can start."""
+    """The revisions that matter now, and the variables of those that can start.
+
+    `waits` is why none may start yet, or empty.
+    """
 
     held: Revision
     former: Revision | None
     environments: dict[int, dict[str, str | SecretText]]
     troubles: list[tuple[str, str]]
+    waits: str
 
 
 @final
@@ -33,7 +39,9 @@ class Knowing:
     def __init__(self, around: Surroundings) -> None:
         self._ = around
 
-    async def of(self, app: DesiredApp, book: AppBook, engine: Engine) -> Known:
+    async def of(
+        self, app: DesiredApp, book: AppBook, view: TargetView, listed: Sequence[Replica]
+    ) -> Known:
         """The held revision and the one before it, with what keeps them from starting."""
         around = self._
         troubles: list[tuple[str, str]] = []
@@ -53,7 +61,7 @@ class Knowing:
             if revision.needs_image or gone:
                 if revision is held or gone:
                     had = partial(book.imageless.discard, revision.number)
-                    message = around.images.want(app, revision, engine.images, had)
+                    message = around.images.want(app, revision, view.engine.images, had)
                     if message:
                         troubles.append(("ImageUnavailable", message))
                 continue
@@ -63,7 +71,21 @@ class Knowing:
                 )
             except SecretUnavailable as error:
                 troubles.append(("SecretUnavailable", str(error)))
-        return Known(held, former, environments, troubles)
+        return Known(held, former, environments, troubles, self._waits(app, view, listed))
+
+    def _waits(self, app: DesiredApp, view: TargetView, listed: Sequence[Replica]) -> str:
+        """Volumes are found by name: those of a former life go first, or its last writer does."""
+        there = {one.uid for one in listed}
+        if app.uid in there:
+            return ""
+        for removal in self._.desired.removals_of(app.ref.stream):
+            if not self._.places.leads_to(removal, view):
+                continue
+            if removal.volumes:
+                return "it starts when its former life and the volumes of that are gone"
+            if app.spec.volumes and removal.uid in there:
+                return "it starts when its former life has left its volumes"
+        return ""
 
     async def _find(self, app: DesiredApp, number: int) -> Revision | None:
         try:
@@ -78,8 +100,10 @@ class Knowing:
     def want(self, app: DesiredApp, book: AppBook, known: Known, now: float) -> Want:
         held = known.held
         rollout = held.spec.rollout  # while paused, a new strategy is recorded and not followed
-        waited = book.waited(held.number, now)
-        stalled = held.number != app.stable and waited > seconds(rollout.progress_deadline)
+        deadline = seconds(rollout.progress_deadline)
+        before = deadline + 1.0 if app.stalled == held.number else 0.0  # as the log has it
+        waited = book.waited(held.number, now, counts=not known.waits, before=before)
+        stalled = held.number != app.stable and waited > deadline
         return Want(
             uid=app.uid,
             revision=held.number,
@@ -90,6 +114,7 @@ class Knowing:
             surge=rollout.max_surge,
             max_unavailable=rollout.max_unavailable,
             stop_first=rollout.strategy == "stopFirst",
-            startable=frozenset(known.environments),
+            startable=frozenset() if known.waits else frozenset(known.environments),
             stalled=stalled,
+            waits=known.waits,
         )

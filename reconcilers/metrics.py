@@ -12,6 +12,10 @@ class ReconcileMetrics(Protocol):
         """A key waited so long for its turn."""
         ...
 
+    def worked(self, seconds: float) -> None:
+        """A key had its turn for so long."""
+        ...
+
     def healed(self, reason: str, seconds: float) -> None:
         """A replica runs again, so long after its end was noticed."""
         ...
@@ -23,7 +27,7 @@ class ReconcileMetrics(Protocol):
         ...
 
     def healed_by_replay(self, intents: int) -> None:
-        """Intents that only a timer found: their hint was lost."""
+        """Events of intents that only a timer found: their hint was lost."""
         ...
 
     def lost(self, loop: str) -> None:
@@ -41,6 +45,10 @@ class Uncounted(ReconcileMetrics):
 
     @override
     def queued(self, seconds: float) -> None:
+        return
+
+    @override
+    def worked(self, seconds: float) -> None:
         return
 
     @override

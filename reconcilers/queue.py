@@ -45,6 +45,10 @@ class KeyQueue:
         self._failures: dict[str, int] = {}
         self._moved = asyncio.Event()
         self._asked = asyncio.Event()  # an intent's key came
+        self.adds = 0
+        """How often a key got a place in the queue."""
+        self.retries = 0
+        """How often a key failed and was queued for later."""
 
     def __len__(self) -> int:
         return len(self._entry)
@@ -53,6 +57,11 @@ class KeyQueue:
     def delayed(self) -> int:
         """How many keys wait for a time."""
         return len(self._waiting)
+
+    @property
+    def oldest(self) -> float | None:
+        """Since when (of the clock) the key waits that has been ready for longest; None: none."""
+        return min((since for _, _, since in self._entry.values()), default=None)
 
     def depth(self, priority: Priority) -> int:
         return sum(1 for entry in self._entry.values() if entry[0] == priority)
@@ -91,6 +100,7 @@ class KeyQueue:
 
     def failed(self, key: str) -> float:
         """Look at `key` again after its backoff, which doubles each time; return the seconds."""
+        self.retries += 1
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         delay = min(BACKOFF_MOST, BACKOFF_FIRST * 2.0 ** min(failures, 20))
@@ -145,6 +155,7 @@ class KeyQueue:
 
     def _push(self, key: str, priority: Priority) -> None:
         known = self._entry.get(key)
+        self.adds += known is None
         number = next(self._order)
         self._entry[key] = (priority, number, known[2] if known else self._clock())
         heapq.heappush(self._ready, (priority, number, key))

@@ -7,7 +7,7 @@ from typing import Final, final
 from bus import codec
 from bus.log import Log, LogUnavailable
 from domain import events as e
-from projections.desired import DesiredState
+from projections.desired import DesiredState, Row
 
 PAGE: Final = 2000  # events folded between two looks at the event loop
 
@@ -22,11 +22,11 @@ class Reader:
         self._moved = asyncio.Condition()
         self.answers = True
 
-    async def catch_up(self, follow: Callable[[Sequence[str]], Awaitable[None]]) -> int:
+    async def catch_up(self, follow: Callable[[Sequence[Row]], Awaitable[None]]) -> int:
         """Fold up to the log's end; return how many events that were.
 
         Args:
-            follow: given the streams of each page, after it was folded.
+            follow: given each page, after it was folded.
 
         Raises:
             LogUnavailable: the log cannot be read.
@@ -36,7 +36,7 @@ class Reader:
             while page := await self._read():
                 self._desired.fold(page)
                 folded += len(page)
-                await follow([row[1] for row in page])
+                await follow(page)
         if folded:
             async with self._moved:
                 self._moved.notify_all()
@@ -47,20 +47,21 @@ class Reader:
         async with self._moved:
             await self._moved.wait_for(lambda: self._desired.position >= position)
 
-    async def former_target(self, stream: str) -> bytes | None:
-        """The last spec of a target that was deleted; None if the log has none.
+    async def target_definitions(self, stream: str) -> list[tuple[int, bytes]]:
+        """Every definition that a target ever had: its position and its spec, oldest first.
 
         Raises:
             LogUnavailable: the log cannot be read.
+            Undecodable: one of them cannot be read.
         """
-        spec: bytes | None = None
-        for row in await self._log.stream(stream):
-            if row.type == e.TargetDefined.type:
-                event = codec.decode(row.type, row.data)
-                spec = bytes(event.spec) if isinstance(event, e.TargetDefined) else spec
-        return spec
+        events = [
+            (row.position, codec.decode(row.type, row.data))
+            for row in await self._log.stream(stream)
+            if row.type == e.TargetDefined.type
+        ]
+        return [(at, bytes(one.spec)) for at, one in events if isinstance(one, e.TargetDefined)]
 
-    async def _read(self) -> Sequence[tuple[int, str, int, str, bytes]]:
+    async def _read(self) -> Sequence[Row]:
         try:
             page = await self._log.read(self._desired.position, PAGE)
         except LogUnavailable:

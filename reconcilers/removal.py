@@ -6,22 +6,30 @@ stream and of any other installation are not.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import final
+
+import structlog
 
 from domain import events as e
 from domain.names import Ref
 from projections.desired import DesiredApp, DesiredState, Removal
+from reconcilers.ending import Patience, end, pause
 from reconcilers.journal import Journal
-from reconcilers.ports import Engine, Replica
+from reconcilers.places import Places
+from reconcilers.ports import EngineUnavailable, Replica
 from reconcilers.status import StatusStore
-from reconcilers.targets import TargetView
+from reconcilers.targets import Located, Targets, TargetView
 
-GRACE_SECONDS = 10.0  # of an app whose spec is gone with it
+type _Ended = tuple[Located, str]
+"""Where a replica is, and its id there."""
+
+_log = structlog.get_logger("removal")
 
 
 @final
 class Remover:
-    """Args: `may_write` is False while nothing may be taken away."""
+    """Args: `may_write` is False while nothing may be taken away; `again` queues a stream."""
 
     def __init__(
         self,
@@ -29,13 +37,21 @@ class Remover:
         journal: Journal,
         status: StatusStore,
         *,
+        places: Places,
+        targets: Targets,
         may_write: Callable[[], bool],
+        again: Callable[[str], None],
     ) -> None:
         self._desired, self._journal, self._status = desired, journal, status
-        self._may_write = may_write
+        self._places, self._targets = places, targets
+        self._may_write, self._again = may_write, again
+        self._ending: dict[_Ended, asyncio.Task[None]] = {}
+        self._failures: dict[_Ended, int] = {}
 
     async def remove(self, removal: Removal, view: TargetView) -> str:
         """Take away what is left of a deleted app, and record when nothing is.
+
+        Returns what was done; nothing when all that is left ends already.
 
         Raises:
             EngineUnavailable: the target does not answer.
@@ -46,13 +62,15 @@ class Remover:
         listed = await view.look((ref.project, ref.name))
         left = [one for one in listed if one.uid == removal.uid]
         if left:
-            await self._end(view.engine, left)
-            return f"took away {len(left)} replicas"
+            patience = Patience.of(removal.drain, removal.stop_grace)
+            begun = self._end(view, ref, left, patience)
+            return f"ends {begun} replicas" if begun else ""
         successor = self._desired.app(ref.stream)
-        orphans = self._desired.orphans(ref.stream)
-        in_use = any(one.uid in orphans for one in listed)  # by name, as the volumes are
-        in_use = in_use or (successor is not None and successor.target == view.name)
-        if removal.volumes and not in_use:
+        if removal.volumes and listed:  # the volumes are found by name
+            spared = {*self._desired.orphans(ref.stream), successor.uid if successor else 0}
+            if not any(one.uid in spared for one in listed):
+                return "its volumes wait until the other former lives of it are gone"
+        elif removal.volumes:
             await view.engine.grounds.remove_volumes(ref.project, ref.name)
         await self._clear_ground(view, ref.project)
         self._journal.record(
@@ -65,7 +83,8 @@ class Remover:
     async def leftovers(self, ref: Ref, app: DesiredApp | None, view: TargetView) -> str:
         """Take away replicas of an app where it should not run (any more).
 
-        An app that moved leaves its former target only when it is ready on the new one.
+        Returns what was done, if anything was. An app that moved leaves its former target only when
+        it is ready on the new one.
         """
         if not self._may_write():
             return "kept what is left: nothing may be taken away now"
@@ -74,28 +93,96 @@ class Remover:
             there = status is not None and status.uid == app.uid
             if status is None or not there or status.updated < app.wanted:
                 return f"kept what runs on {view.name} until it is ready on {app.target}"
-        spared = self._desired.orphans(ref.stream)
-        listed = await view.look((ref.project, ref.name))
-        left = [one for one in listed if one.uid not in spared]
+        removals = self._desired.removals_of(ref.stream)
+        deleted = {one.uid for one in removals if self._places.leads_to(one, view)}
+        strays = self._places.strays(view, await view.look((ref.project, ref.name)))
+        left = [one for one in strays if one.uid not in deleted]
         if left:
-            await self._end(view.engine, left)
-        else:
+            spec = app.spec if app is not None else None
+            patience = Patience.of(spec.rollout.drain, spec.stop_grace) if spec else Patience()
+            begun = self._end(view, ref, left, patience)
+            return f"ends {begun} replicas on {view.name}" if begun else ""
+        if not strays:
             await self._clear_ground(view, ref.project)
-        return f"took away {len(left)} replicas from {view.name}"
+        return ""
 
-    async def _end(self, engine: Engine, replicas: Sequence[Replica]) -> None:
-        async def one(replica: Replica) -> None:
-            await engine.replicas.stop(replica, grace=GRACE_SECONDS)
-            await engine.replicas.remove(replica)
+    def _end(
+        self, view: TargetView, ref: Ref, replicas: Sequence[Replica], patience: Patience
+    ) -> int:
+        """Begin to end those that do not end yet; return how many these are."""
+        begun = 0
+        for replica in replicas:
+            key = (view.located, replica.id)
+            if key in self._ending:
+                continue
+            begun += 1
+            task = asyncio.create_task(self._end_one(key, view, replica, patience))
+            self._ending[key] = task
+            task.add_done_callback(partial(self._ended, key, ref.stream))
+        return begun
 
-        await asyncio.gather(*(one(replica) for replica in replicas))
+    async def _end_one(
+        self, key: _Ended, view: TargetView, replica: Replica, patience: Patience
+    ) -> None:
+        try:
+            why = await end(replica, view.engine, patience, may_write=self._may_write)
+        except EngineUnavailable as error:  # it was closed meanwhile
+            why = str(error)
+        if not why:
+            self._failures.pop(key, None)
+            return
+        self._failures[key] = self._failures.get(key, 0) + 1
+        await pause(self._failures[key])
+
+    def _ended(self, key: _Ended, stream: str, done: asyncio.Task[None]) -> None:
+        del self._ending[key]
+        if not done.cancelled():
+            if (error := done.exception()) is not None:
+                _log.error("end broke", replica=key[1], error=repr(error))
+            self._again(stream)
+
+    async def close(self) -> None:
+        """Cancel what is under way; whoever comes next finds it half done and finishes it."""
+        tasks = list(self._ending.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def tidy(self, view: TargetView) -> None:
+        """Clear the grounds that were left behind, as by a crash after the last replica went.
+
+        To be called after a sweep, so that it is known what is there.
+
+        Raises:
+            EngineError: they cannot be listed or cleared.
+        """
+        if not self._may_write() or f"Target/{view.name}" in self._desired.frozen:
+            return
+        left = set(await view.engine.grounds.projects())
+        for project in sorted(left - self._inhabited(view, left)):
+            await self._clear_ground(view, project)
 
     async def _clear_ground(self, view: TargetView, project: str) -> None:
         """Remove the project's network when its last app on this target is gone."""
-        for stream in self._desired.streams("App"):
-            if stream.startswith(f"App/{project}/"):
-                app = self._desired.app(stream)
-                if app is None or app.target == view.name:
-                    return
-        if not any(key[0] == project for key in view.replicas):
+        if self._may_write() and not self._inhabited(view, {project}, removals=False):
             await view.engine.grounds.clear(project)
+
+    def _inhabited(
+        self, view: TargetView, projects: set[str], *, removals: bool = True
+    ) -> set[str]:
+        """Those of some projects that have an app or a replica there, or (`removals`) had one."""
+        sharing = self._places.sharing(view)
+        found = {key[0] for other in sharing for key in other.replicas} & projects
+        if removals:
+            names = {other.name for other in sharing}
+            found |= {one.ref.project for one in self._desired.removals() if one.target in names}
+        found |= {name for name in projects if f"Project/{name}" in self._desired.frozen}
+        if found >= projects:
+            return found
+        for stream in self._desired.streams("App"):
+            project = stream.split("/", 2)[1]
+            if project in projects and project not in found:
+                app = self._desired.app(stream)
+                if app is None or self._targets.get(app.target) in sharing:
+                    found.add(project)
+        return found

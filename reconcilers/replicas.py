@@ -29,7 +29,8 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
     `replicas` is 0 when it is stopped or deleted; `keep_dead` are the slots whose last dead replica
     is kept for its logs. `stable` is the last revision that completed a rollout (0: none).
     `startable` are the revisions whose image and secrets are at hand: no old replica ends for one
-    that is not. `stalled` says that the revision missed its deadline.
+    that is not. `stalled` says that the revision missed its deadline. `waits` is why none may start
+    yet although all is at hand, in a sentence, or empty.
     """
 
     uid: int
@@ -43,6 +44,7 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
     stop_first: bool = False
     startable: Set[int] = frozenset()
     stalled: bool = False
+    waits: str = ""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -94,7 +96,7 @@ type Action = Start | Stop | Remove
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Actions in order: starts, stops, removals. `wake_at` is when a held start may run."""
+    """Actions in order: starts, stops, removals. `wake_at` is when only time changes something."""
 
     actions: tuple[Action, ...]
     wake_at: float | None = None

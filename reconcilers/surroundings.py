@@ -11,6 +11,7 @@ from reconcilers.images import ImageResolver
 from reconcilers.journal import Journal
 from reconcilers.metrics import ReconcileMetrics
 from reconcilers.orders import Revisions
+from reconcilers.places import Places
 from reconcilers.probing import Probing
 from reconcilers.status import StatusStore
 
@@ -32,6 +33,7 @@ class Surroundings(NamedTuple):
     """Everything that passes share."""
 
     desired: DesiredState
+    places: Places
     revisions: Revisions
     secrets: SecretStore
     intents: IntentService

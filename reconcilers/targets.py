@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Protocol, final
 
 import structlog
 
-from domain.target import TargetSpec
+from domain.target import Place, TargetSpec, place
 from reconcilers.ports import (
     Engine,
     EngineError,
@@ -23,6 +23,8 @@ from reconcilers.status import StatusStore, TargetStatus
 _log = structlog.get_logger("targets")
 
 type AppKey = tuple[str, str]
+type Located = tuple[str, Place]
+"""A target's name and where it leads: what is left there is found by both."""
 
 LIST_SECONDS: Final = 60.0  # after which an engine that lists nothing counts as gone
 OPEN_SECONDS: Final = 1.0  # that others wait for one that opens
@@ -100,6 +102,10 @@ class TargetView:
         self.observed_at = 0.0
 
     @property
+    def located(self) -> Located:
+        return self.name, place(self.spec)
+
+    @property
     def engine(self) -> Engine:
         """Raises `EngineUnavailable` while there is no connection."""
         if self.opened is None:
@@ -110,7 +116,7 @@ class TargetView:
         """List everything that is ours there, in one call.
 
         Raises:
-            EngineError: as the engine's; what was known stays.
+            EngineUnavailable: it could not be listed; what was known stays.
         """
         self.take(await self._list(None))
         self._answered()
@@ -134,7 +140,7 @@ class TargetView:
         """List the replicas of one app.
 
         Raises:
-            EngineError: as the engine's.
+            EngineUnavailable: they could not be listed.
         """
         found = tuple(await self._list(key))
         self._check_positions(found)
@@ -163,7 +169,9 @@ class TargetView:
             raise EngineUnavailable(f"target {self.name}: {self.trouble}") from error
         except EngineError as error:
             self.trouble = str(error)
-            raise
+            if isinstance(error, EngineUnavailable):
+                raise
+            raise EngineUnavailable(self.trouble) from error
 
     def _check_positions(self, replicas: Sequence[Replica]) -> None:
         highest = max((one.position for one in replicas), default=0)
@@ -176,7 +184,11 @@ class TargetView:
 
 @final
 class Targets:
-    """The targets of the desired state, opened when they appear and closed when they go."""
+    """The targets of the desired state, opened when they appear and closed when they go.
+
+    To look at all of them includes where they led before, as long as something is left there;
+    `get` only finds what a name means now.
+    """
 
     def __init__(
         self,
@@ -188,7 +200,8 @@ class Targets:
     ) -> None:
         self._opener, self._status, self._now = opener, status, now
         self._check = check
-        self._views: dict[str, TargetView] = {}
+        self._views: dict[Located, TargetView] = {}
+        self._present: dict[str, TargetView] = {}
         self._opening: dict[TargetView, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
@@ -198,24 +211,41 @@ class Targets:
         return iter(list(self._views.values()))
 
     def get(self, name: str) -> TargetView | None:
-        return self._views.get(name)
+        return self._present.get(name)
+
+    def at(self, name: str, spec: TargetSpec) -> TargetView | None:
+        """The view of where a target leads, or led, by one of its definitions."""
+        return self._views.get((name, place(spec)))
 
     async def follow(
-        self, specs: Mapping[str, TargetSpec], opened: Callable[[TargetView], None]
+        self,
+        present: Mapping[str, TargetSpec],
+        former: Mapping[Located, TargetSpec],
+        opened: Callable[[TargetView], None],
     ) -> None:
         """Close what went or changed, and open what is new: `opened` is told of each.
 
         One that takes its time to open is not waited for.
         """
-        for name, view in list(self._views.items()):
-            if specs.get(name) != view.spec:
-                del self._views[name]
-                await self._close(view)
+        wanted = {(name, place(spec)): spec for name, spec in present.items()}
+        for located, spec in former.items():
+            known = self._views.get(located)
+            wanted.setdefault(located, known.spec if known is not None else spec)
+        gone = [view for at, view in self._views.items() if wanted.get(at) != view.spec]
+        for view in gone:
+            del self._views[view.located]
+        for located, spec in wanted.items():
+            if located not in self._views:
+                view = TargetView(located[0], spec, now=self._now, check=self._check)
+                self._views[located] = view
+        self._present = {name: self._views[name, place(spec)] for name, spec in present.items()}
+        for view in gone:
+            await self._close(view)
+        await self._open_all(opened)
+
+    async def _open_all(self, opened: Callable[[TargetView], None]) -> None:
         begun = []
-        for name, spec in specs.items():
-            if name not in self._views:
-                self._views[name] = TargetView(name, spec, now=self._now, check=self._check)
-            view = self._views[name]
+        for view in list(self._views.values()):
             if view.opened is None and view not in self._opening:
                 task = asyncio.create_task(self._open(view, opened))
                 self._opening[view] = task
@@ -234,7 +264,7 @@ class Targets:
             return
         finally:
             del self._opening[view]
-        if self._views.get(view.name) is not view:  # it went meanwhile
+        if self._views.get(view.located) is not view:  # it went meanwhile
             await self._close(view)
             return
         _log.info("target opened", target=view.name, engine=view.spec.engine)
@@ -246,7 +276,9 @@ class Targets:
             view.opened = None
 
     def publish(self, view: TargetView) -> None:
-        """Say how the target is."""
+        """Say how the target is, if this is where it leads now."""
+        if self._present.get(view.name) is not view:
+            return
         self._status.put_target(
             view.name,
             TargetStatus(
@@ -262,3 +294,4 @@ class Targets:
             task.cancel()
         await asyncio.gather(*(self._close(view) for view in self._views.values()))
         self._views.clear()
+        self._present.clear()

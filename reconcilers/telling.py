@@ -33,8 +33,10 @@ class Telling:
         halted = around.gate.halted()
         if halted is not None:
             troubles.insert(0, ("LogRewound", halted))
+        failures = [book.failure, *(one.error for one in book.unstopped.values())]
+        troubles += [("EngineFailed", message) for message in failures if message]
         troubles += [("StartRefused", message) for message in book.refusals.values()]
-        troubles += self._crashes(book, seen)
+        troubles += self._crashes(book, want, seen)
         unwell = next((m for m in messages.values() if m), "")
         if unwell and want.stalled:
             troubles.append(("HealthCheckFailing", unwell))
@@ -54,15 +56,17 @@ class Telling:
         around.status.put(stream, status)
         return status
 
-    def _crashes(self, book: AppBook, seen: Sequence[Seen]) -> list[tuple[str, str]]:
-        waiting = book.slots.waiting(self._.clock())
-        if waiting is None:
+    def _crashes(self, book: AppBook, want: Want, seen: Sequence[Seen]) -> list[tuple[str, str]]:
+        revisions = {want.revision, want.stable}
+        loop = book.slots.looping(revisions, self._.clock()) if want.replicas else None
+        if loop is None:
             return []
-        slot, wait = waiting
+        slot = loop.slot
         dead = [one.replica for one in seen if one.slot == slot and judging.is_dead(one.replica)]
         how = judging.died(dead[-1]) if dead else book.refusals.get(slot, "it ended")
-        message = f"slot {slot.number} of revision {slot.revision}: {how}; next try in {wait:.0f} s"
-        return [("CrashLoop", message)]
+        then = f"next try in {loop.wait:.0f} s" if loop.wait else "it is tried again"
+        where = f"slot {slot.number} of revision {slot.revision}"
+        return [("CrashLoop", f"{where} ended {loop.deaths} times: {how}; {then}")]
 
     def record(
         self, app: DesiredApp, book: AppBook, want: Want, seen: Sequence[Seen], status: AppStatus
@@ -70,7 +74,8 @@ class Telling:
         around, cause, uid = self._, app.generation, app.uid
         ready = status.conditions[0]
         truth = (ready.status == "True", ready.reason)
-        if want.replicas and app.begun < want.revision and book.once("begun", want.revision):
+        begins = want.replicas and not want.waits and app.begun < want.revision
+        if begins and book.once("begun", want.revision):
             around.journal.record(
                 app.ref,
                 e.RolloutStarted,
@@ -80,7 +85,8 @@ class Telling:
                 revision=want.revision,
                 replaces=app.stable,
             )
-        if want.stalled and want.replicas and book.once("stalled", want.revision):
+        stalls = want.stalled and want.replicas and app.stalled != want.revision
+        if stalls and book.once("stalled", want.revision):
             around.journal.record(
                 app.ref,
                 e.RolloutStalled,
@@ -123,6 +129,22 @@ class Telling:
                     message=ready.message,
                 )
             book.condition = truth
+
+    def fulfilled(self, app: DesiredApp, book: AppBook, status: AppStatus, *, worked: bool) -> None:
+        """Count how long an intent without a new revision, such as a scale, took to come true.
+
+        What a rollout took is counted when it completes; a stop and a mere label are never ready.
+        """
+        if not book.owed:
+            return
+        is_synced = status.is_true("Synced")
+        book.worked = book.worked or worked or not is_synced
+        if app.revision != app.stable or not app.wanted:
+            book.owed = 0
+        elif is_synced:
+            book.owed = 0
+            if book.worked:
+                self._.metrics.ready(max(0.0, self._.now() - app.asked_at))
 
     def unreachable(self, app: DesiredApp, message: str) -> None:
         """Publish that the app's target does not answer."""

@@ -7,7 +7,7 @@ only make it sooner. Nothing is ever given up.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -17,16 +17,15 @@ import structlog
 from structlog.contextvars import bind_contextvars
 
 from bus.log import LogError
-from domain import target as target_spec
 from domain.names import Ref
-from domain.target import TargetSpec
-from projections.desired import DesiredApp, DesiredState
+from projections.desired import DesiredApp, DesiredState, Row
 from reconcilers.adopting import Adopter
 from reconcilers.app_pass import AppReconciler, Outcome
 from reconcilers.differing import Wanted, differing
 from reconcilers.journal import Journal
 from reconcilers.lanes import Lanes
 from reconcilers.metrics import ReconcileMetrics
+from reconcilers.places import Places
 from reconcilers.ports import EngineError, EngineUnavailable
 from reconcilers.probing import Probing
 from reconcilers.queue import KeyQueue, Priority
@@ -34,6 +33,7 @@ from reconcilers.reading import Reader
 from reconcilers.removal import Remover
 from reconcilers.targets import Targets, TargetView
 
+TIDY_SECONDS: Final = 10.0  # after which a target that is not tidied is swept again
 SWEEP_SECONDS: Final = 1.0  # that a tick waits for the lists of its targets
 
 _log = structlog.get_logger("worker")
@@ -68,6 +68,7 @@ class Worker:
         reader: Reader,
         desired: DesiredState,
         targets: Targets,
+        places: Places,
         queue: KeyQueue,
         apps: AppReconciler,
         remover: Remover,
@@ -79,7 +80,8 @@ class Worker:
         clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
-        self._reader, self._desired, self._targets = reader, desired, targets
+        self._reader, self._desired = reader, desired
+        self._targets, self._places = targets, places
         self._queue, self._apps, self._remover = queue, apps, remover
         self._adopter = adopter
         self._probing, self._journal, self._metrics = probing, journal, metrics
@@ -89,6 +91,8 @@ class Worker:
         self._sweeping: dict[TargetView, asyncio.Task[None]] = {}
         self._hinted = asyncio.Event()
         self._numbers = count(1)
+        self._told = 0  # the highest position that a hint has named
+        self._untold: list[int] = []
         self._watchers: dict[TargetView, asyncio.Task[None]] = {}
         self._met: set[TargetView] = set()
         self.progress: dict[str, float] = {}
@@ -98,6 +102,7 @@ class Worker:
 
     def hint(self, position: int, keys: Sequence[str] | None) -> None:
         """The log has moved to `position`; never blocks. `keys` None: look yourself."""
+        self._told = max(self._told, position)
         if self._settings.hints and position > self._desired.position:
             self._hinted.set()
         for key in keys or ():
@@ -113,10 +118,10 @@ class Worker:
         Raises:
             LogUnavailable: the log cannot be read.
         """
-        folded = await self._reader.catch_up(self._follow_up)
-        if folded and by_timer and self._settings.hints:
-            self._metrics.healed_by_replay(folded)
-        return folded
+        if not (by_timer and self._settings.hints):
+            return await self._reader.catch_up(self._follow_up)
+        self._count_lost()
+        return await self._reader.catch_up(self._follow_untold)
 
     async def seen(self, position: int) -> None:
         """Return when the projection has folded up to `position`."""
@@ -124,10 +129,22 @@ class Worker:
             await self.catch_up()
         await self._reader.wait_for(position)
 
-    async def _follow_up(self, streams: Sequence[str]) -> None:
+    def _count_lost(self) -> None:
+        """Of what a timer found before, no hint has come since: a late one would be there."""
+        lost = sum(position > self._told for position in self._untold)
+        self._untold.clear()
+        if lost:
+            self._metrics.healed_by_replay(lost)
+
+    async def _follow_untold(self, page: Sequence[Row]) -> None:
+        """Follow up what a timer found, and remember the intents that no hint told of yet."""
+        self._untold += [row[0] for row in page if row[0] > self._told and "#" not in row[1]]
+        await self._follow_up(page)
+
+    async def _follow_up(self, page: Sequence[Row]) -> None:
         """Queue the apps that new events speak of; follow changed targets."""
         follow = False
-        for stream in dict.fromkeys(streams):
+        for stream in dict.fromkeys(row[1] for row in page):
             if stream.startswith("App/"):
                 app, _, part = stream.partition("#")
                 self._wanted.moved(app)
@@ -138,49 +155,10 @@ class Worker:
             await self._follow_targets()
 
     async def _follow_targets(self) -> None:
-        specs: dict[str, TargetSpec] = {}
-        for stream in list(self._desired.streams("Target")):
-            resource = self._desired.resource(stream)
-            if resource is None:
-                continue
-            try:
-                specs[resource.ref.name] = target_spec.decode(resource.spec)
-            except ValueError as error:  # its apps fail one by one; those of others do not
-                _log.error("target cannot be read", target=stream, error=str(error))
-        for name in self._left_behind(specs):
-            await self._keep(name, specs)
-        await self._targets.follow(specs, self._watch)
-        for view in list(self._watchers):
-            if self._targets.get(view.name) is not view:
-                self._watchers.pop(view).cancel()
-                self._met.discard(view)
-
-    def _left_behind(self, specs: Collection[str]) -> set[str]:
-        """The targets that are deleted, and may still have something of ours."""
-        names = {removal.target for removal in self._desired.removals()}
-        names |= {view.name for view in self._targets if view.name not in specs and self._has(view)}
-        return names.difference(specs)
-
-    def _has(self, view: TargetView) -> bool:
-        """Whether something runs there that is not an orphan's."""
-        for (project, app), replicas in view.replicas.items():
-            spared = self._desired.orphans(f"App/{project}/{app}")
-            if any(one.uid not in spared for one in replicas):
-                return True
-        return False
-
-    async def _keep(self, name: str, specs: dict[str, TargetSpec]) -> None:
-        """Keep a deleted target until nothing of ours is left there."""
-        view = self._targets.get(name)
-        if view is not None:
-            specs[name] = view.spec
-            return
-        try:
-            found = await self._reader.former_target(f"Target/{name}")
-            if found is not None:
-                specs[name] = target_spec.decode(found)
-        except (LogError, ValueError) as error:
-            _log.warning("a deleted target is not known yet", target=name, error=str(error))
+        await self._places.follow(self._watch)
+        for view in set(self._watchers).difference(self._targets):
+            self._watchers.pop(view).cancel()
+            self._met.discard(view)
 
     async def explain(self, stream: str) -> Sequence[str]:
         """What a pass over an app would do now, in sentences; nothing is done.
@@ -197,7 +175,9 @@ class Worker:
 
     async def run(self) -> None:
         """Work, for ever; cancel to stop. What is under way is left for whoever comes next."""
-        self.progress["replay"] = self._clock()  # a first tick that hangs is late, too
+        for loop in ("replay", "tail", "passes"):  # a first round that hangs is late, too
+            self.progress[loop] = self._clock()
+        await self._quietly_catch_up(by_timer=False)  # of what was there before, nobody could tell
         try:
             async with asyncio.TaskGroup() as group:
                 self._supervise(group, "probing", self._probing.run)
@@ -218,6 +198,7 @@ class Worker:
             await asyncio.gather(*beside, return_exceptions=True)
             await self._adopter.close()
             await self._apps.close()
+            await self._remover.close()
 
     def _supervise(
         self, group: asyncio.TaskGroup, name: str, loop: Callable[[], Awaitable[None]]
@@ -264,7 +245,7 @@ class Worker:
             self._desired.resource(stream)  # one that cannot be read freezes its apps from now on
         for view in self._targets:
             if view not in self._sweeping:
-                task = asyncio.create_task(self._sweep(view))
+                task = asyncio.create_task(self._sweep_and_tidy(view))
                 self._sweeping[view] = task
                 task.add_done_callback(partial(self._swept, view))
         if self._sweeping:  # whoever takes longer delays no other
@@ -283,6 +264,16 @@ class Worker:
         except LogError as error:
             _log.warning("the log does not answer; the timers ask again", error=str(error))
 
+    async def _sweep_and_tidy(self, view: TargetView) -> None:
+        await self._sweep(view)
+        if view.trouble:
+            return
+        try:
+            async with asyncio.timeout(TIDY_SECONDS):
+                await self._remover.tidy(view)
+        except (EngineError, TimeoutError) as error:
+            _log.warning("it is not tidied", target=view.name, error=str(error) or repr(error))
+
     async def _sweep(self, view: TargetView) -> None:
         try:
             await view.sweep()
@@ -295,7 +286,8 @@ class Worker:
         if view not in self._met:  # what runs there as it should is neither judged nor probed yet
             self._met.add(view)
             self._queue_all_of(view)
-        for stream in differing(self._wanted.of(view.name), view):
+        wanted = self._wanted.of(view.name) if self._targets.get(view.name) is view else {}
+        for stream in differing(wanted, view):
             self._queue.add(stream, Priority.REPLAY)
         for stream in view.ended:  # has no fingerprint: of an app that exists, that is as it should
             if not self._wanted.knows(stream):
@@ -303,6 +295,8 @@ class Worker:
 
     def _queue_all_of(self, view: TargetView) -> None:
         """Every app there must be judged: how it is, or that this is unknown."""
+        if self._targets.get(view.name) is not view:
+            return
         for stream in list(self._desired.streams("App")):
             app = self._desired.app(stream)
             if app is not None and app.target == view.name:
@@ -338,13 +332,15 @@ class Worker:
         if lane is None:
             self._queue.done(key)
             return
-        self._metrics.queued(self._clock() - since)
+        began = self._clock()
+        self._metrics.queued(began - since)
         try:
             await self._pass(key)
         finally:
             self._queue.done(key)
             self._lanes.leave(lane)
         self.progress["passes"] = self._clock()
+        self._metrics.worked(self.progress["passes"] - began)
 
     def _lane(self, key: str) -> str:
         app = self._desired.app(key)
@@ -362,7 +358,8 @@ class Worker:
 
     async def _pass(self, key: str) -> None:
         began = self._clock()
-        bind_contextvars(resource=key, **{"pass": next(self._numbers)})
+        position = self._desired.position
+        bind_contextvars(resource=key, position=position, **{"pass": next(self._numbers)})
         try:
             async with asyncio.timeout(self._settings.pass_deadline):
                 outcome = await self._reconcile(key)
@@ -370,6 +367,9 @@ class Worker:
             delay = self._queue.failed(key)
             self._metrics.passed("error", self._clock() - began)
             _log.warning("pass failed", error=str(error) or repr(error), again=delay)
+            wake_at = self._apps.wakes_at(key)
+            if wake_at is not None and wake_at > began:  # what fails must not hold up a held start
+                self._queue.add_at(key, wake_at, Priority.ENGINE)
             return
         except Exception:
             self._queue.failed(key)
@@ -381,8 +381,7 @@ class Worker:
         if outcome.wake_at is not None:
             self._queue.add_at(key, outcome.wake_at, Priority.ENGINE)
         if outcome.result == "success":
-            position = self._desired.position
-            _log.info(outcome.sentence, position=position)
+            _log.info(outcome.sentence)
 
     async def _reconcile(self, key: str) -> Outcome:
         app = self._desired.app(key)
@@ -413,19 +412,23 @@ class Worker:
             if f"Target/{removal.target}" in frozen:
                 continue
             try:
-                said.append(await self._remover.remove(removal, self.view(removal.target)))
-                self._queue.add_at(key, self._clock() + 1.0, Priority.ENGINE)
+                done = await self._remover.remove(removal, await self._places.of(removal))
             except EngineError as error:
                 failures.append(error)
+                continue
+            if done:
+                said.append(done)
+                self._queue.add_at(key, self._clock() + 1.0, Priority.ENGINE)
         if said:
             return said, failures
         for view in self._targets:
-            elsewhere = app is None or view.name != app.target
+            elsewhere = app is None or self._targets.get(app.target) is not view
             if f"Target/{view.name}" in frozen:
                 continue
             if elsewhere and (ref.project, ref.name) in view.replicas:
                 try:
-                    said.append(await self._remover.leftovers(ref, app, view))
+                    done = await self._remover.leftovers(ref, app, view)
+                    said += [done] if done else []
                 except EngineError as error:
                     failures.append(error)
         return said, failures

@@ -239,9 +239,10 @@ class Chaos:
         second = await world.boot()
         if second is None:
             return ""
+        one = self._rng.choice([first, second])
         seconds = self._rng.uniform(10, 90)
         world.engines.confused(seconds + MINUTE)
-        self._later(seconds, lambda: first.life.end("another has taken over"))
+        self._later(seconds, lambda: one.life.end("it was one too many"))
         return f"{second.life.name} works beside for {seconds:.0f} s"
 
     async def _jump(self) -> str:

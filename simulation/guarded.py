@@ -262,7 +262,9 @@ class GuardedSecrets(SecretStore):
         return await self._life.read(lambda: self._inner.get(ref, token))
 
     @override
-    async def remove(self, ref: Ref, *, keep: frozenset[str] = frozenset()) -> None:
-        await self._life.effect(
-            f"forget values of {ref}", lambda: self._inner.remove(ref, keep=keep)
-        )
+    async def held(self, ref: Ref | None = None) -> Mapping[Ref, frozenset[str]]:
+        return await self._life.read(lambda: self._inner.held(ref))
+
+    @override
+    async def erase(self, ref: Ref, tokens: frozenset[str]) -> None:
+        await self._life.effect(f"erase values of {ref}", lambda: self._inner.erase(ref, tokens))

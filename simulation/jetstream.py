@@ -108,6 +108,8 @@ class JetStream(Party):
                 return self._info(self._stream(name))
             case ["CONSUMER", "CREATE", name, durable]:
                 return self._create_consumer(name, durable, request["config"])
+            case ["CONSUMER", "INFO", name, durable]:
+                return self._consumer_info(name, durable)
             case ["CONSUMER", "DELETE", name, durable]:
                 return self._delete_consumer(name, durable)
             case _:
@@ -158,6 +160,13 @@ class JetStream(Party):
         elif known.config != config:
             raise Declined(400, 10013, "consumer name already in use")
         return {"stream_name": name, "name": durable, "config": config}
+
+    def _consumer_info(self, name: str, durable: str) -> dict[str, Any]:
+        consumer = self._consumers.get((name, durable))
+        if consumer is None:
+            raise Declined(404, 10014, "consumer not found")
+        heard = self._exchange.has_listener(consumer.config["deliver_subject"])
+        return {"stream_name": name, "name": durable, "push_bound": heard}
 
     def _delete_consumer(self, name: str, durable: str) -> dict[str, Any]:
         self._stream(name)

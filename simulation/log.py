@@ -16,7 +16,7 @@ from collections.abc import (
 )
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, final, override
+from typing import ClassVar, Final, final, override
 
 from bus.log import (
     Appended,
@@ -60,6 +60,9 @@ class SimulatedLog(Log):
 
     `syncing` is awaited between the writing and the syncing of each group: a crash happens there.
     """
+
+    ANSWERS_FIRST: ClassVar[bool] = False
+    """Set by who wants to see that acknowledging before the fsync is found out."""
 
     def __init__(
         self,
@@ -206,6 +209,8 @@ class SimulatedLog(Log):
                 answers.append(disk.add(group, request))
             except LogError as error:
                 answers.append(error)
+        if self.ANSWERS_FIRST:
+            _answer(taken, answers)
         delay = self.faults.sync_seconds()
         if delay:
             await asyncio.sleep(delay)
@@ -213,13 +218,7 @@ class SimulatedLog(Log):
             await self._syncing(group.events)
         disk.sync(group)
         self._note_soon()
-        for (_, future), answer in zip(taken, answers, strict=True):
-            if future.done():  # its caller gave up
-                continue
-            if isinstance(answer, Appended):
-                future.set_result(answer)
-            else:
-                future.set_exception(answer)
+        _answer(taken, answers)
         self._moved.set()
         self._moved = asyncio.Event()
 
@@ -256,6 +255,19 @@ class _Shelf(History):
     def payloads(self, positions: Sequence[int]) -> Iterable[bytes]:
         events = self._disk.events
         return [events[self._disk.count_to(position) - 1].data for position in positions]
+
+
+def _answer(
+    taken: Sequence[tuple[Request, asyncio.Future[Appended]]],
+    answers: Sequence[Appended | LogError],
+) -> None:
+    for (_, future), answer in zip(taken, answers, strict=True):
+        if future.done():  # its caller gave up
+            continue
+        if isinstance(answer, Appended):
+            future.set_result(answer)
+        else:
+            future.set_exception(answer)
 
 
 def unavailable(why: str) -> LogUnavailable:

@@ -33,7 +33,14 @@ class SimulatedSecrets(SecretStore):
             raise SecretUnavailable(f"{ref} has no values under its token") from None
 
     @override
-    async def remove(self, ref: Ref, *, keep: frozenset[str] = frozenset()) -> None:
-        for owner, token in list(self._values):
-            if owner == ref and token not in keep:
-                del self._values[owner, token]
+    async def held(self, ref: Ref | None = None) -> Mapping[Ref, frozenset[str]]:
+        found: dict[Ref, frozenset[str]] = {}
+        for owner, token in self._values:
+            if ref in (None, owner):
+                found[owner] = found.get(owner, frozenset()) | {token}
+        return found
+
+    @override
+    async def erase(self, ref: Ref, tokens: frozenset[str]) -> None:
+        for token in tokens:
+            self._values.pop((ref, token), None)

@@ -17,7 +17,9 @@ from simulation.invariants.rest import Broken, RestInvariants
 from simulation.invariants.violations import Invariant, Violation
 from simulation.knobs import Fault, swarm
 from simulation.sinks import heard
-from simulation.world import PROGRAM, World
+from simulation.world import INSTALLATION, NEIGHBOUR, PROGRAM, World
+
+__all__ = ["INSTALLATION", "NEIGHBOUR", "Outcome", "run"]
 
 SETTLE_SECONDS: Final = 1500.0
 """The bound of liveness: a backoff at its cap (300 s and a quarter) twice, a rollout's deadline,
@@ -79,6 +81,7 @@ async def _live(
         world.report(Invariant.ALIVE, text)
 
     with heard(broken, leaked):
+        world.settle_neighbour(apps)
         async with world.living():
             await world.client.ask(people.furniture(), "furniture")
             chaos = Chaos(world, rates, people)

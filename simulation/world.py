@@ -17,6 +17,8 @@ from bus.nats.bus import NatsBus
 from bus.nats.hints import Hinted
 from bus.nats.settings import NatsSettings
 from domain.access import Actor
+from domain.names import Ref
+from reconcilers.ports import ReplicaName, StartReplica
 from reconcilers.worker import WorkerSettings
 from simulation.broker import Broker
 from simulation.clients import Client
@@ -109,6 +111,30 @@ class World:
         self.site.mismatched = lambda: self.report(Invariant.PURE, "a snapshot told another story")
         for name, machine in self.machines.items():
             machine.witness = self._witness(name)
+
+    def settle_neighbour(self, apps: Sequence[Ref]) -> None:
+        """Let another installation run one replica of each of these apps on every machine."""
+        for machine in self.machines.values():
+            for ref in apps:
+                order = StartReplica(
+                    name=ReplicaName(ref.project, ref.name, 1, 0, 1),
+                    uid=1,
+                    digest="of another",
+                    position=0,
+                    image=None,
+                    command=("serve",),
+                    args=(),
+                    workdir=None,
+                    env={},
+                    ports=(),
+                    volumes=(),
+                    cpu_millis=None,
+                    memory_bytes=None,
+                    stop_signal="SIGTERM",
+                    stop_grace=10.0,
+                )
+                machine.begin(machine.create(NEIGHBOUR, order))
+        self.engines.foreign()
 
     def rng(self, name: str) -> random.Random:
         """A source of luck of one's own: the same for the same seed and name."""

@@ -39,6 +39,7 @@ from reconcilers.worker import WorkerSettings
 from stateward.data import Data
 from stateward.engines import Choice, Opener, choose
 from stateward.gauges import gauges
+from stateward.liveness import liveness
 from stateward.metered_log import MeteredLog
 from stateward.metrics import Metrics
 from stateward.probing import ProberByTarget
@@ -46,7 +47,7 @@ from stateward.settings import Nats, Settings
 
 DEFAULT_PROJECT: Final = "default"
 SHOWN: Final = 3  # of the streams that cannot be read, where they are only mentioned
-STUCK_SECONDS: Final = 60.0  # a loop that did not get round for so long, beside its own interval
+SWEEP_AFTER: Final = 5.0  # seconds from the start: labels may show by then that the log is old
 
 
 def now() -> float:
@@ -137,6 +138,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
         for part, loop in (
             ("announcer", announcer.run),
             ("snapshots", lambda: projecting.keep(desired)),
+            ("secrets", lambda: _swept(intents, log)),
         ):
             task = asyncio.create_task(loop(), name=part)
             stack.push_async_callback(_ended, task)
@@ -235,6 +237,11 @@ async def _furnish(
     return choice
 
 
+async def _swept(intents: IntentService, log: SqliteLog) -> None:
+    await asyncio.sleep(SWEEP_AFTER)
+    await intents.values.sweep(lambda: log.rewound is None)
+
+
 def _bus(
     settings: Nats,
     data: Data,
@@ -293,19 +300,23 @@ def _checks(
     clock: float,
 ) -> list[Check]:
     """Liveness never depends on an engine or the bus; readiness says how they are."""
-    ticked = assembled.worker.progress.get("replay", clock)
-    allowed = settings.replay.interval * 2 + settings.reconcile.pass_deadline + STUCK_SECONDS
     checks = [
         Check("worker", not worker.done(), "the loops run", vital=True),
-        Check("replay", clock - ticked < allowed, "the replay tick gets round", vital=True),
+        *liveness(
+            assembled.worker.progress,
+            assembled.queue.oldest,
+            clock,
+            replay=settings.replay,
+            reconcile=settings.reconcile,
+        ),
         Check("log", log.read_only is None, log.read_only or "it takes events"),
         Check("history", log.rewound is None, str(log.rewound or "nothing is missing")),
         Check("streams", passed=True, message=_about_streams(desired.frozen)),
     ]
-    checks += [
-        Check(f"target-{view.name}", passed=True, message=view.trouble or "it answers")
-        for view in assembled.targets
-    ]
+    for view in assembled.targets:
+        name = "target" if assembled.targets.get(view.name) is view else "former-target"
+        message = view.trouble or "it answers"
+        checks.append(Check(f"{name}-{view.name}", passed=True, message=message))
     return [*checks, Check("bus", passed=True, message=_about(bus))]
 
 
@@ -321,7 +332,9 @@ def _about(bus: NatsBus | None) -> str:
     if bus is None:
         return "there is none, as the settings say"
     status = bus.status()
-    return f"connected to {status.url}" if status.connected else f"not connected: {status.reason}"
+    if not status.connected:
+        return f"not connected: {status.reason}"
+    return f"connected to {status.url}" + (f"; {status.reason}" if status.reason else "")
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Gauges: what is so now, asked of the parts at each scrape. Names and words stand in `ABOUT`."""
+"""What the parts count or are like now, asked at each scrape. Names and words: `ABOUT`."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -17,6 +17,8 @@ ABOUT: Final[Mapping[str, str]] = {
     "stateward_replay_age_seconds": "Since the replay tick last got round.",
     "stateward_workqueue_depth": "Keys that are ready for a pass.",
     "stateward_workqueue_delayed": "Keys that wait for a time.",
+    "stateward_workqueue_adds_total": "How often a key got a place in the queue.",
+    "stateward_workqueue_retries_total": "How often a key failed and was queued for later.",
     "stateward_journal_dropped": "Transitions lost because the log was away for too long.",
     "stateward_probed_replicas": "Replicas whose health is kept.",
     "stateward_targets": "Targets that are known.",
@@ -27,7 +29,7 @@ ABOUT: Final[Mapping[str, str]] = {
 def gauges(
     log: SqliteLog, desired: DesiredState, assembled: Assembled, clock: float
 ) -> Mapping[str, tuple[str, float]]:
-    """Every gauge by name, with its words and its value."""
+    """Every value by name, with its words and its value."""
     head = log.position
     views = list(assembled.targets)
     values = {
@@ -40,6 +42,8 @@ def gauges(
         "stateward_replay_age_seconds": clock - assembled.worker.progress.get("replay", clock),
         "stateward_workqueue_depth": len(assembled.queue),
         "stateward_workqueue_delayed": assembled.queue.delayed,
+        "stateward_workqueue_adds_total": assembled.queue.adds,
+        "stateward_workqueue_retries_total": assembled.queue.retries,
         "stateward_journal_dropped": assembled.journal.dropped,
         "stateward_probed_replicas": len(assembled.probing),
         "stateward_targets": len(views),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, final, override
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bus.nats.settings import BusMetrics
@@ -61,7 +61,7 @@ class Metrics:
         self.build = build
 
     def observe(self, gauges: Callable[[], Mapping[str, tuple[str, float]]]) -> None:
-        """Ask for gauges at each scrape: name to (help, value)."""
+        """Ask for values at each scrape: name to (help, value); a counter's ends in `_total`."""
         self.registry.register(_Asked(gauges))
 
     def page(self) -> bytes:
@@ -77,7 +77,10 @@ class _Asked(Collector):
     @override
     def collect(self) -> Iterable[Metric]:
         for name, (text, value) in self._gauges().items():
-            yield GaugeMetricFamily(name, text, value=value)
+            if name.endswith("_total"):
+                yield CounterMetricFamily(name, text, value=value)
+            else:
+                yield GaugeMetricFamily(name, text, value=value)
 
 
 @final
@@ -102,6 +105,12 @@ class _Reconcile(ReconcileMetrics):
             buckets=SECONDS,
             registry=registry,
         )
+        self._worked = Histogram(
+            "stateward_workqueue_work_duration_seconds",
+            "How long keys had their turn.",
+            buckets=SECONDS,
+            registry=registry,
+        )
         self._drift = Counter(
             "stateward_drift_repaired",
             "Replicas that differed from their order and were replaced, by field.",
@@ -123,7 +132,7 @@ class _Reconcile(ReconcileMetrics):
         )
         self._replayed = Counter(
             "stateward_intents_healed_by_replay",
-            "Events that only a timer found: their hint was lost.",
+            "Events of intents that only a timer found: their hint was lost.",
             registry=registry,
         )
         self._lost = Counter(
@@ -145,6 +154,10 @@ class _Reconcile(ReconcileMetrics):
     @override
     def queued(self, seconds: float) -> None:
         self._queued.observe(seconds)
+
+    @override
+    def worked(self, seconds: float) -> None:
+        self._worked.observe(seconds)
 
     @override
     def healed(self, reason: str, seconds: float) -> None:

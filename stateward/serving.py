@@ -1,15 +1,16 @@
 """`stateward serve`: a control plane in the foreground, until it is told to stop."""
 
 import asyncio
+import shlex
 import signal
 import sys
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 
 from bus.log import LogError
+from domain.refusals import Refusal
 from gateway.server import AddressInUse, AddressUnusable
 from stateward import data, logs
 from stateward.control_plane import Running, running
@@ -20,10 +21,12 @@ def run(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code."""
     logs.configure(settings.logging.format, settings.logging.level)
     console = Console(stderr=True, highlight=False)
+    # Beside logs for programs, words for people would be in the way.
+    words = console if sys.stderr.isatty() else Console(highlight=False)
     try:
         with data.opened(settings.data.directory, new_id=_new_id) as held:
-            asyncio.run(_serve(settings, held, console.print))
-    except (data.DataTrouble, AddressInUse, AddressUnusable, LogError) as error:
+            asyncio.run(_serve(settings, held, words))
+    except (data.DataTrouble, AddressInUse, AddressUnusable, LogError, Refusal) as error:
         console.print(f"stateward cannot serve: {error}", style="red", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
@@ -35,15 +38,15 @@ def _new_id() -> str:
     return str(uuid.uuid4())  # noqa: TID251 -- an installation is minted here
 
 
-async def _serve(settings: Settings, held: data.Data, say: Callable[..., None]) -> None:
+async def _serve(settings: Settings, held: data.Data, words: Console) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with running(settings, held) as control_plane:
-        for line in welcome(control_plane):
-            say(line, soft_wrap=True)
-        sys.stderr.flush()
+        for line in welcome(control_plane, show_token=words.stderr):
+            words.print(line, soft_wrap=True)
+        words.file.flush()
         stopped = asyncio.create_task(stop.wait())
         parts: list[asyncio.Future[Any]] = [control_plane.serving.ended, control_plane.worker]
         await asyncio.wait([stopped, *parts], return_when=asyncio.FIRST_COMPLETED)
@@ -51,24 +54,26 @@ async def _serve(settings: Settings, held: data.Data, say: Callable[..., None]) 
         for part in parts:
             if part.done() and not part.cancelled():
                 part.result()  # raises what broke it
-        say("stopping; what runs goes on running")
+        words.print("stopping; what runs goes on running")
 
 
-def welcome(control_plane: Running) -> list[str]:
-    """What a person wants to know when it has started."""
+def welcome(control_plane: Running, *, show_token: bool) -> list[str]:
+    """What a person wants to know when it has started; the token only where nobody keeps it."""
     url = control_plane.serving.url
     lines = [f"Stateward answers at [bold]{url}[/bold]"]
     lines.append(f"  data    {control_plane.data.directory}")
     lines.append(f"  token   {control_plane.token_file} (admin; mode 0600)")
-    if control_plane.first_token:
+    if control_plane.first_token and show_token:
         lines.append(f"          {control_plane.first_token} (printed this once)")
     if control_plane.choice:
         engine, reason = control_plane.choice.spec.engine, control_plane.choice.reason
         lines.append(f"  local   runs on {engine}: {reason}")
     bus = control_plane.bus
     lines.append(f"  bus     {bus.status().url or 'starting'}" if bus else "  bus     none")
+    token = shlex.quote(str(control_plane.token_file.absolute()))
     lines += [
         "Try next, in another terminal:",
+        f"  export STATEWARD_SERVER={url} STATEWARD_TOKEN=$(cat {token})",
         "  stateward get targets",
         "  stateward apply -f app.yaml --wait",
         "  stateward events --watch",

@@ -179,10 +179,14 @@ class Ledger:
 
     def _learn_versions(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> None:
         unknown: set[str] = set()
+        known = self._versions.get
         for request in requests:
-            for stream in (*request.expect, *(event.stream for event in request.events)):
-                if self._versions.get(stream) is None:
+            for stream in request.expect:
+                if known(stream) is None:
                     unknown.add(stream)
+            for event in request.events:
+                if event.stream not in request.expect and known(event.stream) is None:
+                    unknown.add(event.stream)
         if unknown:
             rows = connection.execute(_SELECT_VERSIONS, (_json(sorted(unknown)),))
             self._versions.put({stream: version or 0 for stream, version in rows})

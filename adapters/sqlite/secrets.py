@@ -44,7 +44,8 @@ COMMIT;
 """
 _PUT = "INSERT OR REPLACE INTO secrets (ref, token, nonce, ciphertext, at) VALUES (?, ?, ?, ?, ?)"
 _GET = "SELECT nonce, ciphertext FROM secrets WHERE ref = ? AND token = ?"
-_REMOVE = "DELETE FROM secrets WHERE ref = ? AND token NOT IN (SELECT value FROM json_each(?))"
+_HELD = "SELECT ref, token FROM secrets WHERE :ref IS NULL OR ref = :ref"
+_ERASE = "DELETE FROM secrets WHERE ref = ? AND token IN (SELECT value FROM json_each(?))"
 
 _CLOSED = "the secret store is closed; open it again"
 
@@ -118,9 +119,18 @@ class SqliteSecrets(SecretStore):
         return {name: SecretText(text) for name, text in pairs}
 
     @override
-    async def remove(self, ref: Ref, *, keep: frozenset[str] = frozenset()) -> None:
-        row = (ref.stream, msgspec.json.encode(sorted(keep)).decode())
-        await self._ask(lambda connection: connection.execute(_REMOVE, row))
+    async def held(self, ref: Ref | None = None) -> Mapping[Ref, frozenset[str]]:
+        asked = {"ref": ref.stream if ref else None}
+        rows = await self._ask(lambda connection: connection.execute(_HELD, asked).fetchall())
+        found: dict[Ref, set[str]] = {}
+        for stream, token in rows:
+            found.setdefault(Ref.parse(stream), set()).add(token)
+        return {owner: frozenset(tokens) for owner, tokens in found.items()}
+
+    @override
+    async def erase(self, ref: Ref, tokens: frozenset[str]) -> None:
+        row = (ref.stream, msgspec.json.encode(sorted(tokens)).decode())
+        await self._ask(lambda connection: connection.execute(_ERASE, row))
 
     async def _ask[T](self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection

@@ -7,8 +7,8 @@ import msgspec
 from bus.envelopes import PARAMETERS, Envelope, EventEnvelope
 from bus.intents import Answer
 from bus.nats.hints import Hint
-from bus.nats.subjects import EVENTS, HINTS, INTENTS, REFUSALS, SUBMITS
-from bus.nats.submit import Refused
+from bus.nats.outcomes import Accepted, Refused
+from bus.nats.subjects import ACCEPTANCES, EVENTS, HINTS, INTENTS, REFUSALS, SUBMITS
 from bus.problems import Problem
 from domain.events import REGISTRY
 from domain.names import KINDS
@@ -83,10 +83,18 @@ def _channels() -> dict[str, Any]:
             SUBMITS,
             asking,
             "A JetStream stream for producers that do not wait. Its acknowledgement says that the "
-            "message is kept, not that the intent is accepted: the event or the refusal with its "
-            "key says that. Nats-Msg-Id is the idempotency key; all producers share the window in "
-            "which a repeated one is dropped, so begin it with the actor.",
+            "message is kept, not that the intent is accepted: one message with its key says that, "
+            "on the accepted or the refused subject. Nats-Msg-Id is the idempotency key; all "
+            "producers share the window in which a repeated one is dropped, so begin it with the "
+            "actor. Secrets are refused here: a message lies unencrypted while it waits.",
             "intent",
+        ),
+        "accepted": _channel(
+            ACCEPTANCES,
+            asking,
+            "Every submitted intent that was accepted, also one that had nothing to change, with "
+            "the answer that a request would have got; kept for 7 days.",
+            "accepted",
         ),
         "refused": _channel(
             REFUSALS, asking, "Submitted intents that were refused, kept for 7 days.", "refused"
@@ -114,6 +122,7 @@ def _operations() -> dict[str, Any]:
     return {
         "decideIntent": operation("receive", "intent", reply=reply),
         "decideSubmission": operation("receive", "submit"),
+        "tellAcceptance": operation("send", "accepted"),
         "tellRefusal": operation("send", "refused"),
         "tellEvent": operation("send", "event"),
         "tellHint": operation("send", "hint"),
@@ -133,6 +142,7 @@ def _messages() -> dict[str, Any]:
         "intent": message("Envelope"),
         "answer": message("Answer", "application/json"),
         "problem": message("Problem", "application/problem+json"),
+        "accepted": message("Accepted"),
         "refused": message("Refused"),
         "hint": message("Hint", "application/json"),
     }
@@ -148,7 +158,7 @@ def _messages() -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    spoken = (Envelope, Answer, Problem, Refused, Hint, EventEnvelope)
+    spoken = (Envelope, Answer, Problem, Accepted, Refused, Hint, EventEnvelope)
     _, found = msgspec.json.schema_components(
         (*spoken, *PARAMETERS.values(), *REGISTRY.values()), ref_template=f"{SCHEMAS}{{name}}"
     )

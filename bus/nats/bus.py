@@ -24,6 +24,7 @@ from bus.nats.reception import ActorOf, Reception
 from bus.nats.server import EmbeddedServer, ServerTrouble
 from bus.nats.session import Opening, Server
 from bus.nats.settings import BusMetrics, BusStatus, NatsSettings, NoMetrics
+from bus.nats.streams import check_owner
 from bus.nats.submit import SubmitConsumer
 
 AGAIN_SECONDS: Final = 1.0
@@ -85,6 +86,7 @@ class NatsBus:
         self._connection = NatsConnection(
             opening,
             self._where,
+            lambda session: check_owner(session, installation),
             (self._service, HintSubscriber(hinted, self._metrics), self._submit),
             random=random,
             metrics=self._metrics,

@@ -5,7 +5,7 @@ without if there is none.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Final, Protocol, final
 
@@ -13,6 +13,7 @@ import structlog
 
 from bus.nats.session import NatsUnavailable, Opening, Server, Session
 from bus.nats.settings import BusMetrics
+from bus.nats.streams import ForeignStream
 from bus.nats.versions import UnsupportedServer
 
 FIRST_PAUSE: Final = 0.1  # seconds between two attempts
@@ -38,6 +39,8 @@ class NatsConnection:
     Args:
         opening: how a session is opened.
         server: where to connect; asked before every attempt, for it may have moved.
+        admit: looks whether this NATS is for us, before anything is said or listened to there;
+            raises `NatsUnavailable` if not.
         parts: attached to every session, in order.
         random: for jitter, so that many clients do not come back at once.
         metrics: told when the connection comes and goes.
@@ -47,6 +50,7 @@ class NatsConnection:
         self,
         opening: Opening,
         server: Callable[[], Server],
+        admit: Callable[[Session], Awaitable[None]],
         parts: Sequence[Part],
         *,
         random: Random,
@@ -54,6 +58,7 @@ class NatsConnection:
     ) -> None:
         self._opening = opening
         self._server = server
+        self._admit = admit
         self._parts = parts
         self._random = random
         self._metrics = metrics
@@ -96,7 +101,7 @@ class NatsConnection:
         pause = FIRST_PAUSE
         while True:
             try:
-                session = await self._opening(self._server())
+                session = await self._admitted()
             except (NatsUnavailable, UnsupportedServer) as error:
                 self._say(str(error))
             else:
@@ -104,6 +109,15 @@ class NatsConnection:
                 await self._use(session)
             await self._wait(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _admitted(self) -> Session:
+        session = await self._opening(self._server())
+        try:
+            await self._admit(session)
+        except NatsUnavailable:
+            await session.close()
+            raise
+        return session
 
     async def _use(self, session: Session) -> None:
         self._session = session
@@ -130,6 +144,8 @@ class NatsConnection:
         while session.is_open:
             try:
                 await part.attach(session)
+            except ForeignStream:  # another was quicker; the next session is not admitted
+                await session.close()
             except NatsUnavailable as error:
                 self.reason = f"{part.name}: {error}"
                 _log.warning("a part of the bus cannot listen", part=part.name, reason=str(error))

@@ -1,13 +1,25 @@
-"""The JetStream streams: what producers submitted until it is decided, and what was refused."""
+"""The JetStream streams: what producers submitted until it is decided, and what became of it.
+
+They belong to the installation that made them, which stands in their metadata: another one would
+take its submissions away and decide them over its own log.
+"""
 
 from typing import Any, Final
 
-from bus.nats.session import JetStreamRefused, Session
-from bus.nats.subjects import REFUSALS, REFUSED_STREAM, SUBMIT_STREAM, SUBMITS
+from bus.nats.session import JetStreamRefused, NatsUnavailable, Session
+from bus.nats.subjects import (
+    ACCEPTANCES,
+    ACCEPTED_STREAM,
+    REFUSALS,
+    REFUSED_STREAM,
+    SUBMIT_STREAM,
+    SUBMITS,
+)
 
 SECOND: Final = 1_000_000_000  # JetStream counts in nanoseconds
 CONSUMER: Final = "stateward"
 ACK_SECONDS: Final = 30
+OWNER: Final = "stateward-installation"  # the key in a stream's metadata
 MOST_UNACKNOWLEDGED: Final = 4_096  # so that one slow resource does not hold up the others
 _NAME_IN_USE: Final = 400  # the stream exists with other settings
 _NOT_FOUND: Final = 404
@@ -23,10 +35,7 @@ SUBMIT: Final[dict[str, Any]] = {
     "max_bytes": 256 << 20,
     "duplicate_window": 600 * SECOND,
 }
-REFUSED: Final[dict[str, Any]] = {
-    "name": REFUSED_STREAM,
-    "description": "Submitted intents that were refused, with the reason",
-    "subjects": [REFUSALS],
+_OUTCOMES: Final[dict[str, Any]] = {
     "retention": "limits",
     "storage": "file",
     "discard": "old",
@@ -34,16 +43,58 @@ REFUSED: Final[dict[str, Any]] = {
     "max_age": 7 * 86_400 * SECOND,
     "duplicate_window": 600 * SECOND,
 }
+REFUSED: Final[dict[str, Any]] = {
+    **_OUTCOMES,
+    "name": REFUSED_STREAM,
+    "description": "Submitted intents that were refused, with the reason",
+    "subjects": [REFUSALS],
+}
+ACCEPTED: Final[dict[str, Any]] = {
+    **_OUTCOMES,
+    "name": ACCEPTED_STREAM,
+    "description": "Submitted intents that were accepted, with the answer",
+    "subjects": [ACCEPTANCES],
+}
 
 
-async def ensure_stream(session: Session, config: dict[str, Any], replicas: int) -> None:
-    """Make a stream, or bring it to these settings. Raises `NatsUnavailable`."""
-    wanted = {**config, "num_replicas": replicas}
+class ForeignStream(NatsUnavailable):
+    """The streams of this NATS are another installation's."""
+
+    def __init__(self, stream: str, owner: str, ours: str) -> None:
+        super().__init__(
+            f"the stream {stream} belongs to installation {owner}, and this is {ours}: a NATS "
+            "account serves one installation. Give this one an account or a server of its own; or, "
+            f"if {owner} is gone for ever, delete the streams STATEWARD_* there"
+        )
+
+
+async def check_owner(session: Session, installation: str, stream: str = SUBMIT_STREAM) -> None:
+    """Raises `ForeignStream` if a stream is there and is another's; silent if nobody can tell."""
+    try:
+        found = await session.ask_api(f"STREAM.INFO.{stream}")
+    except NatsUnavailable:  # no such stream, or no JetStream
+        return
+    owner = (found["config"].get("metadata") or {}).get(OWNER, installation)
+    if owner != installation:
+        raise ForeignStream(stream, owner, installation)
+
+
+async def ensure_stream(
+    session: Session, config: dict[str, Any], installation: str, replicas: int
+) -> None:
+    """Make a stream, or bring it to these settings; one without an owner becomes ours.
+
+    Raises:
+        ForeignStream: it is another installation's.
+        NatsUnavailable: not now.
+    """
+    wanted = {**config, "num_replicas": replicas, "metadata": {OWNER: installation}}
     try:
         await session.ask_api(f"STREAM.CREATE.{config['name']}", wanted)
     except JetStreamRefused as refused:
         if refused.code != _NAME_IN_USE:
             raise
+        await check_owner(session, installation, config["name"])
         await session.ask_api(f"STREAM.UPDATE.{config['name']}", wanted)
 
 
@@ -73,6 +124,20 @@ async def renew_consumer(session: Session, deliver_to: str) -> None:
         f"CONSUMER.CREATE.{SUBMIT_STREAM}.{CONSUMER}",
         {"stream_name": SUBMIT_STREAM, "config": config},
     )
+
+
+async def is_heard(session: Session) -> bool:
+    """Whether somebody listens to what is delivered of the submissions.
+
+    Nobody does once the consumer was deleted by hand, or taken over by a process that has gone.
+    """
+    try:
+        found = await session.ask_api(f"CONSUMER.INFO.{SUBMIT_STREAM}.{CONSUMER}")
+    except JetStreamRefused as refused:
+        if refused.code != _NOT_FOUND:
+            raise
+        return False
+    return bool(found.get("push_bound"))
 
 
 def sequence(reply: str) -> int | None:

@@ -16,12 +16,14 @@ PREFIX: Final = "stateward.v1"
 INTENTS: Final = f"{PREFIX}.intent.*.*.*.*"
 SUBMITS: Final = f"{PREFIX}.submit.*.*.*.*"
 REFUSALS: Final = f"{PREFIX}.refused.*.*.*.*"
+ACCEPTANCES: Final = f"{PREFIX}.accepted.*.*.*.*"
 EVENTS: Final = f"{PREFIX}.event.*.*.*.*"
 HINTS: Final = f"{PREFIX}.hint.*"
 DISCOVERY: Final = "$SRV"
 INBOX: Final = "_INBOX"
 SUBMIT_STREAM: Final = "STATEWARD_SUBMIT"
 REFUSED_STREAM: Final = "STATEWARD_REFUSED"
+ACCEPTED_STREAM: Final = "STATEWARD_ACCEPTED"
 NO_PROJECT: Final = "_"
 
 _ACTOR = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -64,6 +66,11 @@ def refused_subject(submitted: str) -> str:
     return submitted.replace(f"{PREFIX}.submit.", f"{PREFIX}.refused.", 1)
 
 
+def accepted_subject(submitted: str) -> str:
+    """Where the answer to what came on a subject of the submit stream is kept."""
+    return submitted.replace(f"{PREFIX}.submit.", f"{PREFIX}.accepted.", 1)
+
+
 def hint_subject(partition: int) -> str:
     return f"{PREFIX}.hint.{partition}"
 
@@ -98,6 +105,7 @@ def producer_permissions(actor: str) -> Permissions:
         ),
         subscribe=(
             f"{own_inbox(actor)}.>",
+            f"{PREFIX}.accepted.{actor}.>",
             f"{PREFIX}.refused.{actor}.>",
             f"{PREFIX}.event.>",
         ),

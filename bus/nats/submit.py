@@ -1,8 +1,8 @@
 """The submit stream: intents of producers that do not wait for an answer.
 
-Each is decided after all earlier ones of the same resource, appended, and then acknowledged; a
-refused one is kept on its `refused` subject first. Nothing is lost: what was not acknowledged
-comes again, and the idempotency key makes the second time harmless.
+Each is decided after all earlier ones of the same resource, and appended; its outcome is kept on
+its `accepted` or `refused` subject, and only then is it acknowledged. Nothing is lost: what was not
+acknowledged comes again, and the idempotency key makes the second time harmless.
 """
 
 import asyncio
@@ -11,22 +11,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
-from typing import Any, Final, final, override
+from typing import Final, final, override
 
-import msgspec
 import structlog
 
 from bus.intents import Answer
 from bus.log import KeyReused, LogError
+from bus.manifests import SecretManifest
 from bus.nats import streams
 from bus.nats.connection import Part
 from bus.nats.lanes import Lanes
+from bus.nats.outcomes import Outcomes
 from bus.nats.reception import Received, Reception
 from bus.nats.session import Message, NatsUnavailable, Session
 from bus.nats.settings import BusMetrics
-from bus.nats.subjects import refused_subject
-from bus.problems import Problem, problem
-from domain.refusals import Overtaken, Refusal
+from bus.nats.subjects import accepted_subject, intent_subject, refused_subject
+from bus.problems import problem
+from domain.refusals import NotPossible, Overtaken, Refusal
 
 FIRST_PAUSE: Final = 0.1  # seconds before a submission is tried again
 LONGEST_PAUSE: Final = 5.0
@@ -45,26 +46,13 @@ class _Delivery:
     message: Message
 
 
-class Refused(msgspec.Struct, kw_only=True):
-    """A CloudEvent that tells why a submission was refused."""
-
-    specversion: str = "1.0"
-    type: str = "stateward.intent.refused.v1"
-    source: str
-    id: str
-    subject: str
-    time: datetime
-    datacontenttype: str = "application/json"
-    data: dict[str, Any]
-
-
 @final
 class SubmitConsumer(Part):
     """Decides what is on `stateward.v1.submit.>`. One process at a time may be attached.
 
     Args:
         reception: reads and hands in.
-        installation: named as the source of refusals.
+        installation: owner of the streams, and named as the source of outcomes.
         metrics: told of every decision.
         now: aware UTC time.
         random: for jitter between attempts.
@@ -84,11 +72,12 @@ class SubmitConsumer(Part):
         self.name = "submit stream"
         self._reception = reception
         self._installation = installation
+        self._outcomes = Outcomes(installation, now)
         self._metrics = metrics
-        self._now = now
         self._random = random
         self._replicas = replicas
         self._session: Session | None = None
+        self._inbox = ""
         self._lanes = Lanes()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._held: dict[int, _Delivery] = {}
@@ -96,19 +85,32 @@ class SubmitConsumer(Part):
 
     @override
     async def attach(self, session: Session) -> None:
-        await streams.ensure_stream(session, streams.SUBMIT, self._replicas)
-        await streams.ensure_stream(session, streams.REFUSED, self._replicas)
+        for config in (streams.SUBMIT, streams.REFUSED, streams.ACCEPTED):
+            await streams.ensure_stream(session, config, self._installation, self._replicas)
         inbox = session.new_inbox()
         await session.subscribe_ready(inbox, self.arrived)
-        self._session = session
+        self._session, self._inbox = session, inbox
         await streams.renew_consumer(session, inbox)
 
     async def run(self) -> None:
-        """Keep the server patient about what takes long, until cancelled."""
+        """Keep the server patient about what takes long, and the consumer ours, until cancelled."""
         while True:
             await asyncio.sleep(streams.ACK_SECONDS / 3)
             for delivery in list(self._held.values()):
                 await self._say(delivery, b"+WPI")
+            await self._take_over()
+
+    async def _take_over(self) -> None:
+        """Renew the consumer if nobody listens to it any more."""
+        session = self._session
+        if session is None or not session.is_open:
+            return
+        try:
+            if not await streams.is_heard(session):
+                _log.warning("nobody listened to the submit stream; it is taken over")
+                await streams.renew_consumer(session, self._inbox)
+        except NatsUnavailable as error:
+            _log.debug("the submit stream cannot be looked at", reason=str(error))
 
     async def stop(self) -> None:
         """Let go of what is not decided; it comes again at the next start."""
@@ -127,6 +129,7 @@ class SubmitConsumer(Part):
         self._held[sequence] = delivery
         try:
             received = self._reception.read(message.subject, message.data)
+            _check_no_values(received)
         except Refusal as refusal:
             refused = refusal
             self._lanes.add((), lambda: self._refuse(delivery, None, refused))
@@ -154,7 +157,8 @@ class SubmitConsumer(Part):
             else:
                 self._remember(lanes, delivery.sequence)
                 self._metrics.answered("submit", _result(answer), loop.time() - began)
-                await self._settle(delivery)
+                notice = self._outcomes.accepted(delivery.sequence, received.submission, answer)
+                await self._conclude(delivery, accepted_subject(delivery.message.subject), notice)
                 return
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.5))
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -175,37 +179,31 @@ class SubmitConsumer(Part):
     ) -> None:
         why = problem(error)
         self._metrics.answered("submit", why.code, 0.0)
-        notice = msgspec.json.encode(self._notice(delivery, received, why))
+        message = delivery.message
+        key = received.submission.key if received else message.headers.get("Nats-Msg-Id")
+        subject = str(received.submission.ref) if received else message.subject
+        notice = self._outcomes.refused(delivery.sequence, subject, key, why)
+        await self._conclude(delivery, refused_subject(message.subject), notice)
+
+    async def _conclude(self, delivery: _Delivery, subject: str, notice: bytes) -> None:
+        """Keep the outcome, however long that takes, and then let go of the submission."""
         pause = FIRST_PAUSE
         while True:
             try:
-                await self._store(delivery, notice)
+                await self._store(delivery, subject, notice)
             except NatsUnavailable as trouble:
-                _log.warning("a refusal could not be stored yet", reason=str(trouble))
+                _log.warning("an outcome could not be stored yet", reason=str(trouble))
                 await asyncio.sleep(pause * self._random.uniform(0.5, 1.5))
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:
                 await self._settle(delivery)
                 return
 
-    async def _store(self, delivery: _Delivery, notice: bytes) -> None:
+    async def _store(self, delivery: _Delivery, subject: str, notice: bytes) -> None:
         if self._session is None:
             raise NatsUnavailable("nothing was ever connected")
-        subject = delivery.message.subject
         # The sequence makes it unique for as long as the stream lives.
-        identity = f"{subject}:{delivery.sequence}"
-        await self._session.store(refused_subject(subject), notice, identity)
-
-    def _notice(self, delivery: _Delivery, received: Received | None, why: Problem) -> Refused:
-        message = delivery.message
-        key = received.submission.key if received else message.headers.get("Nats-Msg-Id")
-        return Refused(
-            source=f"/stateward/{self._installation}",
-            id=f"refused-{delivery.sequence}",
-            subject=str(received.submission.ref) if received else message.subject,
-            time=self._now(),
-            data={"key": key, "sequence": delivery.sequence, "problem": why},
-        )
+        await self._session.store(subject, notice, f"{subject}:{delivery.sequence}")
 
     async def _settle(self, delivery: _Delivery) -> None:
         """Acknowledge it. If that is lost it comes again, and gets its first answer."""
@@ -219,6 +217,19 @@ class SubmitConsumer(Part):
             await self._session.publish(delivery.reply, word)
         except NatsUnavailable as error:
             _log.debug("the submit stream could not be told", reason=str(error))
+
+
+def _check_no_values(received: Received) -> None:
+    """Refuse Secrets: what waits in the stream lies on its disk as it was sent, unencrypted."""
+    for item in received.submission.asked:
+        if isinstance(item, SecretManifest):
+            subject = intent_subject(received.actor.name.rpartition(":")[2], item.ref)
+            raise NotPossible(
+                f"{item.ref}: a Secret is not taken from the submit stream, where its values would "
+                f"lie unencrypted; ask on {subject} or over HTTP, and change these values, "
+                "for they were in the stream",
+                resource=str(item.ref),
+            )
 
 
 def _result(answer: Answer) -> str:

@@ -5,22 +5,23 @@ import msgspec
 from domain import app as spec_of
 from domain import events as e
 from domain import intents as i
+from domain import names, state, target, wish
 from domain import shape as shape_of
-from domain import state, target
-from domain.app import AppSpec, FromSecret
+from domain.app import FromSecret
 from domain.events import Fact
 from domain.names import Ref, is_installation, members_stream
 from domain.refusals import BadValue, NotFound, NotPossible
 from domain.rules import placement
 from domain.rules.context import Context, Moment, check_generation, need, unsuitable
 from domain.shape import Shape
+from domain.wish import AppWish
 
 
 def decide(  # noqa: C901, PLR0911, PLR0912 -- one flat match, an arm for each intent
     context: Context, intent: i.Intent, at: Moment
 ) -> tuple[Fact, ...]:
     present = context.app(intent.ref)
-    if isinstance(intent, i.Apply) and isinstance(intent.spec, AppSpec):
+    if isinstance(intent, i.Apply) and isinstance(intent.spec, AppWish):
         check_generation(intent, present)
         return _apply(context, intent.ref, intent.spec, dict(intent.labels), present, at)
     need(intent, present)
@@ -63,6 +64,7 @@ def delete(
 ) -> tuple[Fact, ...]:
     """An existing app leaves its project and its target. Its engine confirms later."""
     on = shape_of.of(present.spec).target
+    drain, stop_grace = shape_of.ending(present.spec)
     gone = e.AppDeleted(
         **at.stamp,
         uid=present.uid,
@@ -70,12 +72,14 @@ def delete(
         target=on,
         volumes=volumes,
         orphan=orphan,
+        drain=drain,
+        stop_grace=stop_grace,
     )
     left = e.MemberLeft(**at.stamp, member=ref.stream)
     return (
         Fact(ref.stream, gone),
-        Fact(members_stream(Ref("Project", "", ref.project)), left),
-        Fact(members_stream(Ref("Target", "", on)), left),
+        Fact(members_stream(names.project(ref.project)), left),
+        Fact(members_stream(names.target(on)), left),
     )
 
 
@@ -83,7 +87,7 @@ def rotated(ref: Ref, present: state.App, secret: str, token: str, at: Moment) -
     """The app's next revision, with new values of one of its Secrets."""
     secrets = {**present.secrets, secret: token}
     spec = spec_of.decode(present.spec)
-    template = spec_of.template(spec, spec.target or "")
+    template = wish.of(spec).template(spec.target or "")
     return _fact(
         ref,
         e.AppSecretRotated,
@@ -124,24 +128,26 @@ def _fact(
 def _apply(
     context: Context,
     ref: Ref,
-    asked: AppSpec,
+    asked: AppWish,
     labels: dict[str, str],
     present: state.App,
     at: Moment,
 ) -> tuple[Fact, ...]:
-    spec_of.check(asked)
+    asked.check()
     on = placement.target_of(context, ref, asked.target)
     placement.check_engine(asked, on)
     secrets = placement.tokens(context, ref, asked)
     before = shape_of.of(present.spec) if present.exists else None
     shape = _shape(asked, before, on.name)
-    template = spec_of.template(asked, on.name)
+    template = asked.template(on.name)
     encoded = shape_of.stored(template, shape)
     digest = spec_of.digest(template, secrets)
     if before is not None and digest == present.digest:
         return _reshaped(ref, present, at, before, shape, encoded, labels)
     defined = e.AppDefined(
-        **at.stamp,
+        actor=at.actor,
+        cause=at.cause,
+        at=at.now,
         uid=present.uid if present.exists else 0,
         revision=present.revision + 1,
         digest=digest,
@@ -154,14 +160,14 @@ def _apply(
     return (Fact(ref.stream, defined), *_moves(ref, before, on.name, at))
 
 
-def _shape(asked: AppSpec, before: Shape | None, target: str) -> Shape:
+def _shape(asked: AppWish, before: Shape | None, target: str) -> Shape:
     """What was asked; replicas and running stay as they are unless they are named."""
     replicas, running = asked.replicas, asked.running
     if replicas is None:
         replicas = before.replicas if before else 1
     if running is None:
         running = before.running if before else True
-    return Shape(target, replicas, running, spec_of.complete_rollout(asked))
+    return Shape(target, replicas, running, asked.frame.rollout)
 
 
 def _moves(ref: Ref, before: Shape | None, on: str, at: Moment) -> tuple[Fact, ...]:
@@ -169,11 +175,11 @@ def _moves(ref: Ref, before: Shape | None, on: str, at: Moment) -> tuple[Fact, .
     if before is not None and before.target == on:
         return ()
     joined = e.MemberJoined(**at.stamp, member=ref.stream)
-    here = Fact(members_stream(Ref("Target", "", on)), joined)
+    here = Fact(members_stream(names.target(on)), joined)
     if before is None:
-        return (Fact(members_stream(Ref("Project", "", ref.project)), joined), here)
+        return (Fact(members_stream(names.project(ref.project)), joined), here)
     left = e.MemberLeft(**at.stamp, member=ref.stream)
-    return (Fact(members_stream(Ref("Target", "", before.target)), left), here)
+    return (Fact(members_stream(names.target(before.target)), left), here)
 
 
 def _reshaped(
@@ -208,7 +214,8 @@ def _reshape(
     running: bool | None = None,
 ) -> tuple[Fact, ...]:
     before = shape_of.of(present.spec)
-    shape = before._replace(
+    shape = msgspec.structs.replace(
+        before,
         replicas=before.replicas if replicas is None else replicas,
         running=before.running if running is None else running,
     )
@@ -218,7 +225,7 @@ def _reshape(
 
 def _refresh(context: Context, ref: Ref, present: state.App, at: Moment) -> tuple[Fact, ...]:
     spec = spec_of.decode(present.spec)
-    on = context.target(Ref("Target", "", spec.target or ""))
+    on = context.target(names.target(spec.target or ""))
     if spec.image is None or not on.exists or target.decode(on.spec).engine == "process":
         raise NotPossible(f"{ref} runs no image, so there is no tag to resolve again")
     return (_fact(ref, e.AppRefreshed, present, at, image=None, revision=present.revision + 1),)
@@ -227,23 +234,25 @@ def _refresh(context: Context, ref: Ref, present: state.App, at: Moment) -> tupl
 def _undo(
     context: Context, ref: Ref, present: state.App, to: int | None, at: Moment
 ) -> tuple[Fact, ...]:
-    number = present.revision - 1 if to is None else to
+    number = _differing(context, ref, present) if to is None else to
     old = context.revision(ref, number)
-    if old is None or number == present.revision:
+    if old is None or old.uid != present.uid or number == present.revision:
         raise NotFound(
-            f"revision {number} of {ref}"
-            if old is None
-            else f"a revision before {number} of {ref}",
+            f"a revision {number} of {ref} to return to",
             f"the present one is {present.revision}; `stateward rollout history` lists them",
         )
-    if old.digest == present.digest and old.image == present.image:
+    now, then = shape_of.of(present.spec), shape_of.of(bytes(old.spec))
+    spec = wish.of(spec_of.decode(bytes(old.spec)))
+    placement.check_engine(spec, placement.target_of(context, ref, then.target))
+    secrets = _tokens_then(context, ref, spec, old)
+    digest = old.digest
+    if secrets != old.secrets:
+        digest = spec_of.digest(spec.template(then.target), secrets)
+    if digest == present.digest and old.image == present.image:
         raise NotPossible(
             f"{ref} already has the spec of revision {number}; there is nothing to undo"
         )
-    now, then = shape_of.of(present.spec), shape_of.of(bytes(old.spec))
-    if then.target != now.target:
-        placement.target_of(context, ref, then.target)
-    shape = then._replace(replicas=now.replicas, running=now.running)
+    shape = msgspec.structs.replace(then, replicas=now.replicas, running=now.running)
     undone = _fact(
         ref,
         e.AppUndone,
@@ -251,8 +260,8 @@ def _undo(
         at,
         to=number,
         revision=present.revision + 1,
-        digest=old.digest,
-        secrets=old.secrets,
+        digest=digest,
+        secrets=secrets,
         image=old.image,
         spec=msgspec.Raw(shape_of.reshaped(bytes(old.spec), shape)),
     )
@@ -267,6 +276,41 @@ def _adopt(ref: Ref, present: state.App, installation: str, at: Moment) -> tuple
     if installation == at.installation:
         raise BadValue("installation", installation, "this is this installation itself")
     return (_fact(ref, e.AppAdopted, present, at, installation=installation),)
+
+
+def _differing(context: Context, ref: Ref, present: state.App) -> int:
+    """The newest revision before the present one that runs something else.
+
+    Raises:
+        NotPossible: there is none.
+    """
+    for number in range(present.revision - 1, 0, -1):
+        old = context.revision(ref, number)
+        if old is None or old.uid != present.uid:
+            break  # before it, an app of this name was deleted
+        newer = old.image is not None and old.image != present.image
+        if old.digest != present.digest or newer:
+            return number
+    raise NotPossible(
+        f"no revision of {ref} before {present.revision} runs anything else; "
+        "there is nothing to undo"
+    )
+
+
+def _tokens_then(context: Context, ref: Ref, spec: AppWish, old: e.AppEvent) -> dict[str, str]:
+    """The tokens that a former revision had; of a Secret that was made anew since, the present one.
+
+    The values under the others went with the Secret.
+
+    Raises:
+        NotFound, BadValue: as for an app that is applied now.
+    """
+    tokens = placement.tokens(context, ref, spec)
+    for name, token in old.secrets.items():
+        secret = context.secret(Ref("Secret", ref.project, name))
+        if name in tokens and secret.uid < old.generation:
+            tokens[name] = token
+    return tokens
 
 
 def _resolved(

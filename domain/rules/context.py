@@ -1,7 +1,9 @@
 """What rules may know: the state of other streams, and the moment of the decision."""
 
 from datetime import datetime
-from typing import NamedTuple, Protocol, TypedDict
+from typing import Protocol, TypedDict
+
+import msgspec
 
 from domain import state
 from domain.events import AppEvent
@@ -24,7 +26,10 @@ class Context(Protocol):
     def members(self, owner: Ref) -> state.Members: ...
 
     def revision(self, ref: Ref, number: int) -> AppEvent | None:
-        """The last event of an app's revision; None if there never was one."""
+        """The last event of an app's revision, with its uid and generation as positions.
+
+        None if there never was one.
+        """
         ...
 
 
@@ -34,7 +39,7 @@ class Stamp(TypedDict):
     at: datetime
 
 
-class Moment(NamedTuple):
+class Moment(msgspec.Struct, gc=False, frozen=True):
     """Who decides now, because of what, and in which installation."""
 
     actor: str

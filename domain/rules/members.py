@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from domain import events as e
 from domain import intents as i
+from domain import names
 from domain.events import Fact
 from domain.names import Ref, members_stream
 from domain.rules import apps
@@ -24,5 +25,5 @@ def delete_all(
             version = context.secret(ref).version
             facts.append(Fact(ref.stream, e.SecretDeleted(**at.stamp, version=version)))
             left = e.MemberLeft(**at.stamp, member=member)
-            facts.append(Fact(members_stream(Ref("Project", "", ref.project)), left))
+            facts.append(Fact(members_stream(names.project(ref.project)), left))
     return tuple(facts)

@@ -1,17 +1,17 @@
 """Where an app may run, and whether what it needs is there."""
 
-from typing import NamedTuple
+import msgspec
 
-from domain import project, target
-from domain.app import AppSpec, FromSecret
+from domain import names, project, target
 from domain.names import Ref
 from domain.refusals import BadValue, NotFound
 from domain.rules.context import Context
+from domain.wish import AppWish
 
 DEFAULT_TARGET = "local"  # made at first start
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, gc=False, frozen=True):
     name: str
     engine: str
 
@@ -22,31 +22,31 @@ def target_of(context: Context, ref: Ref, named: str | None) -> Place:
     Raises:
         NotFound: the project or the target does not exist.
     """
-    owner = Ref("Project", "", ref.project)
+    owner = names.project(ref.project)
     home = context.project(owner)
     if not home.exists:
         raise NotFound(owner, f"apply a Project named {ref.project!r} first, or in the same set")
     name = named or project.decode(home.spec).target or DEFAULT_TARGET
-    on = context.target(Ref("Target", "", name))
+    on = context.target(names.target(name))
     if not on.exists:
         raise NotFound(f"Target/{name}", "`stateward get targets` lists those that do")
     return Place(name, target.decode(on.spec).engine)
 
 
-def check_engine(spec: AppSpec, on: Place) -> None:
+def check_engine(spec: AppWish, on: Place) -> None:
     """Raises `BadValue` when the target's engine cannot run such a spec."""
     where = f"target {on.name} runs {on.engine}"
     if on.engine == "docker" and spec.image is None:
         raise BadValue("spec.image", None, f"{where}, which needs an image")
     if on.engine == "process" and spec.image is not None:
         raise BadValue("spec.image", spec.image, f"{where}, which runs a command and no image")
-    if on.engine == "process" and not spec.command:
+    if on.engine == "process" and not spec.frame.spec.command:
         raise BadValue("spec.command", [], f"{where}, which needs a command")
-    if spec.image is None and not spec.command:
+    if spec.image is None and not spec.frame.spec.command:
         raise BadValue("spec", "neither image nor command", "there is nothing to run")
 
 
-def tokens(context: Context, ref: Ref, spec: AppSpec) -> dict[str, str]:
+def tokens(context: Context, ref: Ref, spec: AppWish) -> dict[str, str]:
     """The tokens of the Secrets that the spec uses, by name.
 
     Raises:
@@ -60,10 +60,10 @@ def tokens(context: Context, ref: Ref, spec: AppSpec) -> dict[str, str]:
             remedy = f"make it with `stateward secret set {name} KEY=VALUE -n {ref.project}`"
             raise NotFound(f"Secret/{ref.project}/{name}", remedy)
         found[name] = secret.token
-        for variable, value in spec.env.items():
-            if isinstance(value, FromSecret) and value.secret_ref.name == name:
-                _check_key(variable, value.secret_ref.key, secret.keys)
-        if spec.image_pull.secret_ref == name:
+        for variable, taken in spec.variables.taken.items():
+            if taken.name == name:
+                _check_key(variable, taken.key, secret.keys)
+        if spec.frame.spec.image_pull.secret_ref == name:
             for key in ("username", "password"):
                 _check_key("imagePull", key, secret.keys)
     return found

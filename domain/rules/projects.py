@@ -4,7 +4,7 @@ import msgspec
 
 from domain import events as e
 from domain import intents as i
-from domain import project, state
+from domain import names, project, state
 from domain.events import Fact
 from domain.names import Ref
 from domain.project import ProjectSpec
@@ -32,7 +32,7 @@ def _apply(
     present: state.Project,
     at: Moment,
 ) -> tuple[Fact, ...]:
-    if spec.target and not context.target(Ref("Target", "", spec.target)).exists:
+    if spec.target and not context.target(names.target(spec.target)).exists:
         raise NotFound(f"Target/{spec.target}", "`stateward get targets` lists those that do")
     encoded = project.encode(spec)
     if present.exists and present.spec == encoded and present.labels == labels:

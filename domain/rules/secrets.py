@@ -2,7 +2,7 @@
 
 from domain import events as e
 from domain import intents as i
-from domain import state
+from domain import names, state
 from domain.events import Fact
 from domain.intents import SecretContent
 from domain.names import Ref, members_stream
@@ -24,7 +24,7 @@ def decide(context: Context, intent: i.Intent, at: Moment) -> tuple[Fact, ...]:
 
 def _users(context: Context, ref: Ref) -> dict[Ref, state.App]:
     """The apps of the Secret's project that use it, in order of their names."""
-    members = context.members(Ref("Project", "", ref.project)).members
+    members = context.members(names.project(ref.project)).members
     refs = [Ref.parse(stream) for stream in sorted(members) if stream.startswith("App/")]
     states = {app: context.app(app) for app in refs}
     return {app: present for app, present in states.items() if ref.name in present.secrets}
@@ -38,7 +38,7 @@ def _apply(
     present: state.Secret,
     at: Moment,
 ) -> tuple[Fact, ...]:
-    owner = Ref("Project", "", ref.project)
+    owner = names.project(ref.project)
     if not context.project(owner).exists:
         raise NotFound(owner, f"apply a Project named {ref.project!r} first, or in the same set")
     if present.exists and present.token == content.token and present.labels == labels:
@@ -76,5 +76,5 @@ def _delete(context: Context, ref: Ref, present: state.Secret, at: Moment) -> tu
     left = e.MemberLeft(**at.stamp, member=ref.stream)
     return (
         Fact(ref.stream, e.SecretDeleted(**at.stamp, version=present.version)),
-        Fact(members_stream(Ref("Project", "", ref.project)), left),
+        Fact(members_stream(names.project(ref.project)), left),
     )

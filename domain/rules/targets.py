@@ -36,14 +36,22 @@ def _apply(
     encoded = target.encode(spec)
     if present.exists and present.spec == encoded and present.labels == labels:
         return ()
-    if present.exists and target.decode(present.spec).engine != spec.engine:
-        inside = sorted(context.members(ref).members)
-        if inside:
-            remedy = "move its apps to another target before it gets another engine"
-            raise InUse(ref, tuple(inside), remedy)
+    if present.exists:
+        _check_place(context, ref, target.decode(present.spec), spec)
     uid = present.uid if present.exists else 0
     defined = e.TargetDefined(**at.stamp, uid=uid, spec=msgspec.Raw(encoded), labels=labels)
     return (Fact(ref.stream, defined),)
+
+
+def _check_place(context: Context, ref: Ref, before: TargetSpec, after: TargetSpec) -> None:
+    """Raises `InUse` when apps would be cut off from their replicas."""
+    if target.place(before) == target.place(after):
+        return
+    inside = sorted(context.members(ref).members)
+    if inside:
+        what = "engine" if before.engine != after.engine else "docker.host"
+        remedy = f"move its apps to another target before it gets another {what}"
+        raise InUse(ref, tuple(inside), remedy)
 
 
 def _delete(context: Context, intent: i.Delete, at: Moment) -> tuple[Fact, ...]:

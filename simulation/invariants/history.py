@@ -7,6 +7,7 @@ from typing import Final, final
 from bus import codec
 from bus.intents import Answer
 from bus.log import StoredEvent
+from domain.events import REVISING, AppEvent, Event
 from domain.names import Ref
 from projections.desired import DesiredState
 from simulation.disk import Disk
@@ -25,6 +26,7 @@ class HistoryInvariants:
         self._answers: dict[tuple[str, str], Answer] = {}
         self._causes: dict[tuple[str, str], int] = {}
         self._commits = 0
+        self._revisions: dict[str, int] = {}
         self.due: bool = False
         """Whether a prefix is to be checked at the next chance."""
 
@@ -60,6 +62,7 @@ class HistoryInvariants:
             if answer.position > after or name not in self._disk.keys:
                 del self._answers[name]
         self._causes.clear()
+        self._revisions.clear()
 
     def prefix(self, desired: DesiredState) -> None:
         """Compare a live state with one rebuilt from the same history."""
@@ -84,10 +87,22 @@ class HistoryInvariants:
             decoded = codec.decode(event.type, event.data)
         except codec.Undecodable:
             return
+        self._check_decided(event, decoded)
         cause = (decoded.actor, decoded.cause)
         commit = self._causes.setdefault(cause, self._commits)
         if commit != self._commits:
             self._report(Invariant.ONCE, f"{cause[1]!r} took effect twice, at {event.position} too")
+
+    def _check_decided(self, event: StoredEvent, decoded: Event) -> None:
+        """Revisions of an app follow each other without a gap, and none is made twice."""
+        if not isinstance(decoded, AppEvent):
+            return
+        before = self._revisions.get(event.stream, decoded.revision - 1)
+        makes = event.type in REVISING
+        if decoded.revision != before + makes and (makes or decoded.revision != before):
+            made = f"revision {decoded.revision} after {before}"
+            self._report(Invariant.DECIDED, f"{event.type} in {event.stream} made {made}")
+        self._revisions[event.stream] = decoded.revision
 
 
 def app_of(event: StoredEvent) -> Ref | None:

@@ -11,6 +11,7 @@ class Invariant(StrEnum):
     DURABLE = "an acknowledged intent stays in the log"
     ORDERED = "positions grow in commit order, and seals chain"
     ONCE = "one idempotency key has one effect and one answer"
+    DECIDED = "an intent is decided on the state that it changes, not on an older one"
     PURE = "live state, rebuilt state, and snapshot with tail are byte-equal"
     OWNED = "nothing of another owner is touched"
     HEALTHY = "a rollout never goes below the healthy minimum"

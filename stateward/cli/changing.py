@@ -166,7 +166,7 @@ def delete(
         bool, typer.Option("--orphan", help="Forget it here; leave alone what runs.")
     ] = False,
     volumes: Annotated[
-        bool, typer.Option("--volumes", help="Of an app: its data as well, for ever.")
+        bool, typer.Option("--volumes", help="The data of the apps that go as well, for ever.")
     ] = False,
     ignore_not_found: Annotated[
         bool, typer.Option("--ignore-not-found", help="It is fine if it is not there.")
@@ -181,17 +181,16 @@ def delete(
     if filename and words:
         raise BadUse("name resources, or files that hold them, not both")
     if filename:
-        found = manifests.gather(filename, recursive=recursive)
-        refs = [manifests.ref(document, at.project(project)) for document in found]
+        refs = manifests.refs(filename, at.project(project), recursive=recursive)
     else:
         refs = at.chosen(
             words or [], project=project, selector=selector, everywhere=everywhere, kinds=KINDS
         )
     query = {"cascade": cascade, "orphan": orphan, "volumes": volumes}
     deleted = [
-        ref
+        gone
         for ref in sorted(refs, key=_owners_last)
-        if _delete(at, ref, query, dry_run=dry_run, ignore=ignore_not_found)
+        for gone in _delete(at, ref, query, dry_run=dry_run, ignore=ignore_not_found)
     ]
     if wait and not dry_run:
         wait_until_gone(at, deleted, seconds=seconds)
@@ -203,19 +202,15 @@ def _owners_last(ref: Ref) -> int:
 
 def _delete(
     at: Session, ref: Ref, query: Mapping[str, bool], *, dry_run: bool, ignore: bool
-) -> bool:
-    applicable = {
-        name: wanted
-        for name, wanted in query.items()
-        if name == "orphan" or (name == "volumes") == (ref.kind == "App")
-    }
+) -> list[Ref]:
+    """Delete it; return all that goes: of a project, what was in it as well."""
     try:
         answer = at.api.write(
-            "DELETE", path_of(ref), None, {**applicable, "dryRun": "All" if dry_run else None}
+            "DELETE", path_of(ref), None, {**query, "dryRun": "All" if dry_run else None}
         )
     except Refused as refused:
         if ignore and refused.status == 404:
-            return False
+            return []
         raise
     show_answer(at, answer, Format.TABLE)
-    return True
+    return [Ref.parse(c["resource"]) for c in answer["changes"] if c["result"] == "deleted"]

@@ -93,6 +93,11 @@ def ref(document: Document, project: str) -> Ref:
     return Ref(kind, str(owner), name)
 
 
+def refs(paths: Sequence[Path], project: str, *, recursive: bool = False) -> list[Ref]:
+    """What the manifests name. Raises as `gather` and `ref`."""
+    return [ref(document, project) for document in gather(paths, recursive=recursive)]
+
+
 def located(refused: Refused, documents: Sequence[Document]) -> Trouble:
     """A refusal of a set, with the place of the field it is about."""
     number = refused.problem.get("document")

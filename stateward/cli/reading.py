@@ -2,36 +2,43 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from stateward.cli import flags, tables
+from domain.names import KINDS
+from stateward.cli import flags, manifests, tables, watching
 from stateward.cli.describing import describe_resource
 from stateward.cli.flags import Format
-from stateward.cli.resources import Named, collection, parse, path_of, short
+from stateward.cli.resources import Named, parse, path_of, short
 from stateward.cli.schema import show_schema
-from stateward.cli.screen import Cell
 from stateward.cli.session import Session, ref_of, session
-from stateward.cli.streams import endless
 from stateward.cli.trouble import BadUse, Refused
+from stateward.cli.watching import Wanted
 
 
 def get(
     ctx: typer.Context,
+    *,
     words: flags.Words = None,
     project: flags.Project = "",
     selector: flags.Selector = "",
     everywhere: flags.Everywhere = False,
+    filename: flags.Files = None,
+    recursive: flags.Recursive = False,
     output: flags.Output = Format.TABLE,
     as_of: flags.AsOf = "",
     watch: flags.Watch = False,
 ) -> None:
-    """List resources, or show the named ones."""
+    """List resources, or show those that are named, or that files hold."""
     at = session(ctx)
-    named = parse(words or [])
+    named = _named(at, words, filename, project, recursive=recursive)
     if watch:
-        _watch(at, named, project=project, selector=selector, everywhere=everywhere, output=output)
+        if as_of:
+            raise BadUse("-w goes on from now, and --as-of is the past; leave out one of them")
+        wanted = Wanted(named, project, selector, everywhere=everywhere)
+        watching.follow(at, wanted, output)
         return
     by_kind: dict[str, list[Mapping[str, Any]]] = {}
     for one in named:
@@ -42,6 +49,23 @@ def get(
         else:
             found += at.items(one.kind, owner, selector, as_of)
     show(at, by_kind, output, alone=len(named) == 1 and bool(named[0].name))
+
+
+def _named(
+    at: Session,
+    words: Sequence[str] | None,
+    filename: Sequence[Path] | None,
+    project: str,
+    *,
+    recursive: bool,
+) -> list[Named]:
+    """What words name, or files."""
+    if not filename:
+        return parse(words or [])
+    if words:
+        raise BadUse("name resources, or files that hold them, not both")
+    found = manifests.refs(filename, at.project(project), recursive=recursive)
+    return [Named(ref.kind, ref.name, ref.project) for ref in found]
 
 
 def show(
@@ -79,71 +103,35 @@ def _table(at: Session, kind: str, found: Sequence[Mapping[str, Any]], *, wide: 
     at.screen.table(tables.heads(kind, wide=wide), rows)
 
 
-def _watch(
-    at: Session,
-    named: Sequence[Named],
-    *,
-    project: str,
-    selector: str,
-    everywhere: bool,
-    output: Format,
-) -> None:
-    """Every app that is chosen, and then whatever changes of them."""
-    if any(one.kind != "App" for one in named):
-        raise BadUse("-w follows apps only; see the others again by `stateward get`")
-    if len(named) == 1 and named[0].name:
-        path = path_of(at.ref(named[0], project))
-    else:
-        path = collection("App", "" if everywhere else at.project(project))
-    chosen = {at.ref(one, project) for one in named if one.name}
-    printed = False
-    for message in endless(at.api, path, {"watch": True, "labelSelector": selector}):
-        if message.event == "gone":
-            _say_change(at, Format.NAME, message.data["resource"], {})
-        elif message.event == "app" and (not chosen or ref_of(message.data) in chosen):
-            if output in (Format.TABLE, Format.WIDE) and not printed:
-                at.screen.words(*tables.heads("App", wide=output is Format.WIDE))
-            printed = True
-            _say_change(at, output, short(ref_of(message.data)), message.data)
-
-
-def _say_change(at: Session, output: Format, name: str, resource: Mapping[str, Any]) -> None:
-    if not resource:
-        at.screen.line(f"{name} is gone", "dim")
-    elif output is Format.JSON:
-        at.screen.json_line(resource)
-    elif output is Format.YAML:
-        at.screen.raw("---")
-        at.screen.yaml([resource])
-    elif output is Format.NAME:
-        at.screen.line(name)
-    else:
-        row = tables.row(resource, at.now(), wide=output is Format.WIDE)
-        at.screen.words(*(_padded(cell) for cell in row))
-
-
-def _padded(cell: Cell | str) -> Cell:
-    shown = cell if isinstance(cell, Cell) else Cell(cell)
-    return Cell(shown.text.ljust(12), shown.style)
-
-
 def describe(
     ctx: typer.Context,
+    *,
     words: flags.Words = None,
     project: flags.Project = "",
+    selector: flags.Selector = "",
+    everywhere: flags.Everywhere = False,
+    filename: flags.Files = None,
+    recursive: flags.Recursive = False,
     as_of: flags.AsOf = "",
 ) -> None:
-    """Tell all about the named resources: spec, conditions, replicas, last events."""
+    """Tell all about resources: spec, conditions, replicas, last events."""
     at = session(ctx)
-    named = parse(words or [])
-    if not all(one.name for one in named):
-        raise BadUse("name what to describe, such as app/web; `stateward get` lists names")
-    for number, one in enumerate(named):
-        ref = at.ref(one, project)
+    if filename:
+        named = _named(at, words, filename, project, recursive=recursive)
+        refs = [at.ref(one, project) for one in named]
+    else:
+        refs = at.chosen(
+            words or [],
+            project=project,
+            selector=selector,
+            everywhere=everywhere,
+            kinds=KINDS,
+            as_of=as_of,
+        )
+    for number, ref in enumerate(refs):
         resource = at.api.get(path_of(ref), {"asOf": as_of})
-        events: list[Any] = []
-        if not as_of:
-            events = at.api.get("/api/v1/events", {"resource": str(ref), "last": 10})["items"]
+        query: Mapping[str, str | int] = {"resource": str(ref), "last": 10, "asOf": as_of}
+        events = at.api.get("/api/v1/events", query)["items"]
         if number:
             at.screen.line()
         describe_resource(at.screen, resource, events, at.now())

@@ -24,6 +24,8 @@ def status(
     ctx: typer.Context,
     words: flags.AppWords = None,
     project: flags.Project = "",
+    selector: flags.Selector = "",
+    everywhere: flags.Everywhere = False,
     watch: Annotated[
         bool, typer.Option("--watch/--no-watch", help="Wait until it is done.")
     ] = True,
@@ -32,16 +34,20 @@ def status(
     """Say how far the last rollout is, and wait for its end."""
     at = session(ctx)
     seconds = times.seconds(timeout, "--timeout")
-    ref = at.one(words or [], project)
-    app = at.api.get(path_of(ref))
-    judge = settled(app["metadata"]["generation"])
-    lack = judge(app)
-    if lack is not None and watch:
-        wait_for(at, {ref: judge}, seconds=seconds)
-        app, lack = at.api.get(path_of(ref)), None
-    revision = app["metadata"]["revision"]
-    done = f"revision {revision} is rolled out" if lack is None else f"revision {revision}: {lack}"
-    at.screen.line(f"{short(ref)}: {done}")
+    refs = at.chosen(words or [], project=project, selector=selector, everywhere=everywhere)
+    apps = {ref: at.api.get(path_of(ref)) for ref in refs}
+    judges = {ref: settled(app["metadata"]["generation"]) for ref, app in apps.items()}
+    lacks = {ref: judge(apps[ref]) for ref, judge in judges.items()}
+    if watch:
+        late = [ref for ref, lack in lacks.items() if lack is not None]
+        wait_for(at, {ref: judges[ref] for ref in late}, seconds=seconds)
+        apps |= {ref: at.api.get(path_of(ref)) for ref in late}
+        lacks = dict.fromkeys(refs)
+    several = len({ref.project for ref in refs}) > 1
+    for ref in refs:
+        revision = f"revision {apps[ref]['metadata']['revision']}"
+        how = f"{revision} is rolled out" if lacks[ref] is None else f"{revision}: {lacks[ref]}"
+        at.screen.line(f"{short(ref, with_project=several)}: {how}")
 
 
 @rollout.command()
@@ -49,11 +55,13 @@ def history(
     ctx: typer.Context,
     words: flags.AppWords = None,
     project: flags.Project = "",
+    as_of: flags.AsOf = "",
     output: flags.Output = Format.TABLE,
 ) -> None:
     """List the revisions of an app: when, by whom, what."""
     at = session(ctx)
-    found = at.api.get(f"{path_of(at.one(words or [], project))}/revisions")
+    path = f"{path_of(at.one(words or [], project))}/revisions"
+    found = at.api.get(path, {"asOf": as_of})
     if output in (Format.JSON, Format.YAML):
         at.screen.json(found) if output is Format.JSON else at.screen.yaml([found])
         return
@@ -70,7 +78,7 @@ def undo(
             "--to",
             "--to-revision",
             min=1,
-            help="The revision to return to; by default the one before.",
+            help="The revision to return to; by default the newest that differs.",
             show_default=False,
         ),
     ] = None,

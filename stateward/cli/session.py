@@ -114,8 +114,9 @@ class Session:
         selector: str = "",
         everywhere: bool = False,
         kinds: Sequence[str] = ("App",),
+        as_of: str = "",
     ) -> list[Ref]:
-        """The resources that the words, or a selector, choose.
+        """The resources that the words, or a selector, choose; now, or at an earlier moment.
 
         Raises:
             BadUse: all of a kind are named, but no selector says that this is meant.
@@ -128,7 +129,7 @@ class Session:
                 refs.append(self.ref(named, project))
             elif selector or everywhere:
                 owner = self._owner(named.kind, project, everywhere=everywhere)
-                refs += [ref_of(item) for item in self.items(named.kind, owner, selector)]
+                refs += [ref_of(item) for item in self.items(named.kind, owner, selector, as_of)]
             else:
                 raise BadUse(f"name the {named.kind.lower()}, or choose several by -l or -A")
         return refs

@@ -2,11 +2,12 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
 
+from domain.names import KINDS, Ref
 from stateward.cli import flags, tables, times
 from stateward.cli.flags import Format
 from stateward.cli.resources import parse, path_of, short
@@ -15,6 +16,8 @@ from stateward.cli.session import Session, session
 from stateward.cli.streams import endless
 from stateward.cli.text import clean_lines
 from stateward.cli.trouble import BadUse, Trouble
+
+type Query = dict[str, str | int | bool | None]
 
 _REPLICA_COLOURS: Final = ("cyan", "green", "yellow", "red")
 _EXEC_GRACE: Final = 15.0  # for the answer, beyond the time that the command may take
@@ -25,6 +28,7 @@ def events(
     *,
     words: flags.Words = None,
     project: flags.Project = "",
+    selector: flags.Selector = "",
     everywhere: flags.Everywhere = False,
     kind: Annotated[
         str, typer.Option("--type", help="app.scaled, or a prefix: app.", show_default=False)
@@ -35,25 +39,23 @@ def events(
         typer.Option("--after", min=0, help="All after a position.", show_default=False),
     ] = None,
     bookkeeping: Annotated[bool, typer.Option("--all", help="Bookkeeping as well.")] = False,
+    as_of: flags.AsOf = "",
     watch: flags.Watch = False,
     output: flags.Output = Format.TABLE,
 ) -> None:
     """Tell what happened, oldest first: who wanted what, and what was done."""
     at = session(ctx)
-    query: dict[str, str | int | bool | None] = {"type": kind, "all": bookkeeping}
-    if words:
-        named = parse(words, default="App")
-        if len(named) != 1 or not named[0].name:
-            raise BadUse("name one resource, such as app/web, or none for all")
-        query["resource"] = str(at.ref(named[0], project))
-    elif not everywhere:
+    query: Query = {"type": kind, "all": bookkeeping}
+    refs = _about(at, words or [], project, selector, everywhere=everywhere)
+    if not everywhere and not refs:
         query["project"] = at.project(project)
     if watch:
+        if as_of:
+            raise BadUse("-w goes on from now, and --as-of is the past; leave out one of them")
         query["after" if after is not None else "last"] = last if after is None else after
-        for message in endless(at.api, "/api/v1/events", query):
-            _tell(at, message.data, output)
+        _follow(at, query, refs, output)
         return
-    found = _events(at, query, last, after)
+    found = _events_of(at, {**query, "asOf": as_of}, refs, last, after)
     if output is Format.JSON:
         at.screen.json({"items": found})
     elif output is Format.YAML:
@@ -63,9 +65,45 @@ def events(
             _tell(at, event, output)
 
 
-def _events(
-    at: Session, query: Mapping[str, str | int | bool | None], last: int, after: int | None
+def _about(
+    at: Session, words: list[str], project: str, selector: str, *, everywhere: bool
+) -> list[Ref] | None:
+    """The resources that are told of; None for all."""
+    if selector:
+        words = words or ["apps"]
+        return at.chosen(
+            words, project=project, selector=selector, everywhere=everywhere, kinds=KINDS
+        )
+    if not words:
+        return None
+    named = parse(words, default="App")
+    if not all(one.name for one in named):
+        raise BadUse("name resources, such as app/web, choose by -l, or name none for all")
+    return [at.ref(one, project) for one in named]
+
+
+def _follow(at: Session, query: Query, refs: Sequence[Ref] | None, output: Format) -> None:
+    """What happens from now on, for ever; the stream has one resource, or all."""
+    if refs is not None and len(refs) == 1:
+        query = {**query, "resource": str(refs[0])}
+    names = None if refs is None else {str(ref) for ref in refs}
+    for message in endless(at.api, "/api/v1/events", query):
+        if names is None or message.data["resource"] in names:
+            _tell(at, message.data, output)
+
+
+def _events_of(
+    at: Session, query: Query, refs: Sequence[Ref] | None, last: int, after: int | None
 ) -> list[dict[str, Any]]:
+    """Events of some resources, or of all, in order of position."""
+    if refs is None:
+        return _events(at, query, last, after)
+    found = [e for ref in refs for e in _events(at, {**query, "resource": str(ref)}, last, after)]
+    found.sort(key=lambda event: int(event["position"]))
+    return found if after is not None else found[-last:]
+
+
+def _events(at: Session, query: Query, last: int, after: int | None) -> list[dict[str, Any]]:
     if after is None:
         return list(at.api.get("/api/v1/events", {**query, "last": last})["items"])
     pages = at.api.pages("/api/v1/events", {**query, "after": after})
@@ -88,17 +126,28 @@ def why(
     ctx: typer.Context,
     words: flags.AppWords = None,
     project: flags.Project = "",
+    selector: flags.Selector = "",
+    everywhere: flags.Everywhere = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="How much of it.")] = 10,
     output: flags.Output = Format.TABLE,
 ) -> None:
     """Tell why an app is as it is: what was done last, and for which intent."""
     at = session(ctx)
-    ref = at.one(words or [], project)
-    found = at.api.get(f"{path_of(ref)}/why", {"limit": limit})
-    if output in (Format.JSON, Format.YAML):
-        at.screen.json(found) if output is Format.JSON else at.screen.yaml([found])
-        return
-    at.screen.words(Cell(short(ref), "bold"), found["summary"])
+    refs = at.chosen(words or [], project=project, selector=selector, everywhere=everywhere)
+    found = {ref: at.api.get(f"{path_of(ref)}/why", {"limit": limit}) for ref in refs}
+    if output is Format.JSON:
+        told = list(found.values())
+        at.screen.json(told[0] if len(told) == 1 else {"items": told})
+    elif output is Format.YAML:
+        at.screen.yaml(found.values())
+    else:
+        several = len({ref.project for ref in refs}) > 1
+        for ref, reasons in found.items():
+            _show_reasons(at, short(ref, with_project=several), reasons)
+
+
+def _show_reasons(at: Session, name: str, found: Mapping[str, Any]) -> None:
+    at.screen.words(Cell(name, "bold"), found["summary"])
     now = at.now()
     for item in found["items"]:
         at.screen.words("", *tables.event_words(item, now))
@@ -115,6 +164,8 @@ def logs(
     *,
     words: flags.AppWords = None,
     project: flags.Project = "",
+    selector: flags.Selector = "",
+    everywhere: flags.Everywhere = False,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines.")] = False,
     tail: Annotated[str, typer.Option("--tail", help="How many lines a replica, or all.")] = "100",
     since: Annotated[
@@ -129,32 +180,53 @@ def logs(
     timestamps: Annotated[bool, typer.Option("--timestamps", help="Begin with the time.")] = False,
     output: flags.Output = Format.TABLE,
 ) -> None:
-    """Show what the replicas of an app wrote."""
+    """Show what the replicas of apps wrote, of one app after the other."""
     at = session(ctx)
-    ref = at.one(words or [], project)
-    query: dict[str, str | int | bool | None] = {
+    if output is Format.NAME:
+        raise BadUse("a line of a log has no name; take -o json, yaml or table")
+    refs = at.chosen(words or [], project=project, selector=selector, everywhere=everywhere)
+    if follow and len(refs) > 1:
+        raise BadUse("-f follows one app, for its log never ends; leave it out, or name one app")
+    query: Query = {
         "follow": follow,
         "tail": tail,
         "since": since,
         "replica": replica,
         "previous": previous,
     }
+    several = len(refs) > 1
+    with_project = len({ref.project for ref in refs}) > 1
+    for ref in refs:
+        name = short(ref, with_project=with_project) if several else ""
+        for line in _log_lines(at, ref, query):
+            told = {"resource": str(ref), **line} if several else line
+            _show_log_line(at, told, name=name, timestamps=timestamps, output=output)
+
+
+def _log_lines(at: Session, ref: Ref, query: Query) -> Iterator[dict[str, Any]]:
     accept = "application/x-ndjson"
     with at.api.lines(f"{path_of(ref)}/logs", query, accept=accept, silence=None) as lines:
-        for line in lines:
+        for text in lines:
+            line: dict[str, Any] = json.loads(text) if text else {}
+            if "error" in line:
+                raise Trouble(f"the log of {short(ref)} ends here: {line['error']}")
             if line:
-                _log_line(at, json.loads(line), timestamps=timestamps, output=output)
+                yield line
 
 
-def _log_line(at: Session, line: Mapping[str, Any], *, timestamps: bool, output: Format) -> None:
-    if "error" in line:
-        raise Trouble(f"the log ends here: {line['error']}")
+def _show_log_line(
+    at: Session, line: Mapping[str, Any], *, name: str, timestamps: bool, output: Format
+) -> None:
     if output is Format.JSON:
         at.screen.json_line(line)
         return
+    if output is Format.YAML:
+        at.screen.raw("---")
+        at.screen.yaml([line])
+        return
     slot = line.get("slot", 0)
-    stamp = f"{line.get('at') or '-'} " if timestamps else ""
-    prefix = Cell(f"{stamp}{slot} |", _REPLICA_COLOURS[slot % len(_REPLICA_COLOURS)])
+    words = [line.get("at") or "-" if timestamps else "", name, str(slot), "|"]
+    prefix = Cell(" ".join(filter(None, words)), _REPLICA_COLOURS[slot % len(_REPLICA_COLOURS)])
     at.screen.output(prefix, line["text"])
 
 

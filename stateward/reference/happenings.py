@@ -1,9 +1,8 @@
 """The pages of events, of intents and of refusals, from `domain`."""
 
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
 from datetime import datetime
-from typing import Final, get_type_hints
+from typing import Final
 
 import msgspec
 
@@ -90,12 +89,9 @@ def intents() -> str:
 
 
 def _intent(intent: type[Intent]) -> tuple[str, str, str]:
-    hints = get_type_hints(intent)
-    own = [f for f in fields(intent) if f.name not in {"ref", "generation"}]
+    own = [f for f in msgspec.structs.fields(intent) if f.name not in {"ref", "generation"}]
     told = [
-        f"{code(f.name)}{'' if f.default is MISSING else ' (optional)'}: "
-        + typed(hints[f.name], NAMED)
-        for f in own
+        f"{code(f.name)}{'' if f.required else ' (optional)'}: " + typed(f.type, NAMED) for f in own
     ]
     if intent is Apply:
         told = ["the manifest"]

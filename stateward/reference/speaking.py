@@ -36,8 +36,8 @@ def subject_page() -> str:
         "Messages and their schemas: [asyncapi.yaml](asyncapi.yaml).",
         table(("subject", "messages", "what"), sorted(rows)),
         f"JetStream streams: {code(subjects.SUBMIT_STREAM)} holds what is submitted, "
-        f"{code(subjects.REFUSED_STREAM)} what was refused. {code(subjects.NO_PROJECT)} stands "
-        "for the project of kinds without one.",
+        f"{code(subjects.ACCEPTED_STREAM)} and {code(subjects.REFUSED_STREAM)} what became of it. "
+        f"{code(subjects.NO_PROJECT)} stands for the project of kinds without one.",
         "## Examples",
         table(
             ("what", "subject"),

@@ -10,9 +10,12 @@ from uuid import uuid4
 
 import pytest
 
+from adapters.sqlite.secrets import SqliteSecrets
+from domain.names import Ref
+from domain.secret import SecretText
 from tests.acceptance.conftest import Serve
 from tests.acceptance.producing import ask, producer
-from tests.support.asking import greeting, web
+from tests.support.asking import PATIENCE, greeting, web
 from tests.support.serving import ControlPlane
 
 pytestmark = pytest.mark.needs("nats")
@@ -113,3 +116,20 @@ def test_a_secret_that_is_refused_is_not_repeated_in_the_answer(shared: ControlP
         assert answer.status_code == 400, answer.text
         assert canary not in answer.text
     assert canary not in shared.said
+
+
+async def test_values_that_a_crash_left_are_erased_at_the_next_start(serve: Serve) -> None:
+    plane = serve()
+    set_secret(plane, "kept")
+    plane.kill()
+    left = Ref("Secret", "default", "left")
+    store = await SqliteSecrets.open(plane.data, now=lambda: 0.0)
+    try:
+        await store.put(left, {"password": SecretText("its event was never written")})
+        plane.start()
+        async with asyncio.timeout(PATIENCE):
+            while left in await store.held():
+                await asyncio.sleep(0.2)
+        assert Ref("Secret", "default", "db") in await store.held()
+    finally:
+        await store.close()

@@ -19,6 +19,7 @@ import docker
 from adapters.docker import labels
 from adapters.docker.request import container_request
 from bus.intents import Asked
+from domain import wish
 from domain.app import AppSpec
 from domain.intents import Apply, Delete, Scale
 from domain.names import app as app_ref
@@ -102,7 +103,7 @@ class _Bench:
             replicas=replicas,
             stop_grace="1s",
         )
-        return Apply(ref=app_ref(PROJECT, name), spec=spec, labels={})
+        return Apply(ref=app_ref(PROJECT, name), spec=wish.of(spec), labels={})
 
     async def send(self, asked: Asked) -> None:
         await self._submit([asked], actor=ADMIN, key=str(uuid.uuid4()))
@@ -166,7 +167,6 @@ class _Bench:
         await self.send(self._app("web", len(deeds)))
         for _ in deeds:
             await self._started("web")
-        await asyncio.sleep(12)  # a replica that lived so long is no crash loop
         for slot, deed in enumerate(deeds):
             await self.raw(floor)
             self._events.forget()

@@ -173,6 +173,18 @@ def test_a_project_that_is_in_use_stays_unless_told_otherwise(cli: CommandLine) 
     assert "project/shop deleted" in cli.ok("delete", "project/shop", "--cascade")
 
 
+def test_a_project_takes_its_apps_and_their_volumes_along_and_waits_for_them(
+    cli: CommandLine,
+) -> None:
+    cli.ok("apply", "-f", cli.write("web.yaml", WEB))
+    rehearsed = cli.ok("delete", "project/shop", "--cascade", "--dry-run")
+    assert rehearsed == "project/shop deleted (dry run)\napp/web deleted (dry run)\n"
+    words = ("delete", "project/shop", "--cascade", "--volumes", "--wait", "--timeout", "300ms")
+    assert "in vain for app/web: still there" in cli.fails(*words, code=4)
+    [gone] = [event for event in cli.house.log.events if event.type == "app.deleted"]
+    assert json.loads(gone.data)["volumes"] is True
+
+
 def test_a_stale_generation_is_refused_with_both(cli: CommandLine) -> None:
     cli.ok("apply", "-f", cli.write("web.yaml", WEB))
     manifest = cli.ok("get", "app/web", "-o", "yaml")

@@ -91,6 +91,13 @@ def test_serve_refuses_settings_that_cannot_be_used(
     assert said in found.stderr
 
 
+def test_serve_refuses_a_daemon_that_nobody_may_ask(tmp_path: Path) -> None:
+    words = ["--data", str(tmp_path), "--listen", "127.0.0.1:0", "--no-nats", "--engine", "docker"]
+    found = process(tmp_path, ["serve", *words, "--docker-host", "tcp://169.254.169.254:2375"])
+    assert found.returncode == 1
+    assert "stateward cannot serve: spec.docker.host: 'tcp://169.254.169.254:2375'" in found.stderr
+
+
 def test_ctrl_c_ends_it_silently(cli: CommandLine) -> None:
     with subprocess.Popen(
         [*PYTHON, "events", "--watch", "--last", "1"],
@@ -194,6 +201,23 @@ def test_watching_apps_goes_on_with_each_change(cli: CommandLine) -> None:
         assert running.stdout.readline().split()[4] == "NotObserved"
         cli.publish("web")
         assert running.stdout.readline().split()[4] == "Ready"
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=20)
+    assert running.returncode == 130
+
+
+def test_watching_another_kind_goes_on_with_each_change(cli: CommandLine) -> None:
+    with subprocess.Popen(
+        [*PYTHON, "get", "secrets", "--watch", "-o", "name"],
+        env=environment(cli.home, cli.variables),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        cli.ok("secret", "set", "db", "pw=x")
+        assert running.stdout.readline() == "secret/db\n"
+        cli.ok("secret", "delete", "db")
+        assert running.stdout.readline() == "secret/db is gone\n"
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=20)
     assert running.returncode == 130

@@ -91,7 +91,26 @@ def test_describe_tells_all(apps: CommandLine) -> None:
     for part in ("Project:     shop", "  replicas: 2", "AllReplicasReady", "http 127.0.0.1:31338"):
         assert part in said
     assert "created as revision 1 (position 3, user:admin)" in said
-    assert "name what to describe" in apps.fails("describe", "apps", code=2)
+    assert "choose several by -l or -A" in apps.fails("describe", "apps", code=2)
+
+
+def test_several_are_described_by_selector_by_files_and_as_they_were(apps: CommandLine) -> None:
+    assert "Name:        web" in apps.ok("describe", "apps", "-l", "set=x")
+    assert apps.ok("describe", "apps", "-A").count("Name:  ") == 2
+    position = apps.house.log.events[-1].position
+    apps.ok("scale", "web", "--replicas", "5")
+    then = apps.ok("describe", "app/web", "--as-of", str(position))
+    assert "created as revision 1" in then
+    assert "scaled to 5" not in then
+    assert "scaled to 5" in apps.ok("describe", "-f", str(apps.home / "apps.yaml"))
+
+
+def test_files_name_what_is_read(apps: CommandLine) -> None:
+    file = str(apps.home / "apps.yaml")
+    assert apps.ok("get", "-f", file, "-o", "name") == "app/web\napp/api\n"
+    assert apps.ok("get", "-f", "-", "-o", "name", given=WEB) == "app/web\n"
+    assert "not both" in apps.fails("get", "app/web", "-f", file, code=2)
+    assert "not both" in apps.fails("describe", "app/web", "-f", file, code=2)
 
 
 def test_explain_walks_into_fields(cli: CommandLine) -> None:

@@ -64,6 +64,8 @@ def test_undo_returns_and_history_lists(apps: CommandLine) -> None:
     assert [line.split()[0] for line in lines] == ["REVISION", "1", "2", "3"]
     assert "current" in lines[3]
     assert "99" in apps.fails("rollout", "undo", "web", "--to", "99")
+    second = lines[2].split()[1]
+    assert len(apps.ok("rollout", "history", "web", "--as-of", second).splitlines()) == 3
 
 
 def test_a_pause_needs_a_reason(apps: CommandLine) -> None:
@@ -114,5 +116,10 @@ def test_wait_knows_conditions_rollouts_and_deletion(apps: CommandLine) -> None:
 
 def test_rollout_status_says_how_far_it_is(apps: CommandLine) -> None:
     assert apps.ok("rollout", "status", "web") == "app/web: revision 1 is rolled out\n"
+    assert apps.ok("rollout", "status", "-A").splitlines() == [
+        "app/api: revision 1 is rolled out",
+        "app/web: revision 1 is rolled out",
+    ]
     apps.ok("restart", "web")
+    assert apps.ok("rollout", "status", "-A", "--no-watch").splitlines()[0].endswith("rolled out")
     assert "revision 2: not seen yet" in apps.ok("rollout", "status", "web", "--no-watch")

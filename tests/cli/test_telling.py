@@ -6,7 +6,7 @@ import pytest
 
 from stateward.cli.session import Session
 from stateward.cli.streams import endless
-from tests.cli.test_applying import WEB
+from tests.cli.test_applying import API, WEB
 from tests.support.command_line import CommandLine
 from tests.support.surroundings import surroundings
 
@@ -35,7 +35,29 @@ def test_events_can_be_narrowed_and_read_by_programs(apps: CommandLine) -> None:
     assert (
         apps.ok("events", "web", "-o", "name").splitlines()[-1].endswith("App/shop/web app.scaled")
     )
-    assert "name one resource" in apps.fails("events", "apps", code=2)
+    assert "choose by -l" in apps.fails("events", "apps", code=2)
+
+
+def test_events_of_several_and_as_of_a_moment(apps: CommandLine) -> None:
+    apps.ok("apply", "-f", apps.write("api.yaml", API))
+    position = apps.house.log.events[-1].position
+    apps.ok("stop", "api")
+
+    def told(*words: str) -> list[str]:
+        return [
+            line.partition(" ")[2] for line in apps.ok("events", *words, "-o", "name").split("\n")
+        ]
+
+    web = ["App/shop/web app.defined", "App/shop/web app.scaled"]
+    assert told("-l", "set=x") == [*web, ""]
+    assert told("app/web", "app/api")[-2] == "App/shop/api app.stopped"
+    assert told("app/web", "app/api", "--as-of", str(position)) == [
+        *web,
+        "App/shop/api app.defined",
+        "",
+    ]
+    assert told("-l", "set=x", "--last", "1") == [web[-1], ""]
+    assert "leave out one" in apps.fails("events", "-w", "--as-of", "5m", code=2)
 
 
 def test_a_watch_goes_on_with_what_is_new(apps: CommandLine) -> None:
@@ -62,6 +84,27 @@ def test_logs_name_the_slot_that_wrote(apps: CommandLine) -> None:
     assert json.loads(lines[0])["text"] == "line 0 of 0"
 
 
+def test_logs_of_several_apps_name_the_app_too(apps: CommandLine) -> None:
+    apps.ok("apply", "-f", apps.write("api.yaml", API))
+    lines = apps.ok("logs", "-A", "--tail", "1").splitlines()
+    assert [line.split()[:3] for line in lines] == [
+        [name, slot, "|"] for name in ("app/api", "app/web") for slot in ("0", "1")
+    ]
+    first = apps.ok("logs", "-A", "-o", "json").splitlines()[0]
+    assert json.loads(first)["resource"] == "App/shop/api"
+    assert apps.ok("logs", "-l", "set=x").startswith("0 | line 0 of 0")
+    assert apps.ok("logs", "web", "-o", "yaml").startswith("---\n")
+    assert "has no name" in apps.fails("logs", "web", "-o", "name", code=2)
+    assert "-f follows one app" in apps.fails("logs", "-A", "-f", code=2)
+
+
+def test_why_of_several(apps: CommandLine) -> None:
+    apps.ok("apply", "-f", apps.write("api.yaml", API))
+    said = apps.ok("why", "-A").splitlines()
+    assert [line.split()[0] for line in said] == ["app/api", "app/web"]
+    assert len(apps.json("why", "-A")["items"]) == 2
+
+
 def test_logs_of_an_engine_that_is_gone_are_an_error(apps: CommandLine) -> None:
     apps.house.replicas = None
     assert "the engine does not answer" in apps.fails("logs", "web")
@@ -75,5 +118,6 @@ def test_exec_ends_with_the_code_of_the_command(apps: CommandLine) -> None:
     apps.fails("exec", "web", "--", "hang", code=4)
 
 
-def test_get_watch_follows_apps_only(apps: CommandLine) -> None:
-    assert "-w follows apps only" in apps.fails("get", "projects", "-w", code=2)
+def test_get_watch_follows_one_kind_from_now_on(apps: CommandLine) -> None:
+    assert "one kind at a time" in apps.fails("get", "projects,apps", "-w", code=2)
+    assert "leave out one" in apps.fails("get", "apps", "-w", "--as-of", "5m", code=2)

@@ -120,7 +120,7 @@ class SessionContract:
 
     @pytest.fixture
     async def stream(self, session: Session) -> None:
-        await streams.ensure_stream(session, streams.SUBMIT, 1)
+        await streams.ensure_stream(session, streams.SUBMIT, "f00", 1)
 
     async def test_what_is_published_arrives_in_order_with_its_headers(
         self, place: Place, session: Session
@@ -285,9 +285,9 @@ class SessionContract:
     async def test_a_stream_is_made_once_and_brought_to_its_settings(
         self, session: Session
     ) -> None:
-        await streams.ensure_stream(session, streams.SUBMIT, 1)
-        await streams.ensure_stream(session, streams.SUBMIT, 1)
-        await streams.ensure_stream(session, streams.SUBMIT | {"max_bytes": 1 << 20}, 1)
+        await streams.ensure_stream(session, streams.SUBMIT, "f00", 1)
+        await streams.ensure_stream(session, streams.SUBMIT, "f00", 1)
+        await streams.ensure_stream(session, streams.SUBMIT | {"max_bytes": 1 << 20}, "f00", 1)
         info = await session.ask_api(f"STREAM.INFO.{SUBMIT_STREAM}")
         assert info["config"]["max_bytes"] == 1 << 20
 
@@ -414,13 +414,13 @@ class SessionContract:
         assert inbox.messages == []
 
     async def test_a_full_stream_declines_what_is_new(self, session: Session) -> None:
-        await streams.ensure_stream(session, streams.SUBMIT | {"max_bytes": 4096}, 1)
+        await streams.ensure_stream(session, streams.SUBMIT | {"max_bytes": 4096}, "f00", 1)
         with pytest.raises(JetStreamRefused, match="maximum bytes"):
             await stored(session, 10, bytes(1000))
         assert 0 < (await state(session))["messages"] < 5
 
     async def test_a_full_stream_of_refusals_forgets_the_oldest(self, session: Session) -> None:
-        await streams.ensure_stream(session, streams.REFUSED | {"max_bytes": 4096}, 1)
+        await streams.ensure_stream(session, streams.REFUSED | {"max_bytes": 4096}, "f00", 1)
         for number in range(10):
             await session.store(refused_subject(WEB), bytes(1000), f"id-{number}")
         told = await state(session, streams.REFUSED["name"])

@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
+from bus import codec
 from bus.intents import RecordedRefusal
 from bus.log import KeyReused
 from bus.secrets import SecretUnavailable
 from domain import app as spec_of
+from domain import events as e
 from domain import intents as i
 from domain import state
 from domain.access import Actor, part_of_ours
@@ -77,6 +79,15 @@ async def test_restart_makes_a_revision_with_an_equal_spec(desk: Desk) -> None:
     assert (after.revision, after.digest, after.spec) == (2, before.digest, before.spec)
 
 
+async def test_a_delete_says_how_long_the_last_spec_lets_replicas_take(desk: Desk) -> None:
+    asked = {"image": "web:1", "stopGrace": "2m", "rollout": {"drain": "7s"}}
+    await desk.send(manifest("App", "web", asked))
+    await desk.send(i.Delete(ref=WEB))
+    (gone,) = [codec.decode(one.type, one.data) for one in desk.log.events if "deleted" in one.type]
+    assert isinstance(gone, e.AppDeleted)
+    assert (gone.drain, gone.stop_grace) == ("7s", "2m")
+
+
 async def test_undo_returns_to_the_spec_and_the_image_but_keeps_the_scale(desk: Desk) -> None:
     resolved = i.ResolveImage(ref=WEB, revision=1, image="sha256:one")
     await desk.send(resolved, actor=part_of_ours("images"))
@@ -93,6 +104,66 @@ async def test_undo_to_what_runs_already_or_never_was_is_refused(desk: Desk) -> 
     await desk.send(i.Restart(ref=WEB))
     with pytest.raises(NotPossible, match="nothing to undo"):
         await desk.send(i.Undo(ref=WEB, to=1))
+
+
+async def test_undo_passes_over_revisions_that_run_the_same(desk: Desk) -> None:
+    await desk.send(manifest("App", "web", {"image": "web:2"}))
+    for _ in range(3):
+        await desk.send(i.Restart(ref=WEB))
+    await desk.send(i.Undo(ref=WEB))
+    assert ((await present(desk)).revision, (await spec(desk)).image) == (6, "web:1")
+    await desk.send(i.Undo(ref=WEB))
+    assert ((await present(desk)).revision, (await spec(desk)).image) == (7, "web:2")
+
+
+async def test_undo_takes_back_a_refresh(desk: Desk) -> None:
+    images = part_of_ours("images")
+    await desk.send(i.ResolveImage(ref=WEB, revision=1, image="sha256:one"), actor=images)
+    await desk.send(i.Refresh(ref=WEB))
+    await desk.send(i.ResolveImage(ref=WEB, revision=2, image="sha256:two"), actor=images)
+    await desk.send(i.Undo(ref=WEB))
+    assert (await present(desk)).image == "sha256:one"
+
+
+async def test_undo_never_returns_to_an_app_that_was_deleted(desk: Desk) -> None:
+    await desk.send(i.Delete(ref=WEB))
+    await desk.send(manifest("App", "web", {"image": "web:2"}))
+    with pytest.raises(NotPossible, match="nothing to undo"):
+        await desk.send(i.Undo(ref=WEB))
+    with pytest.raises(NotFound, match="revision 1"):
+        await desk.send(i.Undo(ref=WEB, to=1))
+    await desk.send(manifest("App", "web", {"image": "web:3"}))
+    await desk.send(i.Undo(ref=WEB))
+    assert (await spec(desk)).image == "web:2"
+
+
+async def test_undo_needs_what_the_former_spec_needs(desk: Desk) -> None:
+    await desk.send(manifest("Secret", "db", {"data": {"password": "one"}}))
+    env = {"P": {"secretRef": {"name": "db", "key": "password"}}}
+    await desk.send(manifest("App", "web", {"image": "web:1", "env": env}))
+    await desk.send(manifest("Secret", "db", {"data": {"password": "two"}}))
+    rotated = await present(desk)
+    await desk.send(i.Undo(ref=WEB))
+    assert (await present(desk)).secrets["db"] != rotated.secrets["db"]
+    await desk.send(manifest("App", "web", {"image": "web:1"}))
+    await desk.send(i.Delete(ref=Ref("Secret", "shop", "db")))
+    with pytest.raises(NotFound, match="Secret/shop/db"):
+        await desk.send(i.Undo(ref=WEB, to=rotated.revision))
+    await desk.send(manifest("Secret", "db", {"data": {"password": "three"}}))
+    await desk.send(i.Undo(ref=WEB, to=rotated.revision))
+    made = await desk.service.present("Secret/shop/db")
+    assert isinstance(made, state.Secret)
+    assert (await present(desk)).secrets == {"db": made.token}
+    assert "P" in (await spec(desk)).env
+
+
+async def test_undo_to_a_target_that_runs_another_engine_now_is_refused(desk: Desk) -> None:
+    await desk.send(manifest("Target", "other", {"engine": "simulated"}))
+    await desk.send(manifest("App", "web", {"image": "web:1", "target": "other"}))
+    await desk.send(manifest("App", "web", {"image": "web:1", "target": "local"}))
+    await desk.send(manifest("Target", "other", {"engine": "process"}))
+    with pytest.raises(BadValue, match="runs process"):
+        await desk.send(i.Undo(ref=WEB))
 
 
 async def test_a_resolved_image_belongs_to_its_revision_only(desk: Desk) -> None:

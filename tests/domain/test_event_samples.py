@@ -71,12 +71,22 @@ EXPECTED: tuple[e.Event, ...] = (
     e.RolloutCompleted(**SEEN, revision=3, seconds=1.5),
     e.RolloutStalled(**SEEN, revision=3, serving=2, message="it did not become healthy"),
     e.ReplicaHealed(**SEEN, revision=3, slot=1, reason="exited with 137", seconds=0.2),
+    e.ReplicaRenamed(**SEEN, revision=3, slot=1, attempt=2, message="the name 'x' is taken"),
     e.DriftRepaired(**SEEN, revision=3, slot=1, fields=("memory", "cpu")),
     e.HealthChanged(**SEEN, ready=False, reason="CrashLoop", message="0 of 2 replicas are ready"),
     e.RemovalCompleted(**SEEN),
     e.AdoptionCompleted(**SEEN, installation=OTHERS, adopted=42),
 )
 BY_TYPE = {event.type: event for event in EXPECTED}
+
+
+GROWN: Mapping[str, tuple[str, e.Event]] = {
+    "app.deleted.v1.stop-grace": (
+        "app.deleted",
+        e.AppDeleted(**INTENT, uid=17, revision=3, target="local", drain="5s", stop_grace="1m"),
+    ),
+}
+"""Samples of shapes with fields that came later, and may be absent: file, type and event."""
 
 
 def sample(kind: str, version: int = 1) -> bytes:
@@ -89,13 +99,21 @@ def test_every_registered_type_has_a_sample_of_each_of_its_versions() -> None:
         for kind in e.REGISTRY
         for version in range(1, codec.CURRENT.get(kind, 1) + 1)
     }
-    assert {path.name for path in SAMPLES.glob("*.json")} == wanted
+    assert {path.name for path in SAMPLES.glob("*.json")} == wanted | {f"{n}.json" for n in GROWN}
     assert set(BY_TYPE) == set(e.REGISTRY)
 
 
 @pytest.mark.parametrize("kind", sorted(e.REGISTRY))
 def test_a_sample_is_read_as_the_event_it_was(kind: str) -> None:
     assert codec.decode(kind, sample(kind)) == BY_TYPE[kind]
+
+
+@pytest.mark.parametrize("name", sorted(GROWN))
+def test_a_shape_that_grew_is_read_and_written_with_what_came_later(name: str) -> None:
+    kind, event = GROWN[name]
+    stored = (SAMPLES / f"{name}.json").read_bytes().strip()
+    assert codec.decode(kind, stored) == event
+    assert codec.encode(event) == stored
 
 
 @pytest.mark.parametrize("kind", sorted(k for k in e.REGISTRY if codec.CURRENT.get(k, 1) == 1))

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from bus import manifests
-from domain import app, shape
+from domain import app, shape, wish
 from domain.intents import Apply
 from domain.refusals import BadValue, Refusal, UnknownField
+from domain.wish import AppWish
 
 
 def read(spec: object, kind: str = "App", **metadata: object) -> object:
@@ -53,7 +54,7 @@ def test_an_unknown_field_is_refused_with_its_path_and_the_nearest_name(
         ({"stopGrace": 10}, "spec.stopGrace", "write it as text: 10s"),
         ({"ports": [{"name": "a"}]}, "spec.ports[0].port", "required"),
         ({"command": "ls"}, "spec.command", "array"),
-        ({"stopSignal": "TERM"}, "spec.stopSignal", "match"),
+        ({"stopSignal": "TERM"}, "spec.stopSignal", "whole name"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_path_and_the_rule(
@@ -104,11 +105,12 @@ def test_a_secrets_value_is_never_shown_in_its_refusal(value: object) -> None:
 def test_what_is_written_can_be_read_again() -> None:
     asked = read({"image": "web:1", "env": {"PORTS": 3}}, labels={"tier": "front"})
     assert isinstance(asked, Apply)
-    assert isinstance(asked.spec, app.AppSpec)
+    assert isinstance(asked.spec, AppWish)
     stored = shape.stored(
-        app.template(asked.spec, "local"),
-        shape.Shape("local", 2, running=True, rollout=app.complete_rollout(asked.spec)),
+        asked.spec.template("local"),
+        shape.Shape("local", 2, running=True, rollout=asked.spec.frame.rollout),
     )
     written = manifests.write(asked.ref, stored, asked.labels, 7)
     again = manifests.read(json.dumps(written).encode())
-    assert again == Apply(ref=asked.ref, spec=app.decode(stored), labels=asked.labels, generation=7)
+    spec = wish.of(app.decode(stored))
+    assert again == Apply(ref=asked.ref, spec=spec, labels=asked.labels, generation=7)

@@ -187,6 +187,29 @@ async def test_revisions_history_and_reasons_tell_the_story(
     assert why["items"][0]["because"]["actor"] == "user:admin"
 
 
+async def test_events_and_revisions_are_told_as_they_were_known(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    made = (await client.put(WEB, json=app_manifest())).json()["position"]
+    await client.put(WEB, json=app_manifest(args=["-v"]))
+    then = {"asOf": str(made)}
+
+    revisions = (await client.get(f"{WEB}/revisions", params=then)).json()["items"]
+    assert [(r["revision"], r["current"]) for r in revisions] == [(1, True)]
+    for path in ("/api/v1/events", f"{WEB}/events", f"{WEB}/history"):
+        for how in ({}, {"last": "1"}):
+            page = (await client.get(path, params=how | then)).json()
+            assert page["items"][-1]["sentence"] == "created as revision 1", path
+            assert (page["next"], page["head"]) == (None, made)
+    stream = await client.get(
+        "/api/v1/events", params=then, headers={"Accept": "text/event-stream"}
+    )
+    assert problem(stream, 422, "BadValue")["path"] == "query.asOf"
+    house.time += 600
+    long_ago = await client.get("/api/v1/events", params={"asOf": "20m"})
+    assert long_ago.json()["items"] == []
+
+
 async def test_events_come_in_pages_by_position(client: httpx.AsyncClient) -> None:
     await client.post("/api/v1/apply", json=[app_manifest(name) for name in "abc"])
     await client.delete("/api/v1/projects/shop/apps/b")

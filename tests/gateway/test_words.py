@@ -71,6 +71,7 @@ MEMBERS: dict[str, object] = {
     "member": "App/shop/web",
     "message": "m",
     "slot": 0,
+    "attempt": 1,
     "reason": "r",
     "fields": ["image"],
     "installation": "3f2a1c9d-6a5c-4f0e-9d37-1a2b3c4d5e6f",

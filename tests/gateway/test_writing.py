@@ -56,10 +56,14 @@ async def test_a_manifest_that_contradicts_the_path_is_refused(client: httpx.Asy
 
 
 async def test_yaml_is_read_wherever_json_is(client: httpx.AsyncClient) -> None:
-    text = "spec:\n  command: [/bin/serve]\n  env: {COUNTRY: no, AT: 12:30}\n"
+    text = "spec:\n  command: [/bin/serve]\n  env: {COUNTRY: no, AT: 12:30, PYTHON: 3.10}\n"
     made = await client.put(WEB, content=text, headers={"Content-Type": "application/yaml"})
     assert made.status_code == 201, made.text
-    assert (await client.get(WEB)).json()["spec"]["env"] == {"COUNTRY": "no", "AT": "12:30"}
+    assert (await client.get(WEB)).json()["spec"]["env"] == {
+        "AT": "12:30",
+        "COUNTRY": "no",
+        "PYTHON": "3.10",
+    }
 
 
 async def test_the_same_key_gives_the_same_answer_once(
@@ -310,6 +314,30 @@ async def test_a_project_with_apps_goes_only_with_them(client: httpx.AsyncClient
     assert done.status_code == 200
 
 
+async def test_all_that_goes_with_a_project_is_named_by_the_answer_and_the_dry_run(
+    client: httpx.AsyncClient,
+) -> None:
+    await client.put("/api/v1/projects/shop/secrets/db", json={"spec": {"data": {"a": "b"}}})
+    await client.put(WEB, json=app_manifest())
+    gone = ["Project/shop", "App/shop/web", "Secret/shop/db"]
+
+    for query in ({"cascade": "1", "dryRun": "All"}, {"cascade": "1", "volumes": "1"}):
+        told = (await client.delete("/api/v1/projects/shop", params=query)).json()["changes"]
+        assert [(c["resource"], c["result"]) for c in told] == [(ref, "deleted") for ref in gone]
+
+
+async def test_a_new_value_names_the_apps_that_it_changes(client: httpx.AsyncClient) -> None:
+    secret = "/api/v1/projects/shop/secrets/db"
+    await client.put(secret, json={"spec": {"data": {"a": "b"}}})
+    await client.put(WEB, json=app_manifest(env={"A": {"secretRef": {"name": "db", "key": "a"}}}))
+
+    told = (await client.put(secret, json={"spec": {"data": {"a": "c"}}})).json()
+
+    assert [c["resource"] for c in told["changes"]] == ["Secret/shop/db", "App/shop/web"]
+    assert told["generation"] == told["changes"][0]["generation"]
+    assert told["changes"][1]["events"] == ["app.secret-rotated"]
+
+
 async def test_no_answer_ever_holds_a_secrets_value(
     house: House, client: httpx.AsyncClient
 ) -> None:
@@ -345,6 +373,14 @@ async def test_a_literal_that_looks_secret_is_accepted_with_a_warning(
     [warning] = made.json()["warnings"]
     assert "stateward secret set" in warning
     assert CANARY not in warning
+
+
+async def test_a_size_of_a_volume_is_accepted_with_a_warning(client: httpx.AsyncClient) -> None:
+    volumes = [{"name": "a", "path": "/a"}, {"name": "b", "path": "/b", "size": "1Gi"}]
+    made = await client.put(WEB, json=app_manifest(volumes=volumes))
+    assert made.status_code == 201
+    [warning] = made.json()["warnings"]
+    assert "volumes[1].size is kept, but limits nothing" in warning
 
 
 BAD: dict[str, tuple[object, str, str, str | None]] = {

@@ -1,6 +1,7 @@
 """A NATS server of somebody else's: how to log in there, and which ones are refused."""
 
 import asyncio
+import json
 from base64 import b32encode
 from binascii import crc_hqx
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bus.nats.credentials import BadCredentials, Credentials, login, public_nkey
 from bus.nats.settings import NatsSettings
+from bus.nats.streams import SUBMIT
 from bus.nats.subjects import intent_subject
 from bus.nats.versions import UnsupportedServer, check_version
 from domain.names import Ref
@@ -24,15 +26,19 @@ from tests.support.nats_server import (
     envelope,
     foreign_server,
 )
+from tests.support.producers import decided, submit
 
 TOKEN = "a-token-for-tests"
 
 
 @asynccontextmanager
-async def connected(url: str, credentials: Credentials) -> AsyncIterator[Place]:
+async def connected(
+    url: str, credentials: Credentials, installation: str = "f00"
+) -> AsyncIterator[Place]:
     desk = Desk()
     await desk.furnish()
-    place = Place(NatsSettings(url=url, credentials=credentials), desk)
+    settings = NatsSettings(url=url, credentials=credentials)
+    place = Place(settings, desk, installation=installation)
     await place.bus.start()
     try:
         yield place
@@ -137,6 +143,53 @@ async def test_a_server_without_jetstream_answers_intents_and_says_what_is_missi
             async with asyncio.timeout(PATIENCE):
                 while set(place.bus.status().parts) != {"hints", "intent service"}:
                     await asyncio.sleep(0.01)
+
+
+async def test_a_second_installation_leaves_the_streams_of_the_first_alone(
+    tmp_path: Path,
+) -> None:
+    async with foreign_server(tmp_path, "") as port:
+        url = f"nats://127.0.0.1:{port}"
+        async with connected(url, Credentials(), "f00") as first:
+            await first.ready()
+            async with connected(url, Credentials(), "ba4") as second, client(url) as producer:
+                await until_reason(second, "belongs to installation f00, and this is ba4")
+                assert not second.bus.status().connected
+                await submit(producer, "apply", "App/shop/web", app("web"), key="s1")
+                await decided(first.desk, "s1")
+                assert "app.defined" not in second.desk.types
+        async with connected(url, Credentials(), "f00") as again:
+            await again.ready()
+
+
+async def test_of_two_installations_that_come_at_once_one_is_admitted(tmp_path: Path) -> None:
+    async with foreign_server(tmp_path, "") as port:
+        url = f"nats://127.0.0.1:{port}"
+        async with (
+            connected(url, Credentials(), "f00") as one,
+            connected(url, Credentials(), "ba4") as other,
+            asyncio.timeout(PATIENCE),
+        ):
+            loser = asyncio.create_task(until_reason(one, "belongs to installation ba4"))
+            also = asyncio.create_task(until_reason(other, "belongs to installation f00"))
+            await asyncio.wait({loser, also}, return_when=asyncio.FIRST_COMPLETED)
+            assert [loser.done(), also.done()].count(True) == 1
+            await (other if loser.done() else one).ready()
+            loser.cancel()
+            also.cancel()
+
+
+async def test_streams_without_an_owner_become_ours(tmp_path: Path) -> None:
+    async with foreign_server(tmp_path, "") as port:
+        url = f"nats://127.0.0.1:{port}"
+        async with client(url) as insider:
+            stream = insider.jetstream()
+            made = json.dumps(SUBMIT).encode()
+            await insider.request("$JS.API.STREAM.CREATE.STATEWARD_SUBMIT", made, timeout=PATIENCE)
+            async with connected(url, Credentials()) as place:
+                await place.ready()
+            config = (await stream.stream_info("STATEWARD_SUBMIT")).config
+            assert (config.metadata or {})["stateward-installation"] == "f00"
 
 
 @pytest.mark.parametrize("version", ["2.9.10", "2.10.27", "1.4.1", "", "unknown"])

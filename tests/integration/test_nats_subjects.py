@@ -24,8 +24,10 @@ refs = st.one_of(
 def test_a_subject_says_who_asks_and_of_what(actor: str, ref: Ref) -> None:
     for subject in (subjects.intent_subject(actor, ref), subjects.submit_subject(actor, ref)):
         assert subjects.sender(subject) == (actor, subjects.resource_tokens(ref))
-    refused = subjects.refused_subject(subjects.submit_subject(actor, ref))
-    assert refused == f"stateward.v1.refused.{actor}.{ref.project or '_'}.{ref.kind}.{ref.name}"
+    submitted = subjects.submit_subject(actor, ref)
+    rest = f"{actor}.{ref.project or '_'}.{ref.kind}.{ref.name}"
+    assert subjects.refused_subject(submitted) == f"stateward.v1.refused.{rest}"
+    assert subjects.accepted_subject(submitted) == f"stateward.v1.accepted.{rest}"
 
 
 @pytest.mark.parametrize("rest", ["ci", "CI.shop.App.web", "c_i.shop.App.web", ".shop.App.web"])
@@ -68,6 +70,7 @@ def test_the_document_leads_to_everything_it_names() -> None:
         None,
         "stateward.v1.intent.{actor}.{project}.{kind}.{name}",
         "stateward.v1.submit.{actor}.{project}.{kind}.{name}",
+        "stateward.v1.accepted.{actor}.{project}.{kind}.{name}",
         "stateward.v1.refused.{actor}.{project}.{kind}.{name}",
         "stateward.v1.event.{project}.{kind}.{name}.{event}",
         "stateward.v1.hint.{partition}",

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bus.nats.subjects import refused_subject, submit_subject
+from bus.nats.subjects import accepted_subject, refused_subject, submit_subject
 from domain.names import Ref
 from tests.support.nats_server import PATIENCE, app, program, running
-from tests.support.producers import decided, emptied, refusals, refused, submit
+from tests.support.producers import acceptances, decided, emptied, refusals, refused, submit
 
 
 async def test_what_is_submitted_is_decided_and_leaves_the_stream(tmp_path: Path) -> None:
@@ -42,19 +42,65 @@ async def test_a_refused_one_is_kept_with_its_reason(tmp_path: Path) -> None:
     assert by_key["s2"][1]["data"]["problem"]["detail"].startswith("data.replica: there is no such")
 
 
-async def test_a_producer_hears_of_its_refusals(tmp_path: Path) -> None:
+async def test_a_secret_is_not_taken_from_a_stream_that_keeps_it_unencrypted(
+    tmp_path: Path,
+) -> None:
+    secret = {
+        "apiVersion": "stateward/v1",
+        "kind": "Secret",
+        "metadata": {"name": "db", "project": "shop"},
+        "spec": {"data": {"password": "canary-4711"}},
+    }
     async with running(tmp_path / "nats") as place, program(place) as producer:
-        heard: asyncio.Queue[bytes] = asyncio.Queue()
+        await submit(producer, "apply", "Secret/shop/db", secret, key="alone")
+        await submit(producer, "apply", "Project/shop", [app("web"), secret], key="set")
+        kept = await refused(place, 2)
+        await emptied(place)
+        assert await place.desk.secrets.held() == {}
+    assert {notice["data"]["key"] for _, notice in kept} == {"alone", "set"}
+    for _, notice in kept:
+        assert notice["data"]["problem"]["code"] == "NotPossible"
+        detail = notice["data"]["problem"]["detail"]
+        assert "ask on stateward.v1.intent.producer.shop.Secret.db or over HTTP" in detail
+        assert "canary" not in json.dumps(notice)
+
+
+async def test_every_accepted_one_is_kept_with_its_answer_also_if_it_changed_nothing(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path / "nats") as place, program(place) as producer:
+        for key in ("s1", "s2"):
+            await submit(producer, "apply", "App/shop/web", app("web"), key=key)
+        await emptied(place)
+        first, second = await acceptances(place)
+    subject, notice = first
+    assert subject == accepted_subject(submit_subject("producer", Ref("App", "shop", "web")))
+    assert (notice["type"], notice["subject"]) == ("stateward.intent.accepted.v1", "App/shop/web")
+    assert notice["data"]["answer"]["changes"][0]["events"] == ["app.defined"]
+    assert second[1]["data"]["key"] == "s2"
+    assert second[1]["data"]["answer"]["changes"][0]["result"] == "unchanged"
+    assert [notice["data"]["sequence"] for _, notice in (first, second)] == [1, 2]
+
+
+async def test_a_producer_hears_what_became_of_each(tmp_path: Path) -> None:
+    async with running(tmp_path / "nats") as place, program(place) as producer:
+        heard: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
 
         async def note(message: Any) -> None:
-            heard.put_nowait(message.data)
+            told = json.loads(message.data)
+            heard.put_nowait((told["data"]["key"], told["type"]))
 
-        await producer.subscribe("stateward.v1.refused.producer.>", cb=note)
+        for outcome in ("refused", "accepted"):
+            await producer.subscribe(f"stateward.v1.{outcome}.producer.>", cb=note)
         await producer.flush()
         await producer.flush()
         await submit(producer, "stop", "App/shop/none", key="s1")
+        await submit(producer, "apply", "App/shop/web", app("web"), key="s2")
         async with asyncio.timeout(PATIENCE):
-            assert json.loads(await heard.get())["data"]["key"] == "s1"
+            assert {await heard.get(), await heard.get()} == {
+                ("s1", "stateward.intent.refused.v1"),
+                ("s2", "stateward.intent.accepted.v1"),
+            }
 
 
 async def test_nonsense_is_refused_and_holds_nobody_up(

@@ -52,18 +52,19 @@ async def test_storing_twice_is_as_once(tmp_path: Path) -> None:
         assert await store.get(DB, store.token(VALUES)) == VALUES
 
 
-async def test_removing_erases_all_but_what_is_to_be_kept(tmp_path: Path) -> None:
+async def test_what_is_held_is_told_and_only_what_is_named_is_erased(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         old = await store.put(DB, {"a": SecretText("1")})
         new = await store.put(DB, {"a": SecretText("2")})
         other = await store.put(OTHER, {"a": SecretText("1")})
-        await store.remove(DB, keep=frozenset({new}))
+        assert await store.held(DB) == {DB: frozenset({old, new})}
+        await store.erase(DB, frozenset({old, "unknown"}))
+        assert await store.held() == {DB: frozenset({new}), OTHER: frozenset({other})}
         assert await store.get(DB, new)
         with pytest.raises(SecretUnavailable, match="no values of Secret/shop/db"):
             await store.get(DB, old)
-        await store.remove(DB)
-        with pytest.raises(SecretUnavailable):
-            await store.get(DB, new)
+        await store.erase(DB, frozenset({new}))
+        assert await store.held(DB) == {}
         assert await store.get(OTHER, other)
 
 

@@ -193,7 +193,7 @@ def test_it_knows_which_rollouts_of_the_present_app_began_and_ended(told: list[T
     last: dict[tuple[str, str], tuple[int, int]] = {}
     for row in rows:
         event = codec.decode(row.type, row.data)
-        if isinstance(event, e.RolloutStarted | e.RolloutCompleted):
+        if isinstance(event, e.RolloutStarted | e.RolloutCompleted | e.RolloutStalled):
             last[row.stream.removesuffix("#status"), row.type] = (event.uid, event.revision)
     desired = folded(rows)
     for stream in desired.streams("App"):
@@ -201,6 +201,8 @@ def test_it_knows_which_rollouts_of_the_present_app_began_and_ended(told: list[T
         assert app is not None
         begun = last.get((stream, e.RolloutStarted.type), (0, 0))
         stable = last.get((stream, e.RolloutCompleted.type), (0, 0))
+        stalled = last.get((stream, e.RolloutStalled.type), (0, 0))
+        assert app.stalled == (stalled[1] if stalled[0] == app.uid else 0)
         assert app.begun == (begun[1] if begun[0] == app.uid else 0)
         assert app.stable == (stable[1] if stable[0] == app.uid else 0)
 

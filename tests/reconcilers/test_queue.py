@@ -55,6 +55,24 @@ def test_who_takes_intents_only_leaves_all_else_and_is_told_when_one_comes() -> 
     play(story)
 
 
+def test_what_was_queued_failed_and_waits_for_longest_is_known() -> None:
+    async def story(queue: KeyQueue) -> None:
+        began = now()
+        queue.add("a", REPLAY)
+        await asyncio.sleep(5)
+        queue.add("a", INTENT)  # it keeps its place in time
+        queue.add("b", INTENT)
+        assert queue.adds == 2
+        assert queue.oldest == began
+        assert await take(queue) == "a"
+        assert queue.oldest == began + 5
+        queue.failed("a")
+        queue.done("a")
+        assert (queue.adds, queue.retries) == (2, 1)
+
+    play(story)
+
+
 def test_a_key_is_queued_once_and_moves_ahead_when_it_is_wanted_sooner() -> None:
     async def story(queue: KeyQueue) -> None:
         queue.add("late", REPLAY)

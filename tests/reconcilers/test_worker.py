@@ -3,11 +3,13 @@
 import asyncio
 
 import pytest
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from bus.log import LogUnavailable, NewEvent
 from domain import intents as i
 from domain.names import app
-from reconcilers.ports import ReplicaName
+from reconcilers.ports import EngineUnavailable, ReplicaName
 from reconcilers.queue import Priority
 from reconcilers.worker import WorkerSettings
 from simulation import loop
@@ -56,6 +58,21 @@ def test_an_intent_waits_for_no_pass_that_something_else_led_to() -> None:
         assert house.parts.queue.depth(Priority.ENGINE) > 0
         await house.send(manifest("App", "web", spec()))
         assert await house.until(house.running) < 1
+
+    play(story)
+
+
+def test_every_line_of_a_pass_says_up_to_where_it_knew_the_log() -> None:
+    async def story(house: House) -> None:
+        with capture_logs(processors=[merge_contextvars]) as lines:
+            await house.send(manifest("App", "web", spec()))
+            await house.ready()
+            house.mischief.go_away()
+            await house.send(i.Scale(ref=WEB, replicas=2))
+            await asyncio.sleep(30)
+        told = [line for line in lines if "pass" in line]
+        assert {line["event"] for line in told} > {"pass failed"}
+        assert all(0 < line["position"] <= house.desired.position for line in told)
 
     play(story)
 
@@ -138,6 +155,38 @@ def test_a_failing_rollout_holds_the_old_revision_and_a_better_one_mends_it() ->
     play(story)
 
 
+def test_a_stalled_rollout_is_known_to_be_stalled_after_a_start_of_the_worker() -> None:
+    async def main() -> None:
+        first = House()
+        rollout = {"progressDeadline": "1m"}
+        async with first.working():
+            await first.furnish()
+            await first.send(manifest("App", "web", spec()))
+            await first.ready()
+            sick = spec("web:2", how="unready", rollout=rollout)
+            await first.send(manifest("App", "web", sick))
+            await asyncio.sleep(120)
+            assert first.types.count("rollout.stalled") == 1
+        second = House(log=first.log, machine=first.machine, secrets=first.secrets)
+        async with second.working():
+            await asyncio.sleep(5)
+            status = second.of()
+            assert status is not None
+            progressing = status.condition("Progressing")
+            assert progressing is not None
+            assert (progressing.status, progressing.reason) == ("False", "DeadlineExceeded")
+            await asyncio.sleep(300)
+            assert second.types.count("rollout.stalled") == 1
+            patient = spec("web:2", how="unready", rollout={"progressDeadline": "1h"})
+            await second.send(manifest("App", "web", patient))
+            await asyncio.sleep(30)
+            status = second.of()
+            assert status is not None
+            assert status.is_true("Progressing")
+
+    loop.run(main())
+
+
 def test_an_app_that_cannot_run_is_tried_at_the_capped_backoff_for_ever() -> None:
     async def story(house: House) -> None:
         await house.send(manifest("App", "web", spec(how="exit=3", replicas=2)))
@@ -148,6 +197,49 @@ def test_an_app_that_cannot_run_is_tried_at_the_capped_backoff_for_ever() -> Non
         status = house.of()
         assert status is not None
         assert "exited with 3" in status.conditions[0].message
+
+    play(story)
+
+
+@pytest.mark.parametrize("lives", [12, 240])
+def test_an_app_that_dies_again_and_again_is_tried_ever_less_and_degraded_all_the_time(
+    lives: int,
+) -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(how=f"lives={lives},exit=1")))
+        await asyncio.sleep(3 * 300 + 3 * 240)
+        tries, states = house.machine.writes["start"], set()
+        for _ in range(1200):
+            await asyncio.sleep(3)
+            status = house.of()
+            assert status is not None
+            degraded = status.condition("Degraded")
+            states.add((degraded.status, degraded.reason) if degraded else ())
+        pace = 3600 / (lives + min(300, 2 ** (tries - 2)))
+        assert house.machine.writes["start"] - tries <= pace + 1
+        assert states == {("True", "CrashLoop")}
+
+    play(story)
+
+
+def test_an_app_that_has_run_for_ten_minutes_is_degraded_no_more() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec()))
+        await house.ready()
+        for attempt in (1, 2, 3):
+            await asyncio.sleep(20)
+            house.mischief.kill(ReplicaName("shop", "web", 1, 0, attempt))
+            await house.until(lambda: (1, 0, attempt + 1) in house.running())  # noqa: B023
+        await asyncio.sleep(590)
+        status = house.of()
+        assert status is not None
+        assert status.is_true("Ready")
+        assert status.is_true("Degraded")
+        assert "ended 3 times" in str(status.condition("Degraded"))
+        await asyncio.sleep(30)
+        status = house.of()
+        assert status is not None
+        assert not status.is_true("Degraded")
 
     play(story)
 
@@ -209,6 +301,8 @@ def test_a_name_that_something_foreign_has_is_worked_around() -> None:
         await house.ready()
         assert house.running() == [(1, 0, 2)]
         assert house.machine.named[squatted.of(house.installation)] is None
+        (told,) = [event for event in house.log.events if event.type == "replica.renamed"]
+        assert squatted.of(house.installation) in told.data.decode()
 
     play(story)
 
@@ -312,21 +406,52 @@ def test_a_crash_at_any_moment_of_a_rollout_is_repaired_by_the_next_worker() -> 
 
 def test_without_the_log_the_present_revision_is_healed_and_nothing_else_happens() -> None:
     async def story(house: House) -> None:
-        await house.send(manifest("App", "web", spec(replicas=3)))
-        await house.ready()
-        read = house.log.read
-
-        async def away(*_: object) -> object:
-            raise LogUnavailable("the disk is gone")
-
-        house.log.read = away  # type: ignore[method-assign, assignment]
+        for name in ("web", "api", "job"):
+            await house.send(manifest("App", name, spec(replicas=3)))
+        for name in ("web", "api", "job"):
+            await house.ready(name)
+        # Known when the log goes, and not done yet: fewer replicas, another revision, a removal.
+        away = EngineUnavailable("it does not answer")
+        house.machine.faults.plan = lambda call: (
+            Trouble(before=away) if call.verb in ("start", "stop") else CALM
+        )
+        await house.send(i.Scale(ref=WEB, replicas=2))
+        await house.send(i.Restart(ref=app("shop", "job")))
+        await house.send(i.Delete(ref=app("shop", "api")))
         await asyncio.sleep(5)
-        house.mischief.kill(ReplicaName("shop", "web", 1, 0, 1))
-        await house.until(lambda: (1, 0, 2) in house.running())
-        house.log.read = read  # type: ignore[method-assign]
-        await house.ready()
+        _lose_the_log(house, LogUnavailable("the disk is gone"))
+        await asyncio.sleep(5)
+        house.machine.faults.plan = lambda _call: CALM
+        events = len(house.log.events)
+        for attempt in (1, 2, 3):
+            house.mischief.kill(ReplicaName("shop", "web", 1, 0, attempt))
+            await house.until(lambda: (1, 0, attempt + 1) in house.running(), within=20)  # noqa: B023
+            await asyncio.sleep(20)
+        assert house.running() == [(1, 0, 4), (1, 1, 1), (1, 2, 1)]
+        assert house.running("api") == house.running("job") == [(1, 0, 1), (1, 1, 1), (1, 2, 1)]
+        assert len(house.log.events) == events
+        _find_the_log(house)
+        await house.until(lambda: house.types.count("removal.completed") == 1, within=400)
+        await house.until(lambda: house.running() == [(1, 0, 4), (1, 1, 1)], within=400)
+        await house.until(lambda: [r[0] for r in house.running("job")] == [2, 2, 2], within=400)
+        assert "replica.healed" in house.types
 
     play(story)
+
+
+def _lose_the_log(house: House, error: Exception) -> None:
+    """Let every call to the log fail."""
+
+    async def fails(*_: object, **__: object) -> None:
+        raise error
+
+    for name in ("append", "read", "stream", "head"):
+        setattr(house.log, name, fails)
+
+
+def _find_the_log(house: House) -> None:
+    for name in ("append", "read", "stream", "head"):
+        delattr(house.log, name)
 
 
 def test_a_replica_from_the_future_of_the_log_stops_all_writing() -> None:

@@ -9,7 +9,7 @@ from bus.log import NewEvent
 from domain import intents as i
 from domain.names import app
 from reconcilers import journal
-from reconcilers.ports import EngineUnavailable, ReplicaName
+from reconcilers.ports import EngineError, EngineUnavailable, ReplicaName
 from simulation import loop
 from simulation.faults import CALM, Trouble, on_verb
 from tests.support.house import House, play
@@ -347,6 +347,59 @@ def test_a_removal_of_the_dead_that_fails_keeps_nobody_from_starting() -> None:
     play(story)
 
 
+def test_what_an_engine_cannot_do_is_told_and_stops_no_deadline() -> None:
+    async def story(house: House) -> None:
+        full = EngineError("network shop cannot be made: no addresses are left")
+        house.machine.faults.plan = on_verb("prepare", Trouble(before=full))
+        await house.send(manifest("App", "web", spec(rollout={"progressDeadline": "5m"})))
+        await asyncio.sleep(60)
+        status = house.of()
+        assert status is not None
+        assert {("Ready", "EngineFailed"), ("Degraded", "EngineFailed")} <= {
+            (c.type, c.reason) for c in status.conditions
+        }
+        assert "no addresses are left" in status.conditions[0].message
+        await asyncio.sleep(840)
+        assert house.types.count("rollout.stalled") == 1
+        assert house.machine.calls["prepare"] < 20
+        house.machine.faults.plan = lambda _call: CALM
+        await house.ready(within=400)
+        status = house.of()
+        assert status is not None
+        assert not status.is_true("Degraded")
+
+    play(story)
+
+
+@pytest.mark.parametrize("verb", ["stop", "remove"])
+def test_a_replica_that_an_engine_cannot_end_is_told_of(verb: str) -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(replicas=2)))
+        await house.ready()
+        denied = EngineError(f"{verb}: permission denied")
+        house.machine.faults.plan = on_verb(verb, Trouble(before=denied))
+        await house.send(i.Scale(ref=WEB, replicas=1))
+        await asyncio.sleep(30)
+        status = house.of()
+        assert status is not None
+        assert "permission denied" in str(status.condition("Degraded"))
+        house.machine.faults.plan = lambda _call: CALM
+        await house.until(lambda: (s := house.of()) and not s.is_true("Degraded"), within=100)
+        assert len(house.replicas()) == 1
+
+    play(story)
+
+
+def test_an_engine_whose_list_fails_counts_as_away() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec()))
+        await house.ready()
+        house.machine.faults.plan = on_verb("list", Trouble(before=EngineError("list: broken")))
+        await house.until(lambda: (s := house.of()) and s.conditions[0].status == "Unknown")
+
+    play(story)
+
+
 def test_a_completed_rollout_for_which_there_was_no_room_is_told_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -376,5 +429,87 @@ def test_a_frozen_target_keeps_what_was_being_removed() -> None:
         house.machine.faults.plan = lambda _call: CALM
         await asyncio.sleep(400)
         assert len(house.running()) == 2
+
+    play(story)
+
+
+def test_an_app_made_anew_starts_when_its_volumes_of_before_are_gone() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(volumes=VOLUMES)))
+        await house.ready()
+        volumes = house.machine.grounds[house.installation, "shop"].volumes
+        (kept,) = volumes.values()
+        kept["kept"] = "of before"
+        before = house.of()
+        assert before is not None
+        stuck = EngineUnavailable("stop: it does not answer")
+        house.machine.faults.plan = on_verb("stop", Trouble(before=stuck))
+        await house.send(i.Delete(ref=WEB, volumes=True))
+        await house.send(manifest("App", "web", spec("web:2", volumes=VOLUMES)))
+        await house.until(lambda: (s := house.of()) and s.uid != before.uid)
+        status = house.of()
+        assert status is not None
+        assert [(c.status, c.reason) for c in status.conditions[:3]] == [
+            ("False", "RemovalPending"),
+            ("True", "RemovalPending"),
+            ("False", "AsExpected"),
+        ]
+        assert house.running() == [(1, 0, 1)]
+        house.machine.faults.plan = lambda _call: CALM
+        await house.ready(within=30)
+        assert house.running() == [(2, 0, 1)]
+        assert list(volumes.values()) == [{}]
+
+    play(story)
+
+
+def test_an_app_made_anew_takes_up_its_volumes_when_its_last_writer_has_left_them() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(how="slow=5", volumes=VOLUMES)))
+        await house.ready()
+        volumes = house.machine.grounds[house.installation, "shop"].volumes
+        next(iter(volumes.values()))["kept"] = "of before"
+        await house.send(i.Delete(ref=WEB))
+        await house.send(manifest("App", "web", spec("web:2", volumes=VOLUMES)))
+        while (2, 0, 1) not in house.running():
+            assert len(house.running()) <= 1
+            await asyncio.sleep(0.02)
+        assert house.running() == [(2, 0, 1)]
+        await house.ready()
+        assert list(volumes.values()) == [{"kept": "of before"}]
+
+    play(story)
+
+
+def test_what_waits_for_the_volumes_of_before_meets_no_deadline() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(volumes=VOLUMES)))
+        await house.ready()
+        stuck = EngineUnavailable("stop: it does not answer")
+        house.machine.faults.plan = on_verb("stop", Trouble(before=stuck))
+        await house.send(i.Delete(ref=WEB, volumes=True))
+        rollout = {"progressDeadline": "1m"}
+        await house.send(manifest("App", "web", spec(volumes=VOLUMES, rollout=rollout)))
+        await asyncio.sleep(600)
+        assert "rollout.stalled" not in house.types
+        house.machine.faults.plan = lambda _call: CALM
+        await house.ready(within=400)
+
+    play(story)
+
+
+def test_lives_that_were_deleted_one_after_the_other_lose_their_volumes_once_all_are_gone() -> None:
+    async def story(house: House) -> None:
+        stuck = EngineUnavailable("stop: it does not answer")
+        for number in (1, 2):
+            house.machine.faults.plan = lambda _call: CALM
+            await house.send(manifest("App", "web", spec(f"web:{number}", volumes=VOLUMES)))
+            await house.ready()
+            house.machine.faults.plan = on_verb("stop", Trouble(before=stuck))
+            await house.send(i.Delete(ref=WEB, volumes=number == 2))
+            await asyncio.sleep(3)
+        house.machine.faults.plan = lambda _call: CALM
+        await house.until(lambda: house.types.count("removal.completed") == 2, within=400)
+        assert not house.machine.grounds[house.installation, "shop"].volumes
 
     play(story)

@@ -33,7 +33,7 @@ class Scene:
 
     async def consume(self) -> Inbox:
         """The control plane consumes the submit stream."""
-        await streams.ensure_stream(self.plane, streams.SUBMIT, 1)
+        await streams.ensure_stream(self.plane, streams.SUBMIT, "f00", 1)
         to = self.plane.new_inbox()
         inbox = await listening(self.plane, to)
         await streams.renew_consumer(self.plane, to)

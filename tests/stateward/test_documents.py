@@ -30,6 +30,24 @@ def test_words_mean_what_they_say() -> None:
     assert document.value == expected
 
 
+def test_a_number_of_a_variable_is_the_text_that_was_written() -> None:
+    written = ("3.10", "010", "1e3", "0x1F", "+5", "1_0", "12345678901234567890.0")
+    env = "".join(f"    V{number}: {text}\n" for number, text in enumerate(written))
+    text = (
+        f"spec:\n  replicas: &n 010\n  env:\n{env}    N: *n\n    B: true\n    A: &a 2.50\n  x: *a\n"
+    )
+    [document] = read_bytes(text.encode(), "f")
+    read = document.value["spec"]
+    assert [read["env"][f"V{number}"] for number in range(len(written))] == list(written)
+    assert (read["replicas"], read["env"]["N"], read["x"], read["env"]["A"]) == (
+        10,
+        "010",
+        2.5,
+        "2.50",
+    )
+    assert read["env"]["B"] is True
+
+
 def test_documents_are_counted_with_the_empty_ones_left_out() -> None:
     found = read_bytes(b"a: 1\n---\n---\n# nothing\n---\nb: 2\n", "f")
     assert [(d.number, d.line, d.value) for d in found] == [(1, 1, {"a": 1}), (4, 6, {"b": 2})]

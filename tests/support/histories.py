@@ -74,8 +74,10 @@ def _transition(name: str, kind: type[e.Transition], late: int) -> Told:
         present = await desk.service.present(ref.stream)
         assert isinstance(present, App)
         fields: dict[str, Any] = {"uid": max(0, present.uid - late)}
-        if kind in (e.RolloutStarted, e.RolloutCompleted):
+        if kind in (e.RolloutStarted, e.RolloutCompleted, e.RolloutStalled):
             fields["revision"] = present.revision
+        if kind is e.RolloutStalled:
+            fields["message"] = "it did not become healthy"
         if kind is e.ReplicaHealed:
             fields |= {"revision": present.revision, "slot": 0, "reason": "removed"}
         if kind is e.AdoptionCompleted:
@@ -101,6 +103,7 @@ _transitions = st.sampled_from(
     [
         e.RolloutStarted,
         e.RolloutCompleted,
+        e.RolloutStalled,
         e.RemovalCompleted,
         e.ReplicaHealed,
         e.AdoptionCompleted,

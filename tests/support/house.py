@@ -14,7 +14,7 @@ from bus.intents import Answer, Asked, IntentService
 from domain.target import TargetSpec
 from projections.desired import DesiredState
 from reconcilers.assembling import World, assemble
-from reconcilers.metrics import Uncounted
+from reconcilers.metrics import ReconcileMetrics, Uncounted
 from reconcilers.ports import Replica, ReplicaState
 from reconcilers.status import AppStatus, StatusMemory
 from reconcilers.targets import OpenedEngine
@@ -44,6 +44,7 @@ class House:
         secrets: SimulatedSecrets | None = None,
         installation: str = INSTALLATION,
         seed: int = 1,
+        metrics: ReconcileMetrics | None = None,
     ) -> None:
         self.clock = asyncio.get_running_loop().time
         self.log = log or SimulatedLog()
@@ -69,7 +70,7 @@ class House:
             open_engine=self._open,
             prober=SimulatedProber(self.machine),
             status=self.status,
-            metrics=Uncounted(),
+            metrics=metrics or Uncounted(),
             clock=self.clock,
             now=self.now,
             rng=random.Random(seed),

@@ -50,7 +50,14 @@ class Heard:
 class Place:
     """A control plane's bus over a desk, and where its NATS is."""
 
-    def __init__(self, settings: NatsSettings, desk: Desk, *, now: datetime = NOON) -> None:
+    def __init__(
+        self,
+        settings: NatsSettings,
+        desk: Desk,
+        *,
+        now: datetime = NOON,
+        installation: str = "f00",
+    ) -> None:
         self.settings = settings
         self.desk = desk
         self.heard = Heard()
@@ -59,7 +66,7 @@ class Place:
             desk.service,
             actor_of=ACTORS.get,
             hinted=self.heard,
-            installation="f00",
+            installation=installation,
             now=lambda: now,
             random=Random(1),
         )

@@ -56,13 +56,19 @@ async def emptied(place: Place) -> None:
 
 async def refusals(place: Place) -> list[tuple[str, dict[str, Any]]]:
     """What the refused stream keeps, with its subjects."""
+    return await _kept(place, "STATEWARD_REFUSED")
+
+
+async def acceptances(place: Place) -> list[tuple[str, dict[str, Any]]]:
+    """What the accepted stream keeps, with its subjects."""
+    return await _kept(place, "STATEWARD_ACCEPTED")
+
+
+async def _kept(place: Place, name: str) -> list[tuple[str, dict[str, Any]]]:
     async with program(place, "stateward") as insider:
         stream = insider.jetstream()
-        info = await stream.stream_info("STATEWARD_REFUSED")
-        kept = [
-            await stream.get_msg("STATEWARD_REFUSED", seq)
-            for seq in range(1, info.state.last_seq + 1)
-        ]
+        info = await stream.stream_info(name)
+        kept = [await stream.get_msg(name, seq) for seq in range(1, info.state.last_seq + 1)]
     return [(m.subject or "", json.loads(m.data or b"")) for m in kept]
 
 

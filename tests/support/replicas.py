@@ -21,6 +21,7 @@ def replica(
     state: ReplicaState = ReplicaState.RUNNING,
     digest: str = DIGEST,
     edited: tuple[str, ...] = (),
+    lived: float | None = None,
 ) -> Replica:
     name = ReplicaName("shop", "web", revision, slot, attempt)
     return Replica(
@@ -31,6 +32,8 @@ def replica(
         position=1,
         state=state,
         edited=edited,
+        started_at=None if lived is None else 0.0,
+        finished_at=lived,
     )
 
 

@@ -1,0 +1,60 @@
+"""Ending: how a replica is ended, whoever wants it. It may take its drain and grace time.
+
+That is why ends are tasks beside the passes: no app waits for the end of another replica.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import structlog
+
+from domain.quantities import seconds
+from reconcilers.ports import Engine, EngineError, Replica
+
+STOP_SECONDS: Final = 60.0  # beside its grace, after which a stop has failed
+RETRY_MOST: Final = 60.0  # seconds after a stop that failed
+
+_log = structlog.get_logger("ending")
+
+
+class Patience(NamedTuple):
+    """Seconds that a replica goes on serving unrouted, and then has to stop by itself."""
+
+    drain: float = 0.0
+    grace: float = 10.0
+
+    @classmethod
+    def of(cls, drain: str, grace: str) -> "Patience":
+        return cls(seconds(drain), seconds(grace))
+
+
+async def end(
+    replica: Replica,
+    engine: Engine,
+    patience: Patience,
+    *,
+    keep: bool = False,
+    may_write: Callable[[], bool],
+) -> str:
+    """End a replica and, unless `keep`, remove what is left; return why that failed, or nothing."""
+    if patience.drain:
+        await asyncio.sleep(patience.drain)
+        if not may_write():
+            return ""  # the log went back meanwhile
+    allowed = patience.grace + STOP_SECONDS
+    try:
+        async with asyncio.timeout(allowed):
+            await engine.replicas.stop(replica, grace=patience.grace)
+            if not keep:
+                await engine.replicas.remove(replica)
+    except (EngineError, TimeoutError) as error:
+        why = str(error) or f"it did not stop within {allowed:.0f} s"
+        _log.warning("stop failed", replica=replica.id, error=why)
+        return why
+    return ""
+
+
+async def pause(failures: int) -> None:
+    """Wait before an end that failed so often is tried again."""
+    await asyncio.sleep(min(RETRY_MOST, 2.0 ** min(failures, 10) / 2))

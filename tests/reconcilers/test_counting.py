@@ -1,0 +1,135 @@
+"""What a worker counts, and what it does not take for trouble."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import final, override
+
+from bus.log import NewEvent
+from domain import intents as i
+from domain.names import app
+from reconcilers.metrics import ReconcileMetrics
+from tests.support.house import House, play
+from tests.support.intents import manifest
+
+WEB = app("shop", "web")
+
+
+@final
+class Counted(ReconcileMetrics):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.turns = 0
+        self.lost_hints = 0
+
+    @override
+    def passed(self, result: str, seconds: float) -> None:
+        return
+
+    @override
+    def queued(self, seconds: float) -> None:
+        return
+
+    @override
+    def worked(self, seconds: float) -> None:
+        self.turns += 1
+
+    @override
+    def healed(self, reason: str, seconds: float) -> None:
+        return
+
+    @override
+    def drifted(self, field: str) -> None:
+        return
+
+    @override
+    def ready(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    @override
+    def healed_by_replay(self, intents: int) -> None:
+        self.lost_hints += intents
+
+    @override
+    def lost(self, loop: str) -> None:
+        return
+
+
+async def asked(house: House, metrics: Counted, *asked: i.Intent) -> list[float]:
+    """What an intent adds to the waits, once all is quiet."""
+    before = len(metrics.waits)
+    await house.send(*asked)
+    await house.ready()
+    await asyncio.sleep(30)
+    return metrics.waits[before:]
+
+
+def test_a_scale_and_a_start_are_counted_when_they_are_ready_and_nothing_else_is() -> None:
+    metrics = Counted()
+
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", {"image": "web:1"}))
+        await house.ready()
+        await asyncio.sleep(30)
+        assert len(metrics.waits) == 1
+        for intent in (i.Scale(ref=WEB, replicas=3), i.Scale(ref=WEB, replicas=1)):
+            (wait,) = await asked(house, metrics, intent)
+            assert 0 <= wait < 20
+        assert await asked(house, metrics, i.Stop(ref=WEB)) == []
+        assert len(await asked(house, metrics, i.Start(ref=WEB))) == 1
+        assert len(await asked(house, metrics, i.Restart(ref=WEB))) == 1
+        before = len(metrics.waits)
+        await house.send(manifest("App", "web", {"image": "web:1"}, labels={"a": "b"}))
+        house.mischief.kill(house.replicas()[-1].name)
+        await asyncio.sleep(60)
+        assert len(metrics.waits) - before <= 1  # the label may have to wait for the healing
+        assert metrics.turns > 5
+
+    play(story, metrics=metrics)
+
+
+def test_a_calm_house_lost_no_hint() -> None:
+    metrics = Counted()
+
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", {"image": "web:1"}))
+        await house.ready()
+        for replicas in range(2, 8):
+            await house.send(i.Scale(ref=WEB, replicas=replicas))
+            await asyncio.sleep(2)
+        await asyncio.sleep(60)
+        assert metrics.lost_hints == 0
+
+    play(story, metrics=metrics)
+
+
+def test_what_was_there_before_the_worker_is_not_taken_for_a_lost_hint() -> None:
+    metrics = Counted()
+
+    async def story(house: House) -> None:
+        later = House(log=house.log, machine=house.machine, metrics=metrics)
+        async with later.working():
+            await asyncio.sleep(60)
+        assert later.desired.position == len(house.log.events)
+        assert metrics.lost_hints == 0
+
+    play(story)
+
+
+def test_only_intents_whose_hint_is_lost_are_counted() -> None:
+    metrics = Counted()
+
+    async def story(house: House) -> None:
+        at = datetime.fromtimestamp(house.now(), UTC).isoformat().encode()
+        core = b'"actor":"user:a","cause":"k","at":"%b"' % at
+        for stream, kind, rest in (
+            ("Project/lab", "project.defined", b',"spec":{}'),
+            ("Project/lab#members", "members.joined", b',"member":"App/lab/x"'),
+            ("App/shop/web#status", "rollout.started", b',"uid":1,"revision":1'),
+        ):
+            await house.log.append([NewEvent(stream, kind, b"{%b%b}" % (core, rest))], expect={})
+        await asyncio.sleep(30)
+        assert metrics.lost_hints == 1
+
+    play(story, metrics=metrics)

@@ -1,0 +1,408 @@
+"""Seeded bugs, and the proof that worlds catch them.
+
+Each mutant breaks one thing that the real code or a real engine does right, as a tired person
+might; a hunt runs worlds until an invariant breaks. `python -m tests.simulation.mutants` prints
+the table of what caught each, and fails if one gets away.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+from unittest.mock import patch
+
+import msgspec
+import structlog
+from rich.console import Console
+from rich.table import Table
+
+from bus.log import Appended, IdempotencyKey, NewEvent
+from domain.secret import SecretText
+from projections.desired import DesiredState
+from reconcilers import health, orders, replicas
+from reconcilers.acting import Acting
+from reconcilers.ports import Replica
+from reconcilers.projecting import Snapshot
+from reconcilers.queue import KeyQueue
+from reconcilers.removal import Remover
+from reconcilers.replicas import Remove, Stop
+from reconcilers.surroundings import Gate
+from reconcilers.targets import TargetView
+from reconcilers.worker import Worker
+from simulation import seeds
+from simulation.disk import Disk, Request, Snapshots
+from simulation.guarded import GuardedLog
+from simulation.invariants.violations import Invariant
+from simulation.knobs import MOST, Fault
+from simulation.log import SimulatedLog
+from simulation.machine import Machine, Running
+
+BUDGET: Final = 15
+"""Seeds within which each must be caught."""
+
+type Patched = AbstractContextManager[object]
+
+
+class Catch(NamedTuple):
+    """By which invariant a mutant was caught, after how many seeds, and in which words."""
+
+    invariant: Invariant
+    seeds: int
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """A bug, in force while `patched` lasts, and the faults that it is hunted with."""
+
+    name: str
+    patched: Callable[[], Patched]
+    faults: Sequence[Fault] = ()
+    rates: Mapping[Fault, float] = field(default_factory=dict)
+    minutes: float = 10.0
+
+
+def hunt(mutant: Mutant, budget: int = BUDGET) -> Catch | None:
+    """Run worlds until one catches it; None if it gets away."""
+    rates = {fault: MOST[fault] for fault in mutant.faults} | dict(mutant.rates)
+    with mutant.patched():
+        for number in range(1, budget + 1):
+            outcome = seeds.run(number, rates, minutes=mutant.minutes)
+            if outcome.violations:
+                first = outcome.violations[0]
+                return Catch(first.invariant, number, first.what)
+    return None
+
+
+# -- the log -----------------------------------------------------------------------------------
+
+
+def _acknowledged_too_early() -> Patched:
+    """The answer goes out before the fsync."""
+    return patch.object(SimulatedLog, "ANSWERS_FIRST", new=True)
+
+
+def _key_ignored() -> Patched:
+    """Every attempt of a client is a new intent."""
+    original = GuardedLog.append
+
+    async def append(
+        self: GuardedLog,
+        events: Sequence[NewEvent],
+        *,
+        expect: Mapping[str, int],
+        key: IdempotencyKey | None = None,
+        outcome: bytes = b"",
+    ) -> Appended:
+        if key is not None:
+            _attempts[key.key] = number = _attempts.get(key.key, 0) + 1
+            key = key._replace(key=f"{key.key}-{number}")
+        return await original(self, events, expect=expect, key=key, outcome=outcome)
+
+    _attempts: dict[str, int] = {}
+    return patch.object(GuardedLog, "append", append)
+
+
+def _versions_not_expected() -> Patched:
+    """An intent is appended, whatever happened since it was decided."""
+    original = Disk.add
+
+    def add(self: Disk, group: Any, request: Request) -> Appended:
+        return original(self, group, request._replace(expect={}))
+
+    return patch.object(Disk, "add", add)
+
+
+def _snapshot_believed() -> Patched:
+    """A snapshot is taken for whole, and of this history, without a look."""
+
+    @contextmanager
+    def patched() -> Any:
+        original = Snapshots.save
+
+        def save(self: Snapshots, name: str, position: int, seal: bytes, data: bytes) -> None:
+            state = DesiredState(lambda _kind, _data: None)
+            state.load(data)
+            state.position += 1  # it was torn: it claims more than it holds
+            original(self, name, position + 1, seal, state.dump())
+
+        async def restored(self: Any) -> DesiredState | None:
+            found: Sequence[Snapshot] = list(self._snapshots.found("desired"))
+            return None if not found else await self._decoded(found[0])
+
+        with ExitStack() as stack:
+            stack.enter_context(patch.object(Snapshots, "save", save))
+            stack.enter_context(
+                patch("reconcilers.projecting.Projecting._decoded", _decoded_unseen)
+            )
+            yield
+
+    return patched()
+
+
+async def _decoded_unseen(_self: object, snapshot: Snapshot) -> DesiredState:
+    from bus import codec  # noqa: PLC0415
+
+    desired = DesiredState(codec.decode)
+    desired.load(snapshot.data)
+    return desired
+
+
+# -- projections -------------------------------------------------------------------------------
+
+
+def _last_event_dropped() -> Patched:
+    """The last event of a page is taken for read, and is not."""
+    original = DesiredState.fold
+
+    def fold(self: DesiredState, rows: Sequence[Any]) -> None:
+        rows = list(rows)
+        original(self, rows[:-1] if len(rows) > 1 else rows)
+        self.position = rows[-1][0] if rows else self.position
+
+    return patch("reconcilers.reading.DesiredState.fold", fold)
+
+
+def _hint_believed() -> Patched:
+    """A hint is taken for the state that it only points to."""
+
+    def hint(self: Any, position: int, keys: Sequence[str] | None) -> None:
+        self._desired.position = max(self._desired.position, position)
+        for key in keys or ():
+            self._queue.add(key.partition("#")[0], 0)
+
+    return patch.object(Worker, "hint", hint)
+
+
+def _unknown_skipped() -> Patched:
+    """What cannot be read is passed over instead of freezing its stream."""
+    original = DesiredState._fold_rarely
+
+    def fold_rarely(self: DesiredState, row: Any) -> None:
+        original(self, row)
+        self._frozen.clear()
+
+    return patch.object(DesiredState, "_fold_rarely", fold_rarely)
+
+
+# -- reconcilers -------------------------------------------------------------------------------
+
+
+def _old_view() -> Patched:
+    """Passes act on what was listed two minutes ago."""
+    original = TargetView.look
+    kept: dict[tuple[int, object], tuple[float, Sequence[Replica]]] = {}
+
+    async def look(self: Any, key: tuple[str, str]) -> Sequence[Replica]:
+        now = self._now()
+        known = kept.get((id(self), key))
+        if known is not None and known[0] <= now < known[0] + 120.0:
+            return known[1]
+        found = await original(self, key)
+        kept[id(self), key] = (now, found)
+        return found
+
+    return patch.object(TargetView, "look", look)
+
+
+def _old_ones_first() -> Patched:
+    """The old revision ends before the new one is there."""
+    original = replicas._stops
+
+    def stops(want: Any, view: Any) -> list[Stop]:
+        early = [Stop(one.replica, keep=False, reason="replaced") for one in view.old]
+        return early or original(want, view)
+
+    return patch.object(replicas, "_stops", stops)
+
+
+def _entry_lost() -> Patched:
+    """A key whose pass failed is said to wait, and nobody wakes it."""
+    original = KeyQueue.failed
+
+    def failed(self: Any, key: str) -> float:
+        delay = original(self, key)
+        self._later = [entry for entry in self._later if entry[2] != key]
+        return delay
+
+    return patch.object(KeyQueue, "failed", failed)
+
+
+def _gives_up() -> Patched:
+    """After three attempts at a slot nobody tries again."""
+    original = replicas._starts
+
+    def starts(want: Any, view: Any, memory: Any) -> Any:
+        return [start for start in original(want, view, memory) if start.attempt <= 3]
+
+    return patch.object(replicas, "_starts", starts)
+
+
+def _failure_passes() -> Patched:
+    """A check that failed counts as one that passed."""
+    original = health.record
+
+    def record(book: Any, name: str, check: Any, *, passed: bool, message: str, now: float) -> None:
+        original(book, name, check, passed=passed or True, message=message, now=now)
+
+    return patch.object(health, "record", record)
+
+
+def _halt_ignored() -> Patched:
+    """A log that went backwards stops nothing."""
+    original = Gate.__new__
+
+    def new(cls: type[Gate], *, halted: Any, log_answers: Any, position: Any) -> Gate:
+        return original(cls, lambda: None, log_answers, position)
+
+    return patch("reconcilers.assembling.Gate", lambda **parts: new(Gate, **parts))
+
+
+def _network_left() -> Patched:
+    """Nobody clears a project's network."""
+    machine_clear = "simulation.engine.SimulatedGrounds.clear"
+
+    async def clear(_self: object, _project: str) -> None:
+        return
+
+    return patch(machine_clear, clear)
+
+
+def _volumes_taken() -> Patched:
+    """A deleted app's volumes always go."""
+    original = Remover.remove
+
+    async def remove(self: Any, removal: Any, *rest: Any) -> Any:
+        return await original(self, msgspec.structs.replace(removal, volumes=True), *rest)
+
+    return patch.object(Remover, "remove", remove)
+
+
+def _never_converged() -> Patched:
+    """What was started before the last event is not as ordered."""
+    original = replicas._is_new
+
+    def is_new(one: Any, want: Any) -> bool:
+        return bool(original(one, want)) and one.replica.name.attempt % 2 == 1
+
+    return patch.object(replicas, "_is_new", is_new)
+
+
+def _dead_not_removed() -> Patched:
+    """The dead stay where they are."""
+    original = replicas._removals
+
+    def removals(want: Any, view: Any, starting: Any) -> list[Remove]:
+        strangers = {one.replica.id for one in view.strangers}
+        return [r for r in original(want, view, starting) if r.replica.id in strangers]
+
+    return patch.object(replicas, "_removals", removals)
+
+
+def _secret_logged() -> Patched:
+    """Somebody wanted to see the order that failed."""
+    log = structlog.get_logger("orders")
+    original = orders.order
+
+    def order(*args: Any, env: Mapping[str, str | SecretText], **rest: Any) -> Any:
+        shown = {k: v.reveal() if isinstance(v, SecretText) else v for k, v in env.items()}
+        log.debug("an order", env=shown)
+        return original(*args, env=env, **rest)
+
+    return patch.object(orders, "order", order)
+
+
+# -- engines -----------------------------------------------------------------------------------
+
+
+def _owner_forgotten() -> Patched:
+    """An engine lists what others own, too, and ends it when it is asked."""
+    original_owned, original_find = Machine.owned, Machine.find
+
+    def owned(self: Machine, installation: str, app: Any) -> Any:
+        yield from original_owned(self, installation, app)
+        if installation == seeds.INSTALLATION:
+            yield from original_owned(self, seeds.NEIGHBOUR, app)
+
+    def find(self: Machine, installation: str, name: Any) -> Running | None:
+        found = original_find(self, installation, name)
+        return found or original_find(self, seeds.NEIGHBOUR, name)
+
+    @contextmanager
+    def patched() -> Any:
+        with (
+            patch.object(Machine, "owned", owned),
+            patch.object(Machine, "find", find),
+        ):
+            yield
+
+    return patched()
+
+
+def _created_twice() -> Patched:
+    """A start whose answer was lost is made again under another name, and forgotten."""
+    original = Acting._start
+
+    async def start(self: Any, app: Any, engine: Any, book: Any, known: Any, start: Any) -> None:
+        await original(self, app, engine, book, known, start)
+        again = msgspec.structs.replace(start, attempt=start.attempt + 1000)
+        await original(self, app, engine, book, known, again)
+
+    return patch.object(Acting, "_start", start)
+
+
+LOST: Final = (Fault.LOG_POWER_CUT, Fault.LOG_TORN_RECORD)
+MUTANTS: Final = (
+    Mutant(name="ack before fsync", patched=_acknowledged_too_early, faults=LOST),
+    Mutant(name="idempotency key ignored", patched=_key_ignored, faults=(Fault.LOG_LOST_REPLY,)),
+    Mutant(
+        name="no expected version",
+        patched=_versions_not_expected,
+        faults=(Fault.INTENT_CONTRADICTORY, Fault.INTENT_ABA, Fault.LOG_SLOW_SYNC),
+    ),
+    Mutant(name="snapshot not verified", patched=_snapshot_believed, faults=(Fault.CRASH_AFTER,)),
+    Mutant(name="last event of a batch dropped", patched=_last_event_dropped),
+    Mutant(name="hint carries state", patched=_hint_believed),
+    Mutant(name="unknown event skipped", patched=_unknown_skipped, rates={Fault.POISON_EVENT: 1.0}),
+    Mutant(name="acts on a stale list", patched=_old_view),
+    Mutant(name="delete before create", patched=_old_ones_first),
+    Mutant(
+        name="queue entry lost on error",
+        patched=_entry_lost,
+        faults=(Fault.ENGINE_ERROR_BEFORE, Fault.ENGINE_ERROR_AFTER),
+    ),
+    Mutant(name="retry gives up", patched=_gives_up, faults=(Fault.REPLICA_KILLED,), minutes=20.0),
+    Mutant(
+        name="failed probe counted as success",
+        patched=_failure_passes,
+        faults=(Fault.REPLICA_NEVER_READY,),
+    ),
+    Mutant(name="rewound log ignored", patched=_halt_ignored, rates={Fault.LOG_FLIPPED_BIT: 0.5}),
+    Mutant(name="network leaked", patched=_network_left),
+    Mutant(name="volumes taken unasked", patched=_volumes_taken),
+    Mutant(name="never converged", patched=_never_converged, faults=(Fault.REPLICA_KILLED,)),
+    Mutant(name="dead replicas left", patched=_dead_not_removed, faults=(Fault.REPLICA_KILLED,)),
+    Mutant(name="secret in a log line", patched=_secret_logged),
+    Mutant(name="owner forgotten", patched=_owner_forgotten),
+    Mutant(name="created twice", patched=_created_twice),
+)
+
+
+def main() -> int:
+    """Hunt all mutants and print what caught each."""
+    table = Table("Bug", "Caught by", "Seeds", "In words")
+    escaped = 0
+    for mutant in MUTANTS:
+        catch = hunt(mutant)
+        escaped += catch is None
+        if catch is None:
+            table.add_row(mutant.name, "NOTHING", f"> {BUDGET}", "")
+        else:
+            table.add_row(mutant.name, catch.invariant.value, str(catch.seeds), catch.what[:80])
+    Console().print(table)
+    return 1 if escaped else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
