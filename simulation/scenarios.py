@@ -106,7 +106,6 @@ class Scene:
             summary[f"status of {app_there.ref}"] = [
                 (said.type, said.status, said.reason)
                 for said in (status.conditions if status else ())
-                if said.type != "Degraded"  # may tell of a crash loop that is none: is being mended
             ]
         for target, machine in world.machines.items():
             for (owner, project), ground in machine.grounds.items():
@@ -310,7 +309,6 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             _running(2),
             _asked(spec_of(WEB, "web:1", target="spare")),
             ("local", "spare"),
-            known="the network of",  # stays behind after a crash: is being mended
         ),
         Scenario("heal", _running(3), _healed),
         Scenario("squatted-name", _nothing, _squatted),

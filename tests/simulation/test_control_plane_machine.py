@@ -43,13 +43,11 @@ SETTINGS: Final = WorkerSettings(passes=2)
 BOUND: Final = 900.0  # seconds to rest: a backoff at its cap twice, and a rollout
 QUIET: Final = 12.0  # seconds, longer than from one replay tick to the next
 CONFUSED: Final = 60.0  # seconds after which what one of two has done is known to the other
-KNOWN: Final = "the network of"  # stays behind after a crash or a move: is being mended
 
 NAMES = st.sampled_from(["web", "api"])
 IMAGES = st.sampled_from(["web:1", "web:2", "web:3"])
 PLACES = st.sampled_from(TARGETS)
-# Not `lives=20`: that what dies every quarter of a minute is told of as well is being mended.
-HOWS = st.sampled_from(["", "", "", "exit=1", "lives=5", "unready", "slow=3"])
+HOWS = st.sampled_from(["", "", "", "exit=1", "lives=20", "unready", "slow=3"])
 SIDES = st.sampled_from(["before", "after"])
 VERBS = st.sampled_from(["start", "stop", "remove", "list", "resolve", "prepare"])
 SECONDS = st.sampled_from([0.1, 1.0, 5.0, 30.0])
@@ -122,10 +120,9 @@ class ControlPlaneMachine(RuleBasedStateMachine):
     def resume(self, name: str) -> None:
         self.ask(i.Resume(ref=app("shop", name)))
 
-    @rule(name=NAMES)
-    def delete(self, name: str) -> None:
-        # Without volumes: to delete those of an app that is made again is being mended.
-        self.ask(i.Delete(ref=app("shop", name)))
+    @rule(name=NAMES, volumes=st.booleans())
+    def delete(self, name: str, volumes: bool) -> None:
+        self.ask(i.Delete(ref=app("shop", name), volumes=volumes))
 
     @rule(value=st.sampled_from(["first", "second"]))
     def rotate_the_secret(self, value: str) -> None:
@@ -304,7 +301,7 @@ class ControlPlaneMachine(RuleBasedStateMachine):
         controller = world.acting()
         if controller is None or world.asking or world.site.sent:
             return [(Invariant.SETTLED, "clients wait, or calls are on their way")]
-        return [one for one in rest.broken(controller.status.get) if KNOWN not in one[1]]
+        return rest.broken(controller.status.get)
 
     # -- the world ----------------------------------------------------------------------------
 

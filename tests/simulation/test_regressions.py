@@ -11,6 +11,7 @@ from domain.names import app
 from domain.refusals import NotFound
 from simulation import loop
 from simulation.log import LogFaults, SimulatedLog
+from simulation.sweep import Run, tell
 from tests.support.house import House
 from tests.support.intents import manifest
 
@@ -41,3 +42,12 @@ def test_a_refusal_that_rests_on_old_knowledge_is_decided_again() -> None:
         assert answer.changes[0].result == "configured"
 
     loop.run(main())
+
+
+def test_a_refused_start_of_what_is_wanted_no_more_is_not_told_for_ever() -> None:
+    """`move`: an app was called degraded long after it had arrived.
+
+    Its former revision could not start on the new target, which has other images; that was told
+    until the next intent.
+    """
+    assert tell(Run("move")).end["status of App/shop/web"][2][1:] == ("False", "AsExpected")
