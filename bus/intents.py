@@ -189,7 +189,7 @@ class IntentService:
         """As `plan`, with the facts that would be appended and the states before them."""
         self._authorise(asked, actor)
         intents = [self._preview(item) for item in asked]
-        plan = await self._decide(intents, actor.name, "dry-run")
+        plan = await self._decide(intents, actor.name, "dry-run", {})
         return _changes(plan, intents), plan
 
     async def present(self, stream: str) -> state.State:
@@ -225,13 +225,14 @@ class IntentService:
         token: IdempotencyKey,
         check: Condition | None,
     ) -> tuple[Answer, Sequence[str]]:
+        relied: dict[str, int] = {}
         try:
             if check is not None:
                 check(self._now())
-            plan = await self._decide(intents, actor.name, token.key)
+            plan = await self._decide(intents, actor.name, token.key, relied)
         except Refusal as refusal:
             outcome = _Outcome(code=refusal.code, message=str(refusal))
-            known = await self._log.append((), expect={}, key=token, outcome=_encode(outcome))
+            known = await self._log.append((), expect=relied, key=token, outcome=_encode(outcome))
             if known.repeated:
                 return self._answered_before(known.outcome, known.positions), ()
             raise
@@ -266,7 +267,10 @@ class IntentService:
             changes = _with_generations(changes, positions)
         return Answer(position=position, changes=changes, repeated=True)
 
-    async def _decide(self, intents: Sequence[Intent], actor: str, cause: str) -> Plan:
+    async def _decide(
+        self, intents: Sequence[Intent], actor: str, cause: str, relied: dict[str, int]
+    ) -> Plan:
+        """What to append; a refusal leaves in `relied` what it rests on, as old as that may be."""
         supplied = Supplied()
         for intent in intents:  # each is needed: not one by one, with a new start after each
             stream = intent.ref.stream
@@ -279,6 +283,9 @@ class IntentService:
                 facts = self._decided(context, intents, actor, cause, now)
             except NotLoaded as missing:
                 await self._supply(supplied, missing)
+            except Refusal:
+                relied |= context.expected
+                raise
             else:
                 return Plan(facts, context.expected, context.loaded)
 

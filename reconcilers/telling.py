@@ -35,7 +35,11 @@ class Telling:
             troubles.insert(0, ("LogRewound", halted))
         failures = [book.failure, *(one.error for one in book.unstopped.values())]
         troubles += [("EngineFailed", message) for message in failures if message]
-        troubles += [("StartRefused", message) for message in book.refusals.values()]
+        troubles += [
+            ("StartRefused", message)
+            for slot, message in book.refusals.items()
+            if slot.revision in (want.revision, want.stable) and slot.number < want.replicas
+        ]
         troubles += self._crashes(book, want, seen)
         unwell = next((m for m in messages.values() if m), "")
         if unwell and want.stalled:

@@ -16,13 +16,17 @@ class Stalled(AssertionError):
 
 @final
 class _Jumping(selectors.SelectSelector):
-    """Polls without waiting, and counts the waiting as time."""
+    """Polls without waiting, and counts the waiting as time.
+
+    It spares the poll when there is nothing but the loop's own pipe: whoever writes to that has put
+    what is to be done in the loop's queue before.
+    """
 
     elapsed = 0.0
 
     @override
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
+        ready = super().select(0) if timeout is None or len(self.get_map()) > 1 else []
         if not ready:
             if timeout is None:
                 raise Stalled("every task waits, and no timer is set")

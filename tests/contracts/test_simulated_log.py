@@ -1,0 +1,34 @@
+"""The simulated log keeps the contract of `bus.log`, also slowly and beside another process's."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bus.log import Log
+from simulation.disk import Disk
+from simulation.log import LogFaults, SimulatedLog
+from tests.contracts.log import LogContract
+
+
+class TestSimulatedLog(LogContract):
+    @pytest.fixture
+    def log(self) -> Log:
+        return SimulatedLog()
+
+
+class TestSimulatedLogWithASlowDisk(LogContract):
+    @pytest.fixture
+    async def log(self) -> AsyncIterator[Log]:
+        log = SimulatedLog(faults=LogFaults(sync_seconds=lambda: 0.001))
+        yield log
+        await log.close()
+
+
+class TestSimulatedLogOfASecondProcess(LogContract):
+    @pytest.fixture
+    async def log(self) -> AsyncIterator[Log]:
+        disk = Disk()
+        first, second = SimulatedLog(disk), SimulatedLog(disk)
+        yield second
+        await second.close()
+        await first.close()
