@@ -7,7 +7,8 @@ only make it sooner. Nothing is ever given up.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -138,7 +139,7 @@ class Worker:
                 specs[resource.ref.name] = target_spec.decode(resource.spec)
             except ValueError as error:  # its apps fail one by one; those of others do not
                 _log.error("target cannot be read", target=stream, error=str(error))
-        for name in self._left_behind(specs):
+        for name in sorted(self._left_behind(specs)):
             await self._keep(name, specs)
         await self._targets.follow(specs, self._watch)
         for view in list(self._watchers):
@@ -189,17 +190,13 @@ class Worker:
     async def run(self) -> None:
         """Work, for ever; cancel to stop. What is under way is left for whoever comes next."""
         self.progress["replay"] = self._clock()  # a first tick that hangs is late, too
+        tasks = [
+            asyncio.create_task(self._supervised(name, loop), name=name)
+            for name, loop in self._loops()
+        ]
         try:
-            async with asyncio.TaskGroup() as group:
-                self._supervise(group, "probing", self._probing.run)
-                self._supervise(group, "journal", self._journal.run)
-                self._supervise(group, "replay", self._replay)
-                if self._settings.hints:
-                    self._supervise(group, "hints", self._follow_hints)
-                if self._settings.tail_interval:
-                    self._supervise(group, "tail", self._tail)
-                for number in range(self._settings.passes):
-                    self._supervise(group, f"passes-{number}", self._work)
+            # A cancelled `gather` cancels in order; a task group does in none.
+            await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             beside = [*self._watchers.values(), *self._sweeping.values()]
             for task in beside:
@@ -207,10 +204,16 @@ class Worker:
             await asyncio.gather(*beside, return_exceptions=True)
             await self._apps.close()
 
-    def _supervise(
-        self, group: asyncio.TaskGroup, name: str, loop: Callable[[], Awaitable[None]]
-    ) -> None:
-        group.create_task(self._supervised(name, loop), name=name)
+    def _loops(self) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
+        yield "probing", self._probing.run
+        yield "journal", self._journal.run
+        yield "replay", self._replay
+        if self._settings.hints:
+            yield "hints", self._follow_hints
+        if self._settings.tail_interval:
+            yield "tail", self._tail
+        for number in range(self._settings.passes):
+            yield f"passes-{number}", self._work
 
     async def _supervised(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """Run a loop; if it fails, say so, wait a moment and run it again."""
@@ -300,11 +303,12 @@ class Worker:
         self._watchers[view] = task
 
     async def _follow_events(self, view: TargetView) -> None:
-        async for event in view.engine.events.watch():
-            if event.app is None:
-                await self._sweep(view)
-            else:
-                self.engine_event(f"App/{event.app[0]}/{event.app[1]}")
+        async with aclosing(view.engine.events.watch()) as events:  # type: ignore[type-var]
+            async for event in events:
+                if event.app is None:
+                    await self._sweep(view)
+                else:
+                    self.engine_event(f"App/{event.app[0]}/{event.app[1]}")
 
     # -- passes -------------------------------------------------------------------------------
 

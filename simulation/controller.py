@@ -65,7 +65,7 @@ class Site:
     direct: bool = True
     syncing: Callable[[Life, Sequence[StoredEvent]], Awaitable[None]] | None = None
     metrics: ReconcileMetrics = field(default_factory=Uncounted)
-    sent: Sent = field(default_factory=set)
+    sent: Sent = field(default_factory=dict)
 
 
 @final
@@ -105,7 +105,7 @@ class Controller:
         self._guarded_log = log
         self._announcer: Announcer | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._serving: set[asyncio.Task[Any]] = set()
+        self._serving: dict[asyncio.Task[Any], None] = {}  # in the order of their beginning
 
     async def start(self) -> None:
         """Read the log up to its head, and begin to work."""
@@ -123,8 +123,8 @@ class Controller:
     def serve[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Do something for a client inside this life; it ends with it."""
         task = asyncio.create_task(work)
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        self._serving[task] = None
+        task.add_done_callback(self._serving.pop)
         return task
 
     async def stop(self) -> None:

@@ -109,8 +109,8 @@ async def _people(world: World, people: People, seconds: float) -> None:
         work = asyncio.create_task(_ask(world, people, rng.random(), number))
         await asyncio.wait([work], timeout=rng.uniform(0.0, 30.0))
         await asyncio.sleep(rng.uniform(0.0, 30.0))
-        world.asking.add(work)
-        work.add_done_callback(world.asking.discard)
+        world.asking[work] = None
+        work.add_done_callback(world.asking.pop)
 
 
 async def _ask(world: World, people: People, way: float, number: int) -> None:

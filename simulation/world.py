@@ -93,7 +93,7 @@ class World:
         self.restart_seconds = RESTART_SECONDS
         self.keeps: Callable[[], bool] = lambda: True
         self.is_forgetful = False  # whether the disk ever lost what was acknowledged
-        self.asking: set[asyncio.Task[object]] = set()
+        self.asking: dict[asyncio.Task[object], None] = {}
         self._lives = 0
         self._rewound_at: float | None = None
         self.engines.rewound_since = self._rewound_since

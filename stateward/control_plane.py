@@ -16,6 +16,7 @@ from adapters.probes.network import NetworkProber
 from adapters.sqlite.log import SqliteLog
 from adapters.sqlite.secrets import SqliteSecrets
 from adapters.sqlite.snapshots import Snapshots
+from bus.announcing import Announcer
 from bus.intents import IntentService
 from bus.nats.bus import NatsBus
 from bus.nats.credentials import Credentials
@@ -33,7 +34,6 @@ from reconcilers.assembling import Assembled, World, assemble
 from reconcilers.ports import EngineUnavailable, Replica, ReplicaIO
 from reconcilers.status import StatusMemory
 from reconcilers.worker import WorkerSettings
-from bus.announcing import Announcer
 from stateward.data import Data
 from stateward.engines import Choice, Opener, choose
 from stateward.gauges import gauges
