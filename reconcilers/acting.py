@@ -76,6 +76,8 @@ class Acting:
         except (StartFailed, ImageUnavailable) as error:
             book.slots.refused(slot, attempt, self._.clock())
             book.refusals[slot] = str(error)
+            if isinstance(error, ImageUnavailable):
+                book.imageless.add(slot.revision)
             return
         healed = book.healed(slot, self._.clock())
         if healed is not None:

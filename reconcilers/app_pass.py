@@ -83,7 +83,7 @@ class AppReconciler:
         replicas = [one for one in listed if one.uid not in orphaned]
         now = around.clock()
         book.note(replicas, now)
-        known = await self._knowing.of(app, view.engine)
+        known = await self._knowing.of(app, book, view.engine)
         healths = {
             one: await self._knowing.health(app, one) for one in {r.name.revision for r in replicas}
         }

@@ -17,7 +17,8 @@ class AppBook:
 
     `refusals` are an engine's words, by slot; `lost` is when and how the replica of a slot was
     found to be gone; `stopping` are the replicas whose end is under way, by their ids, and
-    `unstopped` how often that failed.
+    `unstopped` how often that failed; `imageless` are the revisions whose image was there, and is
+    not any more.
     """
 
     def __init__(self, uid: int) -> None:
@@ -28,6 +29,7 @@ class AppBook:
         self.lost: dict[Slot, tuple[float, str]] = {}
         self.stopping: dict[str, asyncio.Task[None]] = {}
         self.unstopped: dict[str, int] = {}
+        self.imageless: set[int] = set()
         self.announced: set[tuple[str, int]] = set()
         self.condition: tuple[bool, str] | None = None
         self._running: dict[Slot, Replica] = {}

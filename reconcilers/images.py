@@ -53,8 +53,18 @@ class ImageResolver:
         self._where: dict[tuple[str, int], Images] = {}
         self._troubles: dict[tuple[str, int], str] = {}
 
-    def want(self, desired: DesiredApp, revision: Revision, images: Images) -> str:
-        """See to it that the revision's image is resolved; return what is wrong so far, if any."""
+    def want(
+        self,
+        desired: DesiredApp,
+        revision: Revision,
+        images: Images,
+        had: Callable[[], None] = lambda: None,
+    ) -> str:
+        """See to it that the revision's image is there; return what is wrong so far, if any.
+
+        One that was resolved before and has gone since is had again by the name it resolved to;
+        then `had` is called.
+        """
         key = (desired.ref.stream, revision.number)
         for other in [k for k in self._tasks if k[0] == key[0] and k[1] < revision.number]:
             self._tasks.pop(other).cancel()
@@ -63,7 +73,7 @@ class ImageResolver:
             self._tasks.pop(key).cancel()  # its target was opened anew
         if key not in self._tasks:
             self._where[key] = images
-            task = asyncio.create_task(self._resolve(desired, revision, images))
+            task = asyncio.create_task(self._resolve(desired, revision, images, had))
             self._tasks[key] = task
             task.add_done_callback(lambda _done: self._forget(key, task))
         return self._troubles.get(key, "")
@@ -95,16 +105,22 @@ class ImageResolver:
         if not task.cancelled() and task.exception() is not None:
             _log.error("image resolution failed", key=key, error=repr(task.exception()))
 
-    async def _resolve(self, desired: DesiredApp, revision: Revision, images: Images) -> None:
+    async def _resolve(
+        self, desired: DesiredApp, revision: Revision, images: Images, had: Callable[[], None]
+    ) -> None:
         wait = FIRST
         while True:
             try:
                 found = await images.resolve(
-                    revision.spec.image or "",
+                    revision.image or revision.spec.image or "",
                     policy=revision.spec.image_pull.policy,
                     credentials=await self._credentials(desired.ref, revision),
                 )
-                await self._record(desired, revision.number, found)
+                if revision.image is None:
+                    await self._record(desired, revision.number, found)
+                else:
+                    had()
+                    self._changed(desired.ref.stream)
             except (EngineError, SecretUnavailable, LogError) as error:
                 self._trouble(desired.ref.stream, revision.number, str(error))
             else:

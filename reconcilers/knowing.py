@@ -1,5 +1,6 @@
 """Knowing: which revisions of an app matter now, what they need to start, and what is wanted."""
 
+from functools import partial
 from typing import NamedTuple, final
 
 import msgspec
@@ -32,7 +33,7 @@ class Knowing:
     def __init__(self, around: Surroundings) -> None:
         self._ = around
 
-    async def of(self, app: DesiredApp, engine: Engine) -> Known:
+    async def of(self, app: DesiredApp, book: AppBook, engine: Engine) -> Known:
         """The held revision and the one before it, with what keeps them from starting."""
         around = self._
         troubles: list[tuple[str, str]] = []
@@ -48,9 +49,11 @@ class Knowing:
         for revision in (held, former):
             if revision is None:
                 continue
-            if revision.needs_image:
-                if revision is held:
-                    message = around.images.want(app, revision, engine.images)
+            gone = revision.number in book.imageless
+            if revision.needs_image or gone:
+                if revision is held or gone:
+                    had = partial(book.imageless.discard, revision.number)
+                    message = around.images.want(app, revision, engine.images, had)
                     if message:
                         troubles.append(("ImageUnavailable", message))
                 continue

@@ -244,6 +244,8 @@ def _stops(want: Want, view: _View) -> list[Stop]:
     ready = view.ready - sum(1 for n in view.ready_new if n >= want.replicas)
     if want.stop_first:
         return stops + _stops_in_place(want, view)
+    if view.failing and want.stable:
+        stops += _probes_too_many(want, view)
     least = max(0, want.replicas - want.max_unavailable)
     crowded = len(view.new) + len(view.old) >= want.replicas + want.surge
     best = {one.slot.number: one for one in sorted(view.old, key=lambda s: (s.ready, s.slot))}
@@ -260,6 +262,14 @@ def _stops(want: Want, view: _View) -> list[Stop]:
         ready -= one.ready
         stops.append(Stop(one.replica, keep=False, reason=_why(one, want)))
     return stops
+
+
+def _probes_too_many(want: Want, view: _View) -> list[Stop]:
+    """Of a revision that fails while an earlier one serves, one replica goes on trying."""
+    unready = [n for n in sorted(view.new) if n not in view.ready_new and n < want.replicas]
+    return [
+        Stop(view.new[n].replica, keep=False, reason="one probe is enough") for n in unready[1:]
+    ]
 
 
 def _is_leftover(one: Seen, want: Want) -> bool:

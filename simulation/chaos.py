@@ -96,6 +96,21 @@ class Chaos:
         self.troubles.log_away = self.troubles.disk_full = False
         world.broker.faults.cut.clear()
         world.broker.faults.down = False
+        self._mend_machines()
+        for controller in world.controllers[1:]:
+            await world.kill(controller, "one is enough")
+        for controller in world.controllers:
+            controller.life.go_on()
+        if releases.is_newer() or any(s not in self.poisoned for s in world.truth.frozen):
+            await self._release(releases.become_newer)
+        while world.acting() is None:  # noqa: ASYNC110 -- the world starts one by itself
+            await asyncio.sleep(1.0)
+        while any(c.log.rewound for c in world.controllers):
+            self._accept()
+            await asyncio.sleep(1.0)
+
+    def _mend_machines(self) -> None:
+        world = self._world
         for name, machine in world.machines.items():
             if machine.faults.unavailable:
                 world.mischief[name].come_back()
@@ -103,15 +118,6 @@ class Chaos:
             for _, running in self._owned(name):
                 if running.program.sick == 0.0 and running.seen.state is ReplicaState.RUNNING:
                     world.mischief[name].cure(running.order.name)
-        for controller in world.controllers[1:]:
-            await world.kill(controller, "one is enough")
-        for controller in world.controllers:
-            controller.life.go_on()
-        if releases.is_newer() or any(s not in self.poisoned for s in world.truth.frozen):
-            await self._release(releases.become_newer)
-        while any(c.log.rewound for c in world.controllers):
-            self._accept()
-            await asyncio.sleep(1.0)
 
     # -- helpers of deeds ---------------------------------------------------------------------
 
@@ -229,10 +235,11 @@ class Chaos:
         world = self._world
         if len(world.controllers) != 1 or world.disk.rewound() is not None:
             return ""
+        first = world.controllers[0]
         second = await world.boot()
         seconds = self._rng.uniform(10, 90)
         world.engines.confused(seconds + MINUTE)
-        self._later(seconds, lambda: second.life.end("it was one too many"))
+        self._later(seconds, lambda: first.life.end("another has taken over"))
         return f"{second.life.name} works beside for {seconds:.0f} s"
 
     async def _jump(self) -> str:

@@ -13,6 +13,7 @@ from typing import final, override
 from domain.secret import SecretText
 from reconcilers.ports import (
     Engine,
+    EngineError,
     EngineEvent,
     EngineEvents,
     Grounds,
@@ -172,7 +173,7 @@ class SimulatedGrounds(Grounds):
         async with _call(self._machine, "clear", project):
             owned = self._machine.owned(self._installation, None)
             if left := [r.order.name for r in owned if r.order.name.project == project]:
-                raise ImpossibleWorld(f"the ground of {project!r} is cleared under {left}")
+                self._refuse(f"the ground of {project!r} is cleared under {left}")
             self._machine.ground(self._installation, project).is_prepared = False
 
     @override
@@ -188,11 +189,16 @@ class SimulatedGrounds(Grounds):
     async def remove_volumes(self, project: str, app: str) -> None:
         async with _call(self._machine, "remove_volumes", (project, app)):
             if next(self._machine.owned(self._installation, (project, app)), None):
-                raise ImpossibleWorld(f"the volumes of {project}/{app} are removed under it")
+                self._refuse(f"the volumes of {project}/{app} are removed under it")
             self._machine.witness(Deed(self._installation, "remove_volumes", project, app, None))
             volumes = self._machine.ground(self._installation, project).volumes
             for key in [key for key in volumes if key[0] == app]:
                 del volumes[key]
+
+    def _refuse(self, what: str) -> None:
+        if self._machine.is_believed:
+            raise ImpossibleWorld(what)
+        raise EngineError(f"in use: {what}")
 
 
 @final

@@ -74,6 +74,9 @@ class Machine:
         now: seconds since the epoch.
         faults: what goes wrong with calls.
         name: stands in the ids of its replicas, so that no two machines have the same.
+
+    While `is_believed`, whoever clears a ground under replicas is at fault, for its lists tell the
+    truth; else it is refused, as a real engine does.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Machine:
         self.present_images: dict[str, str] = {}  # tag or id to id
         self.watchers: dict[asyncio.Queue[EngineEvent], str] = {}
         self.witness: Callable[[Deed], None] = lambda _deed: None
+        self.is_believed = True
         self._made = 0
 
     # What engines do.

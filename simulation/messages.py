@@ -2,6 +2,7 @@
 
 from typing import Final, final
 
+from simulation.jetstream import JETSTREAM
 from simulation.knobs import Fault
 from simulation.message_faults import LOST, ON_TIME, Fate, Kind, Sent
 from simulation.troubles import Troubles
@@ -23,10 +24,11 @@ class MessageTroubles:
         hits, words = self._troubles.hits, f"{sent.kind.value} from {sent.sender}"
         if hits(Fault.BUS_LOSS, words):
             return LOST
-        if hits(Fault.BUS_REPEAT, words):
+        calls = JETSTREAM in (sent.sender, sent.receiver) and sent.kind is not Kind.DELIVERY
+        if not calls and hits(Fault.BUS_REPEAT, words):  # no server makes two of one call
             return Fate((0.0, self._rng.uniform(0.0, LATE_SECONDS)))
         if hits(Fault.BUS_DELAY, words):
             return Fate((self._rng.uniform(0.0, LATE_SECONDS),))
-        if sent.kind is not Kind.REPLY and hits(Fault.BUS_REORDER, words):
+        if not calls and hits(Fault.BUS_REORDER, words):
             return Fate((self._rng.uniform(0.01, 0.2),))
         return ON_TIME

@@ -147,7 +147,7 @@ async def _rest(world: World) -> None:
 
     while not world.violations:
         broken = rest.broken(status_of) + _undecided(world)
-        if not broken and not world.asking:
+        if not broken and not world.asking and not world.site.sent:
             break
         if world.clock() > until:
             for invariant, what in broken or [(Invariant.SETTLED, "clients still wait")]:

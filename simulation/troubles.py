@@ -39,6 +39,7 @@ class Troubles:
         world = self._world
         for name, machine in world.machines.items():
             machine.faults.plan = partial(self._engine, name)
+            machine.is_believed = not self.rates
             machine.faults.loses = lambda _event: self.hits(Fault.ENGINE_EVENT_LOSS, "an event")
         faults = world.site.log_faults
         faults.refuses, faults.hides = self._refuses, self._hides

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final, final
 
 from bus.intents import Answer, IntentService
-from bus.log import StoredEvent
+from bus.log import LogError, StoredEvent
 from bus.nats.bus import NatsBus
 from bus.nats.hints import Hinted
 from bus.nats.settings import NatsSettings
@@ -133,7 +133,10 @@ class World:
         controller = Controller(self.site, life, self.rng(life.name))
         self.trace.note(life.name, f"begins at position {self.disk.head.position}")
         self.controllers.append(controller)
-        await controller.start()
+        try:
+            await controller.start()
+        except LogError as error:
+            controller.life.end(f"it cannot start: {error}")
         return controller
 
     async def kill(self, controller: Controller, cause: str) -> None:

@@ -1,6 +1,6 @@
 """Invariants of what is done to machines: each deed is judged by the truth at its moment."""
 
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from typing import Final, final
 
@@ -29,6 +29,7 @@ class EngineInvariants:
         self._truth, self._report, self._clock = truth, report, clock
         self._foreign: dict[tuple[str, str], str] = {}
         self._spoken: dict[str, float] = {}
+        self._agreed: dict[str, deque[tuple[float, int]]] = defaultdict(lambda: deque(maxlen=8))
         self.rewound_since: Callable[[], float | None] = lambda: None
         self.frozen_since: dict[str, float] = {}
         self.confused_until = 0.0
@@ -43,19 +44,18 @@ class EngineInvariants:
         self.deeds[stream] += 1
         now = self._clock()
         words = f"{deed.verb} of {_named(deed)}"
+        if deed.verb == "remove_volumes":
+            self._check_volumes(stream, words)
+        if now < self.confused_until:
+            return
         since = self.rewound_since()
         if since is not None and now > since + BEGUN:
             self._report(Invariant.REWOUND, words)
         frozen = self.frozen_since.get(stream)
         if frozen is not None and now > frozen + KNOWS_AFTER:
             self._report(Invariant.FROZEN, f"{words}, although {stream} cannot be read")
-        match deed.verb:
-            case "stop" | "remove":
-                self._check_needed(machine, deed, words)
-            case "remove_volumes":
-                self._check_volumes(stream, words)
-            case _:
-                pass
+        if deed.verb in ("stop", "remove"):
+            self._check_needed(machine, deed, words)
 
     def foreign(self) -> None:
         """What belongs to others is as it was."""
@@ -84,7 +84,7 @@ class EngineInvariants:
         app = truth.desired.app(Ref("App", deed.project, deed.app).stream)
         if one is None or app is None or one.order.uid != app.uid or not app.wanted:
             return
-        if self._clock() < self.confused_until or not truth.is_well(machine, one):
+        if not truth.is_well(machine, one):
             return
         disturbed = truth.disturbed.get(app.ref.stream, -PROBES_LAG)
         if self._clock() < disturbed + PROBES_LAG or one.seen.edited:
@@ -95,7 +95,7 @@ class EngineInvariants:
             return
         if self._is_settled(app) and self._is_wanted(app, one) and not _doubled(one, well):
             self._report(Invariant.NEEDED, f"{words}, which is of the present revision")
-        least = app.wanted - app.spec.rollout.max_unavailable
+        least = self._least(app)
         slots = {r.order.name.slot for r in well if r is not one}
         if len(well) - 1 < least and len(slots) < least and app.stable:
             self._report(
@@ -106,9 +106,21 @@ class EngineInvariants:
         """Whether the last intent is long enough ago for everybody to know it."""
         return self._clock() > self._spoken.get(app.ref.stream, -KNOWS_AFTER) + KNOWS_AFTER
 
+    def _least(self, app: DesiredApp) -> int:
+        """How many have to serve, as whoever acts may know it: an intent takes time to be read."""
+        agreed = app.wanted - app.spec.rollout.max_unavailable
+        earlier = [
+            least for at, least in self._agreed[app.ref.stream] if at > self._clock() - BEGUN
+        ]
+        return min([agreed, *earlier])
+
     def spoken(self, stream: str) -> None:
-        """There is a new intent for an app."""
+        """There is a new intent for an app, which is not folded yet."""
         self._spoken[stream] = self._clock()
+        app = self._truth.desired.app(stream)
+        if app is not None:
+            least = app.wanted - app.spec.rollout.max_unavailable
+            self._agreed[stream].append((self._clock(), least))
 
     @staticmethod
     def _is_wanted(app: DesiredApp, one: Running) -> bool:
