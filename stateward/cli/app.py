@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from stateward.cli import changing, doctor, offline, reading, server, steering, telling
 from stateward.cli.context import context
+from stateward.cli.export import export
 from stateward.cli.rollout import rollout
 from stateward.cli.secret import secret
 from stateward.cli.session import Session, session
@@ -132,6 +133,7 @@ def _add_verbs() -> None:
             "verify": offline.verify,
             "backup": offline.backup,
             "restore": offline.restore,
+            "export": export,
             "adopt": offline.adopt,
             "token": token,
         },

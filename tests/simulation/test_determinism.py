@@ -10,7 +10,7 @@ import pytest
 
 from tests.test_house import ROOT
 
-MINUTES = 3.0
+MINUTES = 2.0
 WORLDS = """
 import json, sys
 from simulation import knobs, seeds
@@ -22,7 +22,7 @@ print(json.dumps({
     for seed, how in worlds
 }))
 """
-SEEDS = [*(f"{seed}:all" for seed in range(1, 8)), "1:swarm", "3:swarm", "5:none", "8:none"]
+SEEDS = [*(f"{seed}:all" for seed in range(1, 6)), "1:swarm", "5:none"]
 
 
 def begun(worlds: Sequence[str], hash_seed: str) -> subprocess.Popen[str]:
