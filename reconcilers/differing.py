@@ -37,6 +37,10 @@ class Wanted:
         self._stale = {}
         return self._by_target.setdefault(target, {})
 
+    def knows(self, stream: str) -> bool:
+        """Whether there is such an app, as of the last `of`."""
+        return stream in self._place
+
     def _refresh(self, stream: str) -> None:
         before = self._place.pop(stream, None)
         if before is not None:

@@ -244,7 +244,7 @@ def _stops(want: Want, view: _View) -> list[Stop]:
     ready = view.ready - sum(1 for n in view.ready_new if n >= want.replicas)
     if want.stop_first:
         return stops + _stops_in_place(want, view)
-    if view.failing and want.stable:
+    if want.stalled and want.stable and not view.proven:
         stops += _probes_too_many(want, view)
     least = max(0, want.replicas - want.max_unavailable)
     crowded = len(view.new) + len(view.old) >= want.replicas + want.surge
@@ -265,7 +265,7 @@ def _stops(want: Want, view: _View) -> list[Stop]:
 
 
 def _probes_too_many(want: Want, view: _View) -> list[Stop]:
-    """Of a revision that fails while an earlier one serves, one replica goes on trying."""
+    """Of a revision past its deadline, while an earlier one serves, one replica goes on trying."""
     unready = [n for n in sorted(view.new) if n not in view.ready_new and n < want.replicas]
     return [
         Stop(view.new[n].replica, keep=False, reason="one probe is enough") for n in unready[1:]

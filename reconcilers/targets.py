@@ -76,6 +76,8 @@ def seen_fingerprint(replicas: Sequence[Replica]) -> str:
 class TargetView:
     """One target. `replicas` and `fingerprints` are what it reported last, by app and stream.
 
+    `ended` are the streams of apps of which nothing runs and something that has ended is left.
+
     `check` is told the highest position found on any replica of each list, before anybody acts on
     it: one above the log's head means that the log went backwards.
     """
@@ -93,6 +95,7 @@ class TargetView:
         self.opened: OpenedEngine | None = None
         self.replicas: dict[AppKey, tuple[Replica, ...]] = {}
         self.fingerprints: dict[str, str] = {}
+        self.ended: dict[str, None] = {}
         self.trouble = "it was not asked yet"
         self.observed_at = 0.0
 
@@ -120,11 +123,12 @@ class TargetView:
         for one in listed:
             apps[one.name[0], one.name[1]].append(one)
         self.replicas = {key: tuple(found) for key, found in apps.items()}
-        self.fingerprints = {
-            f"App/{key[0]}/{key[1]}": mark
+        marks = {
+            f"App/{key[0]}/{key[1]}": seen_fingerprint(found)
             for key, found in self.replicas.items()
-            if (mark := seen_fingerprint(found))
         }
+        self.fingerprints = {stream: mark for stream, mark in marks.items() if mark}
+        self.ended = {stream: None for stream, mark in marks.items() if not mark}
 
     async def look(self, key: AppKey) -> Sequence[Replica]:
         """List the replicas of one app.
@@ -140,10 +144,13 @@ class TargetView:
             self.replicas[key] = found
         else:
             self.replicas.pop(key, None)
+        self.ended.pop(stream, None)
         if mark:
             self.fingerprints[stream] = mark
         else:
             self.fingerprints.pop(stream, None)
+            if found:
+                self.ended[stream] = None
         self._answered()
         return found
 

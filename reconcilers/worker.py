@@ -286,6 +286,9 @@ class Worker:
             self._queue_all_of(view)
         for stream in differing(self._wanted.of(view.name), view):
             self._queue.add(stream, Priority.REPLAY)
+        for stream in view.ended:  # has no fingerprint: of an app that exists, that is as it should
+            if not self._wanted.knows(stream):
+                self._queue.add(stream, Priority.REPLAY)
 
     def _queue_all_of(self, view: TargetView) -> None:
         """Every app there must be judged: how it is, or that this is unknown."""

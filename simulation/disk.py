@@ -139,6 +139,15 @@ class Disk:
         """Write the head file."""
         self.noted = self.head
 
+    def copy(self) -> "Disk":
+        """Another disk with the same history, and nothing else."""
+        other = Disk()
+        for event in self.events:
+            other._keep(event)
+        other.keys, other._taken = dict(self.keys), self._taken
+        other.note()
+        return other
+
     # -- what goes wrong ----------------------------------------------------------------------
 
     def crash(self, *, keeps: bool) -> int:

@@ -163,3 +163,28 @@ async def _rest(world: World) -> None:
             world.report(Invariant.QUIET, f"{count} deeds on {Ref.parse(stream)} at rest")
     for controller in world.controllers:
         world.history.prefix(controller.desired)
+    if not world.violations:
+        await _compare(world, rest.summary())
+
+
+async def _compare(world: World, summary: Mapping[str, object]) -> None:
+    """The same history, in a world without faults, ends in the same state."""
+    other = World(
+        world.seed,
+        targets=TARGETS,
+        settings=world.site.settings,
+        disk=world.disk.copy(),
+        secrets=world.site.secrets,
+    )
+    for name, machine in other.machines.items():
+        machine.present_images |= world.machines[name].present_images
+    rest = RestInvariants(other.truth)
+    async with other.living():
+        until = other.clock() + SETTLE_SECONDS
+        while other.clock() < until and rest.summary() != summary:  # noqa: ASYNC110 -- virtual
+            await asyncio.sleep(5.0)
+    calm = rest.summary()
+    for stream in sorted({*summary, *calm}):
+        if summary.get(stream) != calm.get(stream):
+            ends = f"{summary.get(stream)}, and without faults {calm.get(stream)}"
+            world.report(Invariant.SAME, f"{stream} ends as {ends}")

@@ -30,6 +30,7 @@ from simulation.lives import Effects, Life
 from simulation.machine import Deed, Machine
 from simulation.mischief import Mischief
 from simulation.producers import ACTOR, Producer
+from simulation.secrets import SimulatedSecrets
 from simulation.tracing import Trace
 
 EPOCH: Final = 1_900_000_000.0  # seconds: when every world begins, as wall clocks there say
@@ -50,6 +51,8 @@ class World:
         settings: how its control planes run.
         direct: whether a control plane hints itself; else hints come over the bus alone.
         told: gets every line of the trace.
+        disk: a history to go on with.
+        secrets: the values that it speaks of.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class World:
         settings: WorkerSettings | None = None,
         direct: bool = True,
         told: Callable[[str], None] | None = None,
+        disk: Disk | None = None,
+        secrets: SimulatedSecrets | None = None,
     ) -> None:
         self.seed = seed
         self.clock = asyncio.get_running_loop().time
@@ -70,12 +75,13 @@ class World:
         self.machines: Mapping[str, Machine] = {
             name: Machine(self.now, name=name) for name in targets
         }
-        self.disk = Disk()
+        self.disk = disk or Disk()
         self.site = Site(
             installation=INSTALLATION,
             machines=self.machines,
             now=self.now,
             disk=self.disk,
+            secrets=secrets or SimulatedSecrets(),
             settings=settings or WorkerSettings(passes=8),
             direct=direct,
         )
@@ -98,6 +104,7 @@ class World:
         self._rewound_at: float | None = None
         self.engines.rewound_since = self._rewound_since
         self._tasks: list[asyncio.Task[None]] = []
+        self.truth.reread()
         self.disk.told = self._committed
         for name, machine in self.machines.items():
             machine.witness = self._witness(name)

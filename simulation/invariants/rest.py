@@ -35,13 +35,14 @@ class RestInvariants:
     def summary(self) -> dict[str, list[tuple[str, int, str]]]:
         """What serves, by app that can run: target, revision and digest of each replica."""
         truth = self._truth
+        frozen = set(truth.frozen)
         return {
             app.ref.stream: [
                 (target, one.order.name.revision, one.order.digest)
                 for target, one in truth.running(app.ref.project, app.ref.name)
             ]
             for app in truth.apps()
-            if self._runs_as_held(app)
+            if app.ref.stream not in frozen and self._runs_as_held(app)
         }
 
     def _runs_as_held(self, app: DesiredApp) -> bool:
@@ -101,7 +102,8 @@ class RestInvariants:
         well = [
             one
             for target, one in running
-            if one.order.name.revision == app.stable and truth.is_well(truth.machines[target], one)
+            if one.order.name.revision != app.revision
+            and truth.is_well(truth.machines[target], one)
         ]
         lasting = stable is not None and all(
             truth.can_run(stable, machine) for machine in truth.machines.values()
@@ -110,7 +112,7 @@ class RestInvariants:
             least = app.wanted - app.spec.rollout.max_unavailable
             probes = len(running) - len(well)
             if len(well) < least:
-                serving = f"only {len(well)} of at least {least} serve revision {app.stable}"
+                serving = f"only {len(well)} of at least {least} serve"
                 yield Invariant.PROBED, f"{app.ref} cannot run {app.revision}, and {serving}"
             if probes > 1:
                 yield Invariant.PROBED, f"{app.ref} has {probes} probes: {_names(running)}"
@@ -130,7 +132,7 @@ class RestInvariants:
                 continue
             if app is None or app.uid != one.order.uid:
                 yield Invariant.CLEAN, f"{_name(target, one)} is left of an app that is gone"
-            elif one.seen.state is ReplicaState.EXITED:
+            elif one.seen.state is ReplicaState.EXITED and self._runs_as_held(app):
                 if (stream, name.slot) in kept:
                     yield Invariant.CLEAN, f"{_name(target, one)} is one dead replica too many"
                 kept.add((stream, name.slot))
