@@ -53,6 +53,7 @@ class World:
         told: gets every line of the trace.
         disk: a history to go on with.
         secrets: the values that it speaks of.
+        epoch: seconds since 1970 when it begins.
     """
 
     def __init__(
@@ -65,8 +66,9 @@ class World:
         told: Callable[[str], None] | None = None,
         disk: Disk | None = None,
         secrets: SimulatedSecrets | None = None,
+        epoch: float = EPOCH,
     ) -> None:
-        self.seed = seed
+        self.seed, self.epoch = seed, epoch
         self.clock = asyncio.get_running_loop().time
         self.skew = 0.0
         self.trace = Trace(self.clock, told)
@@ -115,7 +117,7 @@ class World:
 
     def now(self) -> float:
         """What wall clocks say: seconds since the epoch."""
-        return EPOCH + self.clock() + self.skew
+        return self.epoch + self.clock() + self.skew
 
     def report(self, invariant: Invariant, what: str) -> None:
         self.trace.note("VIOLATION", f"{invariant.value}: {what}")

@@ -18,6 +18,7 @@ from stateward.cli.export import export
 from stateward.cli.rollout import rollout
 from stateward.cli.secret import secret
 from stateward.cli.session import Session, session
+from stateward.cli.simulate import simulate
 from stateward.cli.text import clean
 from stateward.cli.token import token
 from stateward.cli.trouble import Trouble
@@ -134,6 +135,7 @@ def _add_verbs() -> None:
             "backup": offline.backup,
             "restore": offline.restore,
             "export": export,
+            "simulate": simulate,
             "adopt": offline.adopt,
             "token": token,
         },
