@@ -32,7 +32,9 @@ type Live = Callable[[Case], Outcome]
 """Lives through the world of a case."""
 
 
-def shrink(case: Case, outcome: Outcome, live: Live, *, tries: int = TRIES) -> Case:
+def shrink(
+    case: Case, outcome: Outcome, live: Live, *, tries: int = TRIES, most_apps: int = MOST_APPS
+) -> Case:
     """The smallest case found within so many tries that breaks the same invariant.
 
     Args:
@@ -40,14 +42,16 @@ def shrink(case: Case, outcome: Outcome, live: Live, *, tries: int = TRIES) -> C
         outcome: what came of that.
         live: lives through another.
         tries: how many worlds it may take.
+        most_apps: how many apps there may be; 0 where their number is not for a case to say.
     """
-    return _Shrinking(outcome.violations[0].invariant, live, tries).of(case, outcome)
+    return _Shrinking(outcome.violations[0].invariant, live, tries, most_apps).of(case, outcome)
 
 
 @final
 class _Shrinking:
-    def __init__(self, invariant: Invariant, live: Live, tries: int) -> None:
+    def __init__(self, invariant: Invariant, live: Live, tries: int, most_apps: int) -> None:
         self._invariant, self._live, self._left = invariant, live, tries
+        self._most_apps = most_apps
 
     def of(self, case: Case, outcome: Outcome) -> Case:
         case = self._first_of([_until(case, outcome)], case)
@@ -55,7 +59,7 @@ class _Shrinking:
         while case != before and self._left > 0:
             before = case
             case = self._fewer_faults(case)
-            case = self._first_of(_fewer_apps(case), case)
+            case = self._first_of(self._fewer_apps(case), case)
             case = self._shorter(case)
         return self._first_of([_rounded(case)], case)
 
@@ -83,6 +87,10 @@ class _Shrinking:
             chunk = min(chunk, len(case.rates))
         return case
 
+    def _fewer_apps(self, case: Case) -> list[Case]:
+        most = self._most_apps if case.apps is None else case.apps
+        return [replace(case, apps=apps) for apps in range(1, most)]
+
     def _shorter(self, case: Case) -> Case:
         """Half of the time, as often as that still breaks it."""
         while case.minutes > 1:
@@ -104,11 +112,6 @@ def _without(case: Case, chunk: int) -> Iterator[Case]:
     for start in range(0, len(faults), chunk):
         gone = faults[start : start + chunk]
         yield replace(case, rates={f: r for f, r in case.rates.items() if f not in gone})
-
-
-def _fewer_apps(case: Case) -> list[Case]:
-    most = case.apps if case.apps is not None else MOST_APPS
-    return [replace(case, apps=apps) for apps in range(1, most)]
 
 
 def _rounded(case: Case) -> Case:

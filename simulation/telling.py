@@ -13,6 +13,10 @@ OFTEN: Final = 2  # how often the same thing is told
 FIRST: Final = 6  # lines of a long story that are told before its end
 FAULTS: Final = frozenset(fault.value for fault in Fault)
 _NAMED: Final = re.compile(r"\b[a-z][a-z0-9-]*/[a-z][a-z0-9-]*\b")
+_REPLICA: Final = re.compile(
+    r"ReplicaName\(project='([^']+)', app='([^']+)', revision=(\d+), slot=(\d+), attempt=(\d+)\)"
+)
+_KEY: Final = re.compile(r"\('([^']+)', '([^']+)'\)")
 _NUMBER: Final = re.compile(r"\d+")
 _LINE: Final = re.compile(r"(?P<at>[0-9.]+) (?P<who>[^:]+): (?P<what>.*)", re.DOTALL)
 
@@ -30,7 +34,7 @@ def story(trace: Sequence[str], violation: Violation) -> list[str]:
         kind = (who, _NUMBER.sub("", what))
         heard[kind] += 1
         if _matters(who, what, about) and heard[kind] <= OFTEN:
-            told.append(f"{_time(float(found['at']))}  {sentence(who, what)}")
+            told.append(f"{_time(float(found['at']))}  {sentence(who, _as_name(what))}")
         if who == "VIOLATION":
             break
     if len(told) <= LINES:
@@ -71,9 +75,8 @@ def _matters(who: str, what: str, about: set[str]) -> bool:
 
 def _as_name(what: str) -> str:
     """Names of replicas and keys of lists, written as the names of their apps."""
-    what = re.sub(r"ReplicaName\(project='([^']+)', app='([^']+)'", r"\1/\2 (", what)
-    what = re.sub(r"\('([^']+)', '([^']+)'\)", r"\1/\2", what)
-    return what.replace("App/", "")
+    what = _REPLICA.sub(r"\1/\2 r\3.\4.\5", what)
+    return _KEY.sub(r"\1/\2", what).replace("App/", "")
 
 
 def _time(seconds: float) -> str:

@@ -6,6 +6,7 @@ world is reduced to, and the command that brings it back.
 
 import multiprocessing
 import shlex
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from simulation import history, knobs, seeds
 from simulation.history import History
 from simulation.knobs import Fault
 from simulation.seeds import Outcome
-from simulation.shrinking import Case, shrink
+from simulation.shrinking import MOST_APPS, Case, shrink
 from simulation.telling import story
 
 
@@ -87,7 +88,7 @@ def many(chosen: Chosen, numbers: Iterable[int], *, processes: int) -> Iterator[
         return
     spawn = multiprocessing.get_context("spawn")  # nothing of this process in any world
     left = iter(numbers)
-    pool = ProcessPoolExecutor(processes, mp_context=spawn)
+    pool = ProcessPoolExecutor(processes, mp_context=spawn, initializer=_leave_interrupts)
     try:
         running: set[Future[Lived]] = set()
         while True:
@@ -101,6 +102,11 @@ def many(chosen: Chosen, numbers: Iterable[int], *, processes: int) -> Iterator[
         pool.shutdown(cancel_futures=True)
 
 
+def _leave_interrupts() -> None:
+    """Ctrl-C is for the process that asked; worlds that were begun are lived through."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def traced(chosen: Chosen, seed: int, told: Callable[[str], None]) -> Outcome:
     """Live through one world, and tell every line of its trace."""
     return _live(chosen, chosen.case(seed), told)
@@ -110,7 +116,8 @@ def explained(chosen: Chosen, seed: int, *, tries: int) -> Failure:
     """Shrink the world of a seed that breaks something, and tell its story."""
     case = chosen.case(seed)
     outcome = _live(chosen, case)
-    small = shrink(case, outcome, lambda other: _live(chosen, other), tries=tries)
+    most = 0 if chosen.history else MOST_APPS
+    small = shrink(case, outcome, lambda other: _live(chosen, other), tries=tries, most_apps=most)
     trace: list[str] = []
     invariant = outcome.violations[0].invariant
     again = _live(chosen, small, trace.append).violations
