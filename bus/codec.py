@@ -5,6 +5,7 @@ upcaster leads to the present one. Old shapes are upcast as dictionaries, one ve
 """
 
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -25,6 +26,15 @@ _decoders = {kind: msgspec.json.Decoder(event) for kind, event in REGISTRY.items
 
 class Undecodable(Exception):
     """The event is of a kind or shape that this version does not know, or it is damaged."""
+
+
+def knowledge() -> str:
+    """Which events and shapes this version can read, in 8 hexadecimal digits.
+
+    What was folded with another knowledge may have left out what this one can read.
+    """
+    known = sorted((kind, CURRENT.get(kind, 1)) for kind in REGISTRY)
+    return blake2b(repr(known).encode(), digest_size=4).hexdigest()
 
 
 def encode(event: Event) -> bytes:

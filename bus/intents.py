@@ -87,6 +87,7 @@ class IntentService:
         log: where facts go, and where states are folded from.
         secrets: where a Secret's values go before the event that names them.
         now: aware UTC time.
+        installation: whose log it is; empty where nobody asks to adopt from another.
         appended: told of every commit with its last position and the streams it wrote; must not
             block. A lost call only delays what follows from the intent.
     """
@@ -97,11 +98,13 @@ class IntentService:
         secrets: SecretStore,
         *,
         now: Callable[[], datetime],
+        installation: str = "",
         appended: Callable[[int, Sequence[str]], None] = lambda _position, _streams: None,
     ) -> None:
         self._log = log
         self._secrets = secrets
         self._now = now
+        self._installation = installation
         self._appended = appended
         self._states = States(log)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -296,7 +299,9 @@ class IntentService:
         context.begin()
         facts: list[Fact] = []
         for intent in intents:
-            decided = decide(context, intent, actor=actor, cause=cause, now=now)
+            decided = decide(
+                context, intent, actor=actor, cause=cause, now=now, installation=self._installation
+            )
             facts += decided
             if len(intents) > 1:
                 for fact in decided:

@@ -117,6 +117,13 @@ class AppResumed(AppEvent, frozen=True, kw_only=True):
     type = "app.resumed"
 
 
+class AppAdopted(AppEvent, frozen=True, kw_only=True):
+    """What another installation runs of the app is to end, once the app is ready here."""
+
+    type = "app.adopted"
+    installation: str
+
+
 class AppImageResolved(AppEvent, frozen=True, kw_only=True):
     """The revision's image is now known by an immutable name. Leaves the generation as it is."""
 
@@ -247,6 +254,17 @@ class RemovalCompleted(Transition, frozen=True, kw_only=True):
     type = "removal.completed"
 
 
+class AdoptionCompleted(Transition, frozen=True, kw_only=True):
+    """On the app's target nothing is left that `installation` ran of it.
+
+    `adopted` is the position of the `app.adopted` that asked for it.
+    """
+
+    type = "adoption.completed"
+    installation: str
+    adopted: int
+
+
 APP_EVENTS: tuple[type[AppEvent], ...] = (
     AppDefined,
     AppRestarted,
@@ -260,6 +278,7 @@ APP_EVENTS: tuple[type[AppEvent], ...] = (
     AppLabelled,
     AppPaused,
     AppResumed,
+    AppAdopted,
     AppImageResolved,
 )
 INTENT_EVENTS: tuple[type[Event], ...] = (
@@ -282,6 +301,7 @@ TRANSITIONS: tuple[type[Transition], ...] = (
     DriftRepaired,
     HealthChanged,
     RemovalCompleted,
+    AdoptionCompleted,
 )
 REVISING = frozenset(
     event.type for event in (AppDefined, AppRestarted, AppUndone, AppRefreshed, AppSecretRotated)

@@ -95,6 +95,14 @@ class Resume(Intent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt(Intent):
+    """Take over from another installation: what it runs of this app ends once this app is ready."""
+
+    verb = "adopt"
+    installation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResolveImage(Intent):
     """The image of `revision` resolved to `image`. Asked by `system:` only."""
 
@@ -129,6 +137,7 @@ VERBS: dict[str, type[Intent]] = {
         Refresh,
         Hold,
         Resume,
+        Adopt,
         ResolveImage,
         Delete,
     )

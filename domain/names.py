@@ -13,6 +13,7 @@ KINDS_WITHOUT_PROJECT = frozenset({"Project", "Target"})
 KINDS = ("Project", "Target", "Secret", "App")  # the order in which a set of manifests is decided
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+_INSTALLATION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def check_name(name: str, path: str) -> str:
@@ -31,6 +32,11 @@ def check_name(name: str, path: str) -> str:
     if "--" in name:
         raise BadValue(path, name, "two dashes in a row are reserved for generated names")
     return name
+
+
+def is_installation(text: str) -> bool:
+    """Whether this is how an installation is named: a UUID in lower case."""
+    return _INSTALLATION.fullmatch(text) is not None
 
 
 class Ref(NamedTuple):

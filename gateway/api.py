@@ -17,6 +17,7 @@ from gateway import openapi, problems
 from gateway.about import About
 from gateway.asking import Freshness, reply
 from gateway.edge import Edge
+from gateway.foreign import Strangers
 from gateway.inside import Inside
 from gateway.past import Past
 from gateway.ports import Services
@@ -49,6 +50,7 @@ def build(services: Services) -> FastAPI:
         reading,
         Stories(services, fresh),
         Inside(services, fresh),
+        Strangers(services, fresh),
         about,
     ):
         app.include_router(part.router, prefix="/api/v1")

@@ -13,7 +13,7 @@ from bus.intents import IntentService
 from bus.log import Log
 from gateway.tokens import Tokens
 from projections.desired import DesiredState
-from reconcilers.ports import Replica, ReplicaIO
+from reconcilers.ports import ForeignReplica, Replica, ReplicaIO
 from reconcilers.status import StatusStore
 
 
@@ -32,6 +32,10 @@ class Check(NamedTuple):
 
 type OpenReplicas = Callable[[str], Awaitable[tuple[ReplicaIO, Sequence[Replica]]]]
 """The replicas of an App's stream with the way to look into them; raises `EngineError`."""
+
+
+type ListForeign = Callable[[str], Awaitable[Sequence[ForeignReplica]]]
+"""What other installations run on the target of a name; raises `EngineError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,7 @@ class Services:
     version: str
     catch_up: Callable[[int], Awaitable[None]]
     io: OpenReplicas
+    foreign: ListForeign
     explain_plan: Callable[[str], Awaitable[Sequence[str]]]
     checks: Callable[[], Sequence[Check]]
     metrics: Callable[[], bytes]

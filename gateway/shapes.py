@@ -218,6 +218,30 @@ class Plan(Shape):
     actions: list[str]
 
 
+class ForeignReplica(Shape):
+    name: str = Field(examples=["3f2a1c.shop.web.r3.0.1"])
+    state: str
+
+
+class ForeignApp(Shape):
+    """What another installation runs of one app."""
+
+    installation: str
+    project: str
+    app: str
+    revisions: list[int]
+    running: int
+    replicas: list[ForeignReplica] = Field(description="Those that have ended, too.")
+    applied: bool = Field(description="An App of that name is to run on this Target here, too.")
+    volumes: list[str] = Field(description="That App's here: it does not get the data of theirs.")
+    adopting: bool = Field(description="That App takes over from this installation.")
+
+
+class ForeignApps(Shape):
+    target: str
+    items: list[ForeignApp]
+
+
 class ExecRequest(Shape):
     argv: list[str] = Field(min_length=1, max_length=256)
     replica: str | None = None

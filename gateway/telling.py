@@ -64,7 +64,7 @@ def sentence_of(event: e.Event) -> str:  # noqa: PLR0911 -- one flat match, as b
             return "deleted"
 
 
-def _of_app(event: e.AppEvent) -> str:  # noqa: PLR0911 -- one flat match, an arm for each event
+def _of_app(event: e.AppEvent) -> str:  # noqa: C901, PLR0911 -- an arm for each event
     match event:
         case e.AppDefined(revision=revision, replaces=0):
             return f"created as revision {revision}"
@@ -83,6 +83,8 @@ def _of_app(event: e.AppEvent) -> str:  # noqa: PLR0911 -- one flat match, an ar
         case e.AppPaused(paused=e.Pause() as pause):
             until = f" until {pause.until.isoformat()}" if pause.until else ""
             return f"rollouts are held at revision {pause.revision}{until}: {pause.reason}"
+        case e.AppAdopted(installation=installation):
+            return f"takes over from installation {installation} once it is ready"
         case e.AppImageResolved(revision=revision, image=image):
             return f"the image of revision {revision} is {image}"
         case _:
@@ -114,6 +116,8 @@ def _of_transition(event: e.Transition) -> str:  # noqa: PLR0911 -- as above
             return f"slot {slot} differed in {', '.join(fields)} and was replaced"
         case e.HealthChanged(ready=ready, reason=reason, message=message):
             return f"{'ready' if ready else 'not ready'} ({reason}): {message}"
+        case e.AdoptionCompleted(installation=installation):
+            return f"nothing that installation {installation} ran of it is left on its target"
         case _:
             return "nothing is left of it on its target"
 

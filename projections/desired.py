@@ -23,7 +23,7 @@ type Row = tuple[int, str, int, str, bytes]
 type Decode = Any
 """`bus.codec.decode`, handed in: this layer and the bus do not know each other."""
 
-_SHAPING: Final = {
+SHAPING: Final = {
     event.type: event.type  # the one string that is kept for all events of a type
     for event in e.INTENT_EVENTS
     if event
@@ -36,13 +36,14 @@ _SHAPING: Final = {
         e.SecretDeleted,
     }
 }
+_ADOPTED: Final = e.AppAdopted.type
 _COMPLETED: Final = e.RolloutCompleted.type
 _ROLLOUTS: Final = {e.RolloutStarted.type, _COMPLETED}
 _STATUS: Final = "#status"
 _STATUS_LENGTH: Final = len(_STATUS)
-_IGNORED: Final = frozenset({e.MemberJoined.type, e.MemberLeft.type}) | frozenset(
+IGNORED: Final = frozenset({e.MemberJoined.type, e.MemberLeft.type}) | frozenset(
     event.type for event in e.TRANSITIONS
-) - _ROLLOUTS - {e.RemovalCompleted.type}
+) - _ROLLOUTS - {e.RemovalCompleted.type, e.AdoptionCompleted.type}
 
 _rollouts = msgspec.json.Decoder(Rollout)
 
@@ -89,6 +90,16 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
     volumes: bool
 
 
+class Adoption(msgspec.Struct, frozen=True, kw_only=True):
+    """An installation from which an app takes over, until nothing of it is left.
+
+    `position` is that of the `app.adopted` that asked for it.
+    """
+
+    position: int
+    installation: str
+
+
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """A resource of any kind as its last event has it; a Secret's spec lists keys, never values."""
 
@@ -109,6 +120,7 @@ class DesiredState:
         self._kept: dict[str, Kept] = {}
         self._removals: dict[tuple[str, int], Kept] = {}
         self._orphans: dict[str, list[int]] = {}
+        self._adoptions: dict[str, list[Kept]] = {}
         self._frozen: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}  # found out when asked, so not part of `dump`
         self._views: dict[str, DesiredApp] = {}
@@ -117,7 +129,7 @@ class DesiredState:
 
     def fold(self, rows: Sequence[Row]) -> None:  # noqa: C901, PLR0912 -- calls would show
         """Fold the next events of the log, in order. Never raises: a bad stream is frozen."""
-        shaping, revising, kept = _SHAPING.get, e.REVISING, self._kept
+        shaping, revising, kept = SHAPING.get, e.REVISING, self._kept
         frozen, views, unreadable = self._frozen, self._views, self._unreadable
         for row in rows:
             position, stream, _, kind, data = row
@@ -131,6 +143,8 @@ class DesiredState:
                 one.position, one.kind, one.data = position, shape, data
                 if shape in revising:
                     one.revisions += position.to_bytes(WIDTH, "little")
+                elif shape is _ADOPTED:
+                    self._adoptions.setdefault(stream, []).append(Kept(position, shape, data))
                 if views:
                     views.pop(stream, None)
                 if unreadable:
@@ -149,7 +163,7 @@ class DesiredState:
                     one.begun_uid, one.begun = rollout.uid, rollout.revision
                 if views:
                     views.pop(stream, None)
-            elif kind not in _IGNORED:
+            elif kind not in IGNORED:
                 self._fold_rarely(row)
         if rows:
             self.position = rows[-1][0]
@@ -177,16 +191,24 @@ class DesiredState:
             case e.AppDeleted(uid=uid, orphan=orphan):
                 if stream in self._kept:
                     self._kept[stream].end()
+                self._adoptions.pop(stream, None)
                 if orphan:
                     self._orphans.setdefault(stream, []).append(uid)
                 else:
                     self._removals[stream, uid] = Kept(position, kind, data)
             case e.RemovalCompleted(uid=uid):
                 self._removals.pop((stream.removesuffix(_STATUS), uid), None)
+            case e.AdoptionCompleted(adopted=adopted):
+                self._adopted(stream.removesuffix(_STATUS), adopted)
             case e.ProjectDeleted() | e.TargetDeleted() | e.SecretDeleted():
                 self._kept.pop(stream, None)
             case _:
                 pass
+
+    def _adopted(self, stream: str, position: int) -> None:
+        left = [kept for kept in self._adoptions.pop(stream, ()) if kept.position != position]
+        if left:
+            self._adoptions[stream] = left
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -277,10 +299,30 @@ class DesiredState:
         """The uids of former apps of this name whose replicas are not ours to touch any more."""
         return self._orphans.get(stream, ())
 
+    def adopting(self) -> Sequence[str]:
+        """The apps that take over from another installation, and are not done with it."""
+        return list(self._adoptions)
+
+    def adoptions(self, stream: str) -> Sequence[Adoption]:
+        """From whom an app takes over, as asked, oldest first."""
+        if stream not in self._adoptions:
+            return ()
+        asked = [(one.position, self._decoded(stream, one)) for one in self._adoptions[stream]]
+        return [
+            Adoption(position=position, installation=event.installation)
+            for position, event in asked
+            if isinstance(event, e.AppAdopted)
+        ]
+
     def revisions(self, stream: str) -> Sequence[int]:
         """The positions that made the app's revisions: revision n is at index n - 1."""
         kept = self._kept.get(stream)
         return kept.revision_positions() if kept is not None else ()
+
+    def without_data(self) -> list[Kept]:
+        """What was folded without its payload, in the order of positions."""
+        found = [one for one in self._kept.values() if one.kind and not one.data]
+        return sorted(found, key=lambda one: one.position)
 
     # -- snapshots ----------------------------------------------------------------------------
 
@@ -294,6 +336,7 @@ class DesiredState:
                 removals=[(stream, uid, kept) for (stream, uid), kept in removals],
                 orphans={stream: self._orphans[stream] for stream in sorted(self._orphans)},
                 frozen={stream: self._frozen[stream] for stream in sorted(self._frozen)},
+                adoptions={stream: self._adoptions[stream] for stream in sorted(self._adoptions)},
             )
         )
 
@@ -305,6 +348,7 @@ class DesiredState:
         self._removals = {(stream, uid): kept for stream, uid, kept in snapshot.removals}
         self._orphans = snapshot.orphans
         self._frozen = snapshot.frozen
+        self._adoptions = snapshot.adoptions
         self._unreadable.clear()
         self._views.clear()
 

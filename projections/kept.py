@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 WIDTH: Final = 8  # bytes of a position
-FOLD: Final = 1
+FOLD: Final = 2
 """Of snapshots: raised whenever the same log gives another dump, so that no older one is loaded."""
 
 
@@ -47,6 +47,7 @@ class Snapshot(msgspec.Struct, array_like=True):
     removals: list[tuple[str, int, Kept]]
     orphans: dict[str, list[int]]
     frozen: dict[str, str]
+    adoptions: dict[str, list[Kept]]
 
 
 class Rollout(msgspec.Struct):

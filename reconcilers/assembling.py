@@ -8,6 +8,7 @@ from bus.intents import IntentService
 from bus.log import Log
 from bus.secrets import SecretStore
 from projections.desired import DesiredState
+from reconcilers.adopting import Adopter
 from reconcilers.app_pass import AppReconciler
 from reconcilers.images import ImageResolver
 from reconcilers.journal import Journal
@@ -101,12 +102,12 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
             again=again,
         )
     )
-    remover = Remover(
-        world.desired,
-        journal,
-        world.status,
-        may_write=lambda: world.halted() is None and gate.log_answers(),
-    )
+
+    def may_write() -> bool:
+        return world.halted() is None and gate.log_answers()
+
+    remover = Remover(world.desired, journal, world.status, may_write=may_write)
+    adopter = Adopter(world.desired, journal, world.status, may_write=may_write, again=again)
     worker = Worker(
         reader=reader,
         desired=world.desired,
@@ -114,6 +115,7 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
         queue=queue,
         apps=apps,
         remover=remover,
+        adopter=adopter,
         probing=probing,
         journal=journal,
         metrics=world.metrics,

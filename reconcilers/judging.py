@@ -15,13 +15,15 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 
     `troubles` are (reason, sentence), the most telling first. `progressing` says that something is
     being done about the difference, `stalled` that a rollout missed its deadline. `messages` say of
-    replicas, by id, what keeps them from being ready.
+    replicas, by id, what keeps them from being ready. `adopting` is the installation from which it
+    takes over, or empty.
     """
 
     troubles: Sequence[tuple[str, str]] = ()
     stalled: bool = False
     synced: bool = False
     messages: Mapping[str, str] = {}
+    adopting: str = ""
 
 
 def judge(
@@ -128,6 +130,12 @@ def _degraded(want: Want, ready: Sequence[Seen], findings: Findings) -> Conditio
 
 
 def _synced(findings: Findings) -> Condition:
+    if findings.adopting:
+        message = (
+            f"what installation {findings.adopting} runs of it ends once this is ready; "
+            "if it comes back, that control plane still runs: stop it"
+        )
+        return _claim("Synced", "False", "Adopting", message)
     if findings.synced:
         return _claim("Synced", "True", "Converged", "what runs is what is wanted")
     return _claim("Synced", "False", "Converging", "what runs is not yet what is wanted")

@@ -13,10 +13,13 @@ from reconcilers.queue import KeyQueue, Priority
 
 @final
 class Lanes:
-    """Args: `lane` names the target of a key; `share` is how many passes one may have now."""
+    """Args: `lane` names the target of a key; `share` is how many passes one may have now.
+
+    The share may be larger for keys of a higher priority.
+    """
 
     def __init__(
-        self, queue: KeyQueue, *, lane: Callable[[str], str], share: Callable[[], int]
+        self, queue: KeyQueue, *, lane: Callable[[str], str], share: Callable[[Priority], int]
     ) -> None:
         self._queue, self._lane, self._share = queue, lane, share
         self._busy: Counter[str] = Counter()
@@ -25,7 +28,7 @@ class Lanes:
     def enter(self, key: str, priority: Priority) -> str | None:
         """The lane of a key, taken; None if it is full: then the key is kept until it is not."""
         lane = self._lane(key)
-        if self._busy[lane] >= self._share():
+        if self._busy[lane] >= self._share(priority):
             parked = self._parked[lane]
             parked[key] = min(priority, parked.get(key, priority))
             return None

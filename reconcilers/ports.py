@@ -199,6 +199,43 @@ class Grounds(Protocol):
         ...
 
 
+class ForeignReplica(msgspec.Struct, frozen=True, kw_only=True):
+    """A replica that another installation runs here. `id` is the engine's own handle."""
+
+    id: str
+    installation: str
+    name: ReplicaName
+    state: ReplicaState
+
+
+class Foreign(Protocol):
+    """What other installations of Stateward run here: shown, and ended where it is adopted.
+
+    A port of its own, so that nothing else that reconcilers do can see or touch what is not ours.
+    """
+
+    async def list(self, app: tuple[str, str] | None = None) -> Sequence[ForeignReplica]:
+        """Return the replicas of all other installations, or those of one (project, app).
+
+        Never one of this installation, and nothing that no Stateward made.
+
+        Raises:
+            EngineUnavailable: the engine cannot be reached. A partial list is never returned.
+        """
+        ...
+
+    async def end(self, replica: ForeignReplica, *, grace: float) -> None:
+        """Stop it as `Replicas.stop` does, and take it away with its logs. Its data stays.
+
+        One that is gone is no error; what is not as listed is left alone.
+        """
+        ...
+
+    async def clear(self, installation: str, project: str) -> None:
+        """Remove what its project shares, unless it still has replicas here. Volumes stay."""
+        ...
+
+
 class EngineEvent(NamedTuple):
     """Something happened to an app's replicas. None: events may have been missed, list again."""
 
@@ -259,6 +296,7 @@ class Engine(NamedTuple):
     grounds: Grounds
     events: EngineEvents
     io: ReplicaIO
+    foreign: Foreign
 
 
 class ProbeResult(NamedTuple):

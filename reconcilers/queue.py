@@ -44,6 +44,7 @@ class KeyQueue:
         self._running: dict[str, Priority | None] = {}
         self._failures: dict[str, int] = {}
         self._moved = asyncio.Event()
+        self._asked = asyncio.Event()  # an intent's key came
 
     def __len__(self) -> int:
         return len(self._entry)
@@ -107,15 +108,31 @@ class KeyQueue:
         """
         while True:
             self._promote()
-            while self._ready:
-                priority, number, key = heapq.heappop(self._ready)
-                entry = self._entry.get(key)
-                if entry is None or entry[1] != number:
-                    continue  # an older place of a key that moved ahead
-                del self._entry[key]
-                self._running[key] = None
-                return key, Priority(priority), entry[2]
+            taken = self._take(Priority.REPLAY)
+            if taken is not None:
+                return taken
             await self._wait()
+
+    async def get_intent(self) -> tuple[str, Priority, float]:
+        """As `get`, but take only a key of `Priority.INTENT`, and leave all others."""
+        while True:
+            taken = self._take(Priority.INTENT)
+            if taken is not None:
+                return taken
+            self._asked.clear()
+            await self._asked.wait()
+
+    def _take(self, least: Priority) -> tuple[str, Priority, float] | None:
+        """The next key of at least this priority, if there is one."""
+        while self._ready and self._ready[0][0] <= least:
+            priority, number, key = heapq.heappop(self._ready)
+            entry = self._entry.get(key)
+            if entry is None or entry[1] != number:
+                continue  # an older place of a key that moved ahead
+            del self._entry[key]
+            self._running[key] = None
+            return key, Priority(priority), entry[2]
+        return None
 
     def done(self, key: str) -> None:
         again = self._running.pop(key)
@@ -132,6 +149,8 @@ class KeyQueue:
         self._entry[key] = (priority, number, known[2] if known else self._clock())
         heapq.heappush(self._ready, (priority, number, key))
         self._moved.set()
+        if priority is Priority.INTENT:
+            self._asked.set()
 
     def _promote(self) -> None:
         now = self._clock()

@@ -27,7 +27,7 @@ class Telling:
         known: Known,
         plan: Plan,
     ) -> AppStatus:
-        around = self._
+        around, stream = self._, app.ref.stream
         messages = {one.replica.id: around.probing.trouble(one.replica) for one in seen}
         troubles = list(known.troubles)
         halted = around.gate.halted()
@@ -46,8 +46,8 @@ class Telling:
             stalled=want.stalled and len(updated) < want.replicas,
             synced=converged and not plan.actions and want.revision == app.revision,
             messages=messages,
+            adopting=next((a.installation for a in around.desired.adoptions(stream)), ""),
         )
-        stream = app.ref.stream
         status = judging.judge(
             app, want, seen, findings, now=around.now(), before=around.status.get(stream)
         )

@@ -22,6 +22,7 @@ from domain import target as target_spec
 from domain.names import Ref
 from domain.target import TargetSpec
 from projections.desired import DesiredApp, DesiredState
+from reconcilers.adopting import Adopter
 from reconcilers.app_pass import AppReconciler, Outcome
 from reconcilers.differing import Wanted, differing
 from reconcilers.journal import Journal
@@ -43,7 +44,8 @@ _log = structlog.get_logger("worker")
 class WorkerSettings:
     """How a worker runs; times in seconds, the jitter as a share of the interval.
 
-    `hints` may be off, and so may the tail (interval 0): the replay tick alone converges, too.
+    `hints` may be off, and so may the tail (interval 0): the replay tick alone converges, too. Of
+    the passes, a quarter is for intents alone, so that none waits for the end of another pass.
     """
 
     passes: int = 32
@@ -52,6 +54,11 @@ class WorkerSettings:
     replay_jitter: float = 0.1
     hints: bool = True
     tail_interval: float = 2.0
+
+    @property
+    def common_passes(self) -> int:
+        """How many passes there are for keys of all priorities."""
+        return self.passes - self.passes // 4
 
 
 @final
@@ -65,6 +72,7 @@ class Worker:
         queue: KeyQueue,
         apps: AppReconciler,
         remover: Remover,
+        adopter: Adopter,
         probing: Probing,
         journal: Journal,
         metrics: ReconcileMetrics,
@@ -74,6 +82,7 @@ class Worker:
     ) -> None:
         self._reader, self._desired, self._targets = reader, desired, targets
         self._queue, self._apps, self._remover = queue, apps, remover
+        self._adopter = adopter
         self._probing, self._journal, self._metrics = probing, journal, metrics
         self._settings, self._clock, self._rng = settings, clock, rng
         self._wanted = Wanted(desired)
@@ -202,6 +211,7 @@ class Worker:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            await self._adopter.close()
             await self._apps.close()
 
     def _loops(self) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
@@ -213,7 +223,8 @@ class Worker:
         if self._settings.tail_interval:
             yield "tail", self._tail
         for number in range(self._settings.passes):
-            yield f"passes-{number}", self._work
+            common = number < self._settings.common_passes
+            yield f"passes-{number}", self._work if common else self._work_for_intents
 
     async def _supervised(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """Run a loop; if it fails, say so, wait a moment and run it again."""
@@ -262,6 +273,8 @@ class Worker:
             await asyncio.wait(self._sweeping.values(), timeout=SWEEP_SECONDS)
         for removal in self._desired.removals():
             self._queue.add(removal.ref.stream, Priority.REPLAY)
+        for stream in self._desired.adopting():
+            self._queue.add(stream, Priority.REPLAY)
 
     def _swept(self, view: TargetView, _done: asyncio.Task[None]) -> None:
         del self._sweeping[view]
@@ -317,18 +330,24 @@ class Worker:
 
     async def _work(self) -> None:
         while True:
-            key, priority, since = await self._queue.get()
-            lane = self._lanes.enter(key, priority)
-            if lane is None:
-                self._queue.done(key)
-                continue
-            self._metrics.queued(self._clock() - since)
-            try:
-                await self._pass(key)
-            finally:
-                self._queue.done(key)
-                self._lanes.leave(lane)
-            self.progress["passes"] = self._clock()
+            await self._take_turn(*await self._queue.get())
+
+    async def _work_for_intents(self) -> None:
+        while True:
+            await self._take_turn(*await self._queue.get_intent())
+
+    async def _take_turn(self, key: str, priority: Priority, since: float) -> None:
+        lane = self._lanes.enter(key, priority)
+        if lane is None:
+            self._queue.done(key)
+            return
+        self._metrics.queued(self._clock() - since)
+        try:
+            await self._pass(key)
+        finally:
+            self._queue.done(key)
+            self._lanes.leave(lane)
+        self.progress["passes"] = self._clock()
 
     def _lane(self, key: str) -> str:
         app = self._desired.app(key)
@@ -336,8 +355,13 @@ class Worker:
             return app.target
         return next((one.target for one in self._desired.removals_of(key)), "")
 
-    def _share(self) -> int:
-        return self._settings.passes if len(self._targets) < 2 else -(-self._settings.passes // 2)
+    def _share(self, priority: Priority) -> int:
+        """All passes, or half of them where there are several targets; intents have their own."""
+        settings = self._settings
+        if len(self._targets) < 2:
+            return settings.passes
+        passes = settings.passes if priority is Priority.INTENT else settings.common_passes
+        return -(-passes // 2)
 
     async def _pass(self, key: str) -> None:
         began = self._clock()
@@ -370,6 +394,7 @@ class Worker:
         outcome: Outcome | None = None
         if app is not None:
             outcome = await self._reconcile_app(app)
+            await self._adopt(app)
         else:
             self._apps.forget(key)
         said, failures = await self._clear_elsewhere(key, app)
@@ -414,6 +439,12 @@ class Worker:
         except EngineUnavailable as error:
             self._apps.unreachable(app, str(error))
             raise
+
+    async def _adopt(self, app: DesiredApp) -> None:
+        try:
+            await self._adopter.go_on(app, self.view(app.target))
+        except EngineError as error:  # the tick asks again; what is ours must not wait for it
+            _log.warning("an adoption waits", resource=app.ref.stream, error=str(error))
 
     def view(self, target: str) -> TargetView:
         """A target; raises `EngineUnavailable` if there is none of this name."""

@@ -237,6 +237,8 @@ class Chaos:
             return ""
         first = world.controllers[0]
         second = await world.boot()
+        if second is None:
+            return ""
         seconds = self._rng.uniform(10, 90)
         world.engines.confused(seconds + MINUTE)
         self._later(seconds, lambda: first.life.end("another has taken over"))

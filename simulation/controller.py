@@ -7,9 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol, final, override
+from typing import Any, Final, Protocol, Self, final, override
 
-from bus import codec
 from bus.announcing import Announcer
 from bus.intents import IntentService
 from bus.log import StoredEvent
@@ -19,6 +18,7 @@ from projections.desired import DesiredState
 from reconcilers.assembling import Assembled, World, assemble
 from reconcilers.metrics import ReconcileMetrics, Uncounted
 from reconcilers.ports import EngineUnavailable, Prober, ProbeResult, Replica, ReplicaIO
+from reconcilers.projecting import Projecting
 from reconcilers.status import StatusMemory
 from reconcilers.targets import OpenedEngine
 from reconcilers.worker import WorkerSettings
@@ -29,6 +29,8 @@ from simulation.log import LogFaults, SimulatedLog
 from simulation.looking import SimulatedProber
 from simulation.machine import Machine
 from simulation.secrets import SimulatedSecrets
+
+SNAPSHOT_EVENTS: Final = 40  # so few that every world has snapshots
 
 
 class Bus(Protocol):
@@ -51,6 +53,7 @@ class Site:
 
     `machines` are the targets' by name; `now` is seconds since the epoch, which may jump. With
     `direct`, a life hints its own worker by itself; without, hints come over the bus alone.
+    `mismatched` is told of a snapshot that differs from its log.
     `syncing` is awaited by a life between the writing and the fsync of each group.
     """
 
@@ -64,35 +67,41 @@ class Site:
     bus_of: BusOf | None = None
     direct: bool = True
     syncing: Callable[[Life, Sequence[StoredEvent]], Awaitable[None]] | None = None
+    mismatched: Callable[[], None] = lambda: None
     metrics: ReconcileMetrics = field(default_factory=Uncounted)
     sent: Sent = field(default_factory=dict)
 
 
 @final
 class Controller:
-    """One life of a control plane: `start` it once; then `stop` it, or, once dead, `bury` it."""
+    """One life of a control plane, from `begin` until it is stopped or, once dead, buried."""
 
-    def __init__(self, site: Site, life: Life, rng: random.Random) -> None:
-        self.site, self.life = site, life
-        clock = asyncio.get_running_loop().time
-        syncing = partial(site.syncing, life) if site.syncing else None
-        self.log = SimulatedLog(site.disk, site.log_faults, syncing)
-        log = GuardedLog(self.log, life)
+    def __init__(
+        self,
+        site: Site,
+        life: Life,
+        rng: random.Random,
+        log: SimulatedLog,
+        projecting: Projecting,
+        desired: DesiredState,
+    ) -> None:
+        self.site, self.life, self.log, self.desired = site, life, log, desired
+        self._projecting = projecting
+        guarded_log = GuardedLog(log, life)
         secrets = GuardedSecrets(site.secrets, life)
-        self.desired = DesiredState(codec.decode)
         self.status = StatusMemory()
-        self.intents = IntentService(log, secrets, now=self._utc, appended=self._appended)
+        self.intents = IntentService(guarded_log, secrets, now=self._utc, appended=self._appended)
         self.parts: Assembled = assemble(
             World(
-                log=log,
-                desired=self.desired,
+                log=guarded_log,
+                desired=desired,
                 secrets=secrets,
                 intents=self.intents,
                 open_engine=self._open,
                 prober=_SiteProber(life),
                 status=self.status,
                 metrics=site.metrics,
-                clock=clock,
+                clock=asyncio.get_running_loop().time,
                 now=site.now,
                 rng=rng,
                 halted=lambda: str(self.log.rewound) if self.log.rewound else None,
@@ -102,23 +111,40 @@ class Controller:
             site.settings,
         )
         self._bus = site.bus_of(life, self.intents, self.parts.worker.hint) if site.bus_of else None
-        self._guarded_log = log
-        self._announcer: Announcer | None = None
+        self._announcer = Announcer(
+            guarded_log,
+            self._bus.publish if self._bus else lambda _events: None,
+            after=desired.position,
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._serving: dict[asyncio.Task[Any], None] = {}  # in the order of their beginning
 
-    async def start(self) -> None:
-        """Read the log up to its head, and begin to work."""
-        await self.log.replay(self.desired.position, self.desired.fold)
-        self._announcer = Announcer(
-            self._guarded_log,
-            self._bus.publish if self._bus else lambda _events: None,
-            after=self.desired.position,
+    @classmethod
+    async def begin(cls, site: Site, life: Life, rng: random.Random) -> Self:
+        """Read the log up to its head, by a snapshot if there is one, and begin to work.
+
+        Raises:
+            LogUnavailable: it cannot be read.
+        """
+        syncing = partial(site.syncing, life) if site.syncing else None
+        log = SimulatedLog(site.disk, site.log_faults, syncing)
+        projecting = Projecting(
+            log,
+            site.disk.snapshots,
+            mismatched=site.mismatched,
+            elsewhere=_here,
+            every_events=SNAPSHOT_EVENTS,
         )
-        for name, loop in (("worker", self.parts.worker.run), ("announcer", self._announcer.run)):
-            self._tasks.append(asyncio.create_task(loop(), name=f"{self.life.name} {name}"))
+        self = cls(site, life, rng, log, projecting, await projecting.restore())
+        for name, loop in (
+            ("worker", self.parts.worker.run),
+            ("announcer", self._announcer.run),
+            ("snapshots", lambda: projecting.keep(self.desired)),
+        ):
+            self._tasks.append(asyncio.create_task(loop(), name=f"{life.name} {name}"))
         if self._bus is not None:
             await self._bus.start()
+        return self
 
     def serve[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Do something for a client inside this life; it ends with it."""
@@ -163,8 +189,7 @@ class Controller:
             return
         if self.site.direct:
             self.parts.worker.hint(position, streams)
-        if self._announcer is not None:
-            self._announcer.appended()
+        self._announcer.appended()
 
     def _utc(self) -> datetime:
         return datetime.fromtimestamp(self.site.now(), UTC)
@@ -196,3 +221,8 @@ class _SiteProber(Prober):
 
 async def _nothing() -> None:
     return
+
+
+async def _here[T](work: Callable[[], T]) -> T:
+    """Do it at once: there are no threads."""
+    return work()

@@ -33,6 +33,26 @@ class Snapshot(NamedTuple):
     position: int
     seal: bytes
     data: bytes
+    checksum: bytes
+
+    def is_whole(self) -> bool:
+        return sha256(self.data).digest() == self.checksum
+
+
+@final
+class Snapshots:
+    """The snapshots on a disk: as a real store, it keeps two, and drops those of a lost future."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, list[Snapshot]] = defaultdict(list)
+
+    def found(self, name: str) -> Sequence[Snapshot]:
+        return list(reversed(self.kept[name]))
+
+    def save(self, name: str, position: int, seal: bytes, data: bytes) -> None:
+        older = [one for one in self.kept[name] if one.position < position]
+        snapshot = Snapshot(position, seal, data, sha256(data).digest())
+        self.kept[name] = [*older[-1:], snapshot]
 
 
 class Request(NamedTuple):
@@ -61,7 +81,7 @@ class Disk:
     def __init__(self) -> None:
         self.events: list[StoredEvent] = []
         self.keys: dict[KeyName, tuple[bytes, Appended]] = {}
-        self.snapshots: dict[str, Snapshot] = {}
+        self.snapshots = Snapshots()
         self.writing: Group | None = None
         self.noted = Head(0, EMPTY_SEAL)
         self.ceiling = 0

@@ -10,12 +10,15 @@ from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import final, override
 
+from domain.names import is_installation
 from domain.secret import SecretText
 from reconcilers.ports import (
     Engine,
     EngineError,
     EngineEvent,
     EngineEvents,
+    Foreign,
+    ForeignReplica,
     Grounds,
     Images,
     ImageUnavailable,
@@ -41,6 +44,7 @@ def simulated_engine(machine: Machine, installation: str) -> Engine:
         SimulatedGrounds(machine, installation),
         SimulatedEvents(machine, installation),
         SimulatedIO(machine, installation),
+        SimulatedForeign(machine, installation),
     )
 
 
@@ -199,6 +203,54 @@ class SimulatedGrounds(Grounds):
         if self._machine.is_believed:
             raise ImpossibleWorld(what)
         raise EngineError(f"in use: {what}")
+
+
+@final
+class SimulatedForeign(Foreign):
+    def __init__(self, machine: Machine, installation: str) -> None:
+        self._machine = machine
+        self._installation = installation
+
+    @override
+    async def list(self, app: tuple[str, str] | None = None) -> Sequence[ForeignReplica]:
+        async with _call(self._machine, "list_foreign", app, writes=False):
+            owners = {owner for owner, _, _ in self._machine.apps} - {self._installation}
+            others = sorted(filter(is_installation, owners))
+            found = [one for owner in others for one in self._machine.owned(owner, app)]
+        return [_foreign(one) for one in found]
+
+    @override
+    async def end(self, replica: ForeignReplica, *, grace: float) -> None:
+        async with _call(self._machine, "end_foreign", replica.name):
+            running = self._found(replica)
+            if running is None:
+                return
+            if running.seen.state is ReplicaState.RUNNING:
+                await asyncio.sleep(grace if running.program.stubborn else running.program.slow)
+            self._machine.discard(running)
+
+    def _found(self, replica: ForeignReplica) -> Running | None:
+        if replica.installation == self._installation:
+            return None
+        found = self._machine.find(replica.installation, replica.name)
+        return found if found and found.seen.id == replica.id else None
+
+    @override
+    async def clear(self, installation: str, project: str) -> None:
+        async with _call(self._machine, "clear_foreign", project):
+            owned = self._machine.owned(installation, None)
+            is_used = any(one.order.name.project == project for one in owned)
+            if not is_used and installation != self._installation:
+                self._machine.ground(installation, project).is_prepared = False
+
+
+def _foreign(running: Running) -> ForeignReplica:
+    return ForeignReplica(
+        id=running.seen.id,
+        installation=running.installation,
+        name=running.order.name,
+        state=running.seen.state,
+    )
 
 
 @final

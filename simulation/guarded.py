@@ -18,6 +18,8 @@ from reconcilers.ports import (
     EngineEvent,
     EngineEvents,
     ExecResult,
+    Foreign,
+    ForeignReplica,
     Grounds,
     Images,
     LogLine,
@@ -47,6 +49,7 @@ def guarded(machine: Machine, installation: str, life: Life, target: str, sent: 
         GuardedGrounds(engine.grounds, road),
         GuardedEvents(engine.events, road),
         GuardedIO(SimulatedIO(machine, installation), life),
+        GuardedForeign(engine.foreign, road),
     )
 
 
@@ -175,6 +178,28 @@ class GuardedIO(ReplicaIO):
     ) -> ExecResult:
         return await self._life.read(
             lambda: self._inner.run(replica, argv, timeout_seconds=timeout_seconds)
+        )
+
+
+@final
+class GuardedForeign(Foreign):
+    def __init__(self, inner: Foreign, road: _Road) -> None:
+        self._inner, self._road = inner, road
+
+    @override
+    async def list(self, app: tuple[str, str] | None = None) -> Sequence[ForeignReplica]:
+        return await self._road.life.read(lambda: self._inner.list(app))
+
+    @override
+    async def end(self, replica: ForeignReplica, *, grace: float) -> None:
+        await self._road.send(
+            f"end foreign {of(replica.name)}", lambda: self._inner.end(replica, grace=grace)
+        )
+
+    @override
+    async def clear(self, installation: str, project: str) -> None:
+        await self._road.send(
+            f"clear foreign {project}", lambda: self._inner.clear(installation, project)
         )
 
 

@@ -5,7 +5,15 @@ for all who have the disk open.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, final, override
@@ -21,8 +29,10 @@ from bus.log import (
     NewEvent,
     StoredEvent,
 )
+from projections.replaying import History
 from simulation.disk import Disk, Group, Request
 
+PAGE: Final = 500  # events
 TAIL_SECONDS: Final = 2.0  # how long a reader may miss what another process has written
 TURN_SECONDS: Final = 0.01  # between two looks whether another process is done writing
 NOTE_SECONDS: Final = 0.5  # between two writes of the head file
@@ -123,11 +133,16 @@ class SimulatedLog(Log):
                 async with asyncio.timeout(TAIL_SECONDS):
                     await moved.wait()
 
-    async def replay(self, after: int, take: Callable[[list[StoredEvent]], None]) -> None:
-        """Hand all events above `after` to `take`, in pages."""
-        while page := list(await self.read(after, 500)):
-            take(page)
+    async def replay(self, take: Callable[[History], None]) -> None:
+        """Hand all of it to `take`."""
+        self._look()
+        take(_Shelf(self.disk))
+
+    async def scan(self, after: int, size: int = PAGE) -> AsyncIterator[Sequence[StoredEvent]]:
+        """Yield pages of all that is above `after`, then stop."""
+        while page := await self.read(after, size):
             after = page[-1].position
+            yield page
 
     async def seal_at(self, position: int) -> bytes:
         return self.disk.seal_at(position)
@@ -221,6 +236,26 @@ class SimulatedLog(Log):
         if self._noting is not None:
             self._noting.cancel()
             self._noting = None
+
+
+@final
+class _Shelf(History):
+    """The log as who replays it reads it."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    @override
+    def outlines(self, after: int) -> Iterator[tuple[Sequence[int], Sequence[str], Sequence[str]]]:
+        start, events = self._disk.count_to(after), self._disk.events
+        for at in range(start, len(events), PAGE):
+            page = events[at : at + PAGE]
+            yield [e.position for e in page], [e.stream for e in page], [e.type for e in page]
+
+    @override
+    def payloads(self, positions: Sequence[int]) -> Iterable[bytes]:
+        events = self._disk.events
+        return [events[self._disk.count_to(position) - 1].data for position in positions]
 
 
 def unavailable(why: str) -> LogUnavailable:

@@ -108,6 +108,7 @@ class World:
         self._tasks: list[asyncio.Task[None]] = []
         self.truth.reread()
         self.disk.told = self._committed
+        self.site.mismatched = lambda: self.report(Invariant.PURE, "a snapshot told another story")
         for name, machine in self.machines.items():
             machine.witness = self._witness(name)
 
@@ -135,17 +136,18 @@ class World:
         """A control plane that answers now."""
         return next((one for one in self.controllers if one.life.is_alive), None)
 
-    async def boot(self) -> Controller:
-        """Start one more control plane."""
+    async def boot(self) -> Controller | None:
+        """Start one more control plane; None if it finds no log."""
         self._lives += 1
         life = Life(f"life-{self._lives}", self.effects, self.trace)
-        controller = Controller(self.site, life, self.rng(life.name))
         self.trace.note(life.name, f"begins at position {self.disk.head.position}")
-        self.controllers.append(controller)
         try:
-            await controller.start()
+            controller = await Controller.begin(self.site, life, self.rng(life.name))
         except LogError as error:
-            controller.life.end(f"it cannot start: {error}")
+            life.end(f"it cannot start: {error}")
+            return None
+        self.controllers.append(controller)
+        self.history.prefix(controller.desired)
         return controller
 
     async def kill(self, controller: Controller, cause: str) -> None:

@@ -5,8 +5,8 @@ import gc
 import random
 import secrets as tokens_of_chance
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -30,8 +30,10 @@ from gateway.ports import Check, Services
 from gateway.server import Serving, serve
 from gateway.tokens import Tokens
 from projections.desired import DesiredState
+from reconcilers.adopting import listed_foreign
 from reconcilers.assembling import Assembled, World, assemble
 from reconcilers.ports import EngineUnavailable, Replica, ReplicaIO
+from reconcilers.projecting import Projecting
 from reconcilers.status import StatusMemory
 from reconcilers.worker import WorkerSettings
 from stateward.data import Data
@@ -40,7 +42,6 @@ from stateward.gauges import gauges
 from stateward.metered_log import MeteredLog
 from stateward.metrics import Metrics
 from stateward.probing import ProberByTarget
-from stateward.projecting import Projecting
 from stateward.settings import Nats, Settings
 
 DEFAULT_PROJECT: Final = "default"
@@ -90,13 +91,16 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             log,
             Snapshots(data.directory / "snapshots"),
             mismatched=metrics.snapshot_mismatches.inc,
+            elsewhere=asyncio.to_thread,
         )
-        desired = await projecting.restore()
-        gc.freeze()  # what was loaded stays; going through it again and again finds nothing
+        with uncollected():
+            desired = await projecting.restore()
         clock = asyncio.get_running_loop().time
         metered = MeteredLog(log, metrics, clock)
         tell = _Telling()
-        intents = IntentService(metered, secrets, now=utc, appended=tell.appended)
+        intents = IntentService(
+            metered, secrets, now=utc, installation=data.installation, appended=tell.appended
+        )
         choice = await _furnish(settings, intents, desired, log)
         status = StatusMemory()
         assembled = assemble(
@@ -159,6 +163,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             version=version("stateward"),
             catch_up=assembled.worker.seen,
             io=lambda stream: _io(assembled, desired, stream),
+            foreign=lambda target: listed_foreign(assembled.worker.view(target)),
             explain_plan=assembled.worker.explain,
             checks=lambda: _checks(settings, log, desired, assembled, bus, worker, clock()),
             metrics=metrics.page,
@@ -174,6 +179,17 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
         yield Running(serving, data, token_file, first, choice, bus, worker, intents)
         with suppress(OSError):
             await projecting.save(desired)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Much is made here that stays, and nothing that is garbage in circles: do not look for it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()  # going through it again and again would find nothing
 
 
 @final

@@ -1,4 +1,4 @@
-"""The Docker engine, put together: five ports over one connection."""
+"""The Docker engine, put together: six ports over one connection."""
 
 import random
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from docker.errors import DockerException
 from adapters.docker.connection import Connection, root_cause
 from adapters.docker.events import DockerEvents
 from adapters.docker.facts import Facts
+from adapters.docker.foreign import DockerForeign
 from adapters.docker.grounds import DockerGrounds
 from adapters.docker.images import DockerImages
 from adapters.docker.io import DockerIO
@@ -55,6 +56,7 @@ def docker_engine(
         grounds=grounds,
         events=DockerEvents(connection, installation, facts, now=now, rng=rng),
         io=DockerIO(connection),
+        foreign=DockerForeign(connection, installation),
     )
     engine.connection = connection
     return engine

@@ -78,21 +78,25 @@ def identity(labels: Mapping[str, str]) -> Identity:
     Raises:
         KeyError, ValueError: they are not those of a replica.
     """
-    name = ReplicaName(
-        labels[PROJECT],
-        labels[APP],
-        int(labels[REVISION]),
-        int(labels[SLOT]),
-        int(labels[ATTEMPT]),
-    )
     ports = msgspec.json.decode(labels[PORTS], type=dict[str, int])
     return Identity(
-        name=name,
+        name=name_in(labels),
         uid=int(labels[UID]),
         digest=labels[DIGEST],
         position=int(labels[POSITION]),
         ports=tuple(ports.items()),
         limits=msgspec.json.decode(labels[LIMITS], type=Limits),
+    )
+
+
+def name_in(labels: Mapping[str, str]) -> ReplicaName:
+    """The name that a container's labels give it. Raises like `identity`."""
+    return ReplicaName(
+        labels[PROJECT],
+        labels[APP],
+        int(labels[REVISION]),
+        int(labels[SLOT]),
+        int(labels[ATTEMPT]),
     )
 
 
@@ -112,6 +116,13 @@ def owned(installation: str, project: str | None = None, app: str | None = None)
 def selecting(labels: Mapping[str, str]) -> str:
     """The `filters` parameter of the Docker API that finds objects with these labels."""
     return json.dumps({"label": [f"{label}={value}" for label, value in labels.items()]})
+
+
+def of_anybody(project: str | None = None, app: str | None = None) -> str:
+    """As `selecting`, of what any installation owns."""
+    parts = {PROJECT: project, APP: app}
+    known = [f"{label}={value}" for label, value in parts.items() if value is not None]
+    return json.dumps({"label": [INSTALLATION, *known]})
 
 
 def _ports_text(ports: tuple[Port, ...]) -> str:

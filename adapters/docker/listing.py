@@ -54,8 +54,13 @@ class Listed(msgspec.Struct, rename="pascal"):
     network_settings: _Networks | None = None
 
 
+def state_of(status: str) -> ReplicaState:
+    """What the daemon's word for a container's state means; an unknown one is an end."""
+    return _STATES.get(status, ReplicaState.EXITED)
+
+
 def replica(listed: Listed, known: Inspected | None, identity: labels.Identity) -> Replica:
-    state = _STATES.get(listed.state, ReplicaState.EXITED)
+    state = state_of(listed.state)
     exit_code = _exit_code(listed, known) if state is ReplicaState.EXITED else None
     installation = listed.labels[labels.INSTALLATION]
     started_at = known.started_at if known else float(listed.created)

@@ -108,7 +108,7 @@ class DockerReplicas(Replicas):
         if not await self._owns(replica.id):
             return
         try:
-            await self._docker.wait(lambda client: _remove(client, replica.id))
+            await self._docker.wait(lambda client: remove_container(client, replica.id))
         except NotFound:
             return
         except APIError as error:
@@ -166,9 +166,10 @@ class DockerReplicas(Replicas):
         return replica.name.of(self._installation)
 
 
-def _remove(client: docker.APIClient, container: str) -> None:
+def remove_container(client: docker.APIClient, container: str, *, volumes: bool = True) -> None:
+    """Remove it, running or not; with `volumes`, those of its volumes that have no name."""
     try:
-        client.remove_container(container, force=True, v=True)  # v: the volumes that have no name
+        client.remove_container(container, force=True, v=volumes)
     except APIError as error:
         if error.status_code != HTTPStatus.CONFLICT:
             raise

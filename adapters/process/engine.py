@@ -9,6 +9,7 @@ from pathlib import Path
 
 from adapters.process.client import KeeperClient
 from adapters.process.events import ProcessEvents, Watchers
+from adapters.process.foreign import ProcessForeign
 from adapters.process.grounds import ProcessGrounds, ProcessImages
 from adapters.process.limits import Limits
 from adapters.process.looking import ProcessIO
@@ -44,12 +45,24 @@ class ProcessEngine:
         grounds = ProcessGrounds(data, installation)
         limits = Limits(control_groups, installation)
         slots = Slots(root, installation, limits.ran_out)
+
+        def replicas_of(other: str) -> ProcessReplicas:
+            theirs = Limits(control_groups, other)
+            return ProcessReplicas(
+                Slots(root, other, theirs.ran_out),
+                ProcessGrounds(data, other),
+                theirs,
+                self._keeper,
+                search_path,
+            )
+
         self.ports = Engine(
             ProcessReplicas(slots, grounds, limits, self._keeper, search_path),
             ProcessImages(),
             grounds,
             ProcessEvents(watchers, self._keeper),
             ProcessIO(slots, self._keeper),
+            ProcessForeign(data, installation, replicas_of),
         )
 
     async def close(self) -> None:

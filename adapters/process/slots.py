@@ -51,11 +51,7 @@ class Slots:
 
     def list(self, app: tuple[str, str] | None) -> list[Slot]:
         """Every replica's present state, ordered by path."""
-        if app is not None:
-            apps = [f"{self.root}/{app[0]}/{app[1]}"]
-        else:
-            apps = [path for project in folders(str(self.root)) for path in folders(project)]
-        slots = [slot for path in apps for leaf in sorted(folders(path)) if (slot := self.at(leaf))]
+        slots = [slot for leaf in _leaves(self.root, app) if (slot := self.at(leaf))]
         if app is None:
             self._known = {slot.path: slot for slot in slots}
         return slots
@@ -182,6 +178,25 @@ class Slots:
         shutil.rmtree(gone)
         with contextlib.suppress(OSError):  # It has other replicas, or just got one.
             Path(slot.path).parent.rmdir()
+
+
+def installations(root: Path, app: tuple[str, str] | None) -> set[str]:
+    """Whose replicas are below `root`, or of one app there."""
+    found: set[str] = set()
+    for leaf in _leaves(root, app):
+        with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+            filed = msgspec.json.decode(Path(leaf, ORDER).read_bytes(), type=Filed)
+            found.add(filed.installation)
+    return found
+
+
+def _leaves(root: Path, app: tuple[str, str] | None) -> list[str]:
+    """The directories where replicas may be, ordered by path within each app."""
+    if app is not None:
+        apps = [f"{root}/{app[0]}/{app[1]}"]
+    else:
+        apps = [path for project in folders(str(root)) for path in folders(project)]
+    return [leaf for path in apps for leaf in sorted(folders(path))]
 
 
 def _is_as_known(slot: Slot) -> bool:

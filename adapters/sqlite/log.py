@@ -5,7 +5,6 @@ All methods belong to the event loop that opened the log.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, final, override
@@ -14,6 +13,7 @@ from adapters.sqlite import rewinds, tombstones
 from adapters.sqlite.group import Request
 from adapters.sqlite.headfile import HeadKeeper
 from adapters.sqlite.ledger import Ledger
+from adapters.sqlite.pages import Pages
 from adapters.sqlite.reader import Reader, Row
 from adapters.sqlite.schema import EMPTY, LOG_FILE, Synchronous
 from adapters.sqlite.writer import Errand, Outcome, Writer
@@ -32,7 +32,6 @@ from bus.log import (
 TAIL_SECONDS = 2.0  # how long a reader may miss what another process has written
 PAGE = 2000  # events a tail yields at once
 SCAN_PAGE = 5000
-REPLAY_PAGE = 1000  # few enough to be taken while they are in the processor's cache
 MAX_WAITING = 10_000  # appends; more callers wait until there is room
 
 _COLUMNS = "SELECT notification_id, originator_id, originator_version, topic, state"
@@ -168,20 +167,13 @@ class SqliteLog(Log):
             if len(page) < size:
                 return
 
-    async def replay(self, after: int, take: Callable[[list[Row]], None]) -> None:
-        """Hand all rows above `after` to `take`, in pages as `scan` gives them.
+    async def replay(self, take: Callable[[Pages], None]) -> None:
+        """Hand the log to `take`, in a thread of its own until it returns.
 
-        For the start, when nobody else wants anything: rows are read and taken in one thread,
-        without a switch for each.
+        For the start, when nobody else wants anything: all is read and taken in one thread,
+        without a switch for each page.
         """
-
-        def job(connection: sqlite3.Connection) -> None:
-            last = after
-            while page := connection.execute(_READ, (last, REPLAY_PAGE)).fetchall():
-                last = page[-1][0]
-                take(page)
-
-        await self._reader.run(job)
+        await self._reader.run(lambda connection: take(Pages(connection)))
 
     async def seal_at(self, position: int) -> bytes:
         """The seal over everything up to `position`, to recognise the same history by."""

@@ -5,6 +5,7 @@ recognised. A damaged or unfinished file is as good as none.
 """
 
 import re
+from collections.abc import Iterator
 from hashlib import sha256
 from mmap import ACCESS_READ, mmap
 from os import fstat
@@ -24,9 +25,15 @@ _NAME = re.compile(r"(?P<name>.+)-(?P<position>\d+)\.snap")
 class Snapshot(NamedTuple):
     """`data` lies in the file, which may be replaced, but is never changed."""
 
+    name: str
     position: int
     seal: bytes
     data: bytes | memoryview
+    checksum: bytes
+
+    def is_whole(self) -> bool:
+        """Whether it is as it was saved; takes as long as reading it."""
+        return self.checksum == _checksum(self.name, self.position, self.seal, self.data)
 
 
 @final
@@ -52,11 +59,14 @@ class Snapshots:
 
     def load(self, name: str) -> Snapshot | None:
         """Return the newest snapshot that is whole, or None."""
+        return next((found for found in self.found(name) if found.is_whole()), None)
+
+    def found(self, name: str) -> Iterator[Snapshot]:
+        """Yield what looks like a snapshot, newest first: whether it is whole is to be asked."""
         for position in reversed(self._positions(name)):
             snapshot = self._read(name, position)
             if snapshot is not None:
-                return snapshot
-        return None
+                yield snapshot
 
     def _read(self, name: str, position: int) -> Snapshot | None:
         try:
@@ -68,9 +78,9 @@ class Snapshots:
             return None
         magic, at, seal, checksum = _HEADER.unpack_from(content)
         data = content[_HEADER.size :]
-        if magic != _MAGIC or at != position or checksum != _checksum(name, at, seal, data):
+        if magic != _MAGIC or at != position:
             return None
-        return Snapshot(at, seal, data)
+        return Snapshot(name, at, seal, data, checksum)
 
     def _positions(self, name: str) -> list[int]:
         """The positions of which there is a file, oldest first."""

@@ -16,14 +16,22 @@ __all__ = ["Context", "Moment", "decide"]
 
 
 def decide(
-    context: Context, intent: i.Intent, *, actor: str, cause: str, now: datetime
+    context: Context,
+    intent: i.Intent,
+    *,
+    actor: str,
+    cause: str,
+    now: datetime,
+    installation: str = "",
 ) -> tuple[Fact, ...]:
     """Return the facts `intent` brings about, in order; none if it changes nothing.
+
+    `installation` is the one whose log the facts go to.
 
     Raises:
         Refusal: nothing may change; the message says what to do.
     """
-    moment = Moment(actor=actor, cause=cause, now=now)
+    moment = Moment(actor=actor, cause=cause, now=now, installation=installation)
     match intent.ref.kind:
         case "App":
             return apps.decide(context, intent, moment)

@@ -9,7 +9,7 @@ from domain import shape as shape_of
 from domain import state, target
 from domain.app import AppSpec, FromSecret
 from domain.events import Fact
-from domain.names import Ref, members_stream
+from domain.names import Ref, is_installation, members_stream
 from domain.refusals import BadValue, NotFound, NotPossible
 from domain.rules import placement
 from domain.rules.context import Context, Moment, check_generation, need, unsuitable
@@ -46,6 +46,8 @@ def decide(  # noqa: C901, PLR0911, PLR0912 -- one flat match, an arm for each i
             if present.paused is None:
                 return ()
             return (_fact(intent.ref, e.AppResumed, present, at, paused=None),)
+        case i.Adopt(installation=installation):
+            return _adopt(intent.ref, present, installation, at)
         case i.ResolveImage(revision=revision, image=image):
             if not at.actor.startswith("system:"):
                 raise unsuitable(intent)
@@ -255,6 +257,16 @@ def _undo(
         spec=msgspec.Raw(shape_of.reshaped(bytes(old.spec), shape)),
     )
     return (undone, *_moves(ref, now, shape.target, at))
+
+
+def _adopt(ref: Ref, present: state.App, installation: str, at: Moment) -> tuple[Fact, ...]:
+    """Asked again, it is done again: the other installation may have started more meanwhile."""
+    if not is_installation(installation):
+        rule = "an installation is named by its whole UUID; `stateward adopt` lists those found"
+        raise BadValue("installation", installation, rule)
+    if installation == at.installation:
+        raise BadValue("installation", installation, "this is this installation itself")
+    return (_fact(ref, e.AppAdopted, present, at, installation=installation),)
 
 
 def _resolved(

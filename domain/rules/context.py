@@ -35,11 +35,12 @@ class Stamp(TypedDict):
 
 
 class Moment(NamedTuple):
-    """Who decides now, and because of what."""
+    """Who decides now, because of what, and in which installation."""
 
     actor: str
     cause: str
     now: datetime
+    installation: str = ""
 
     @property
     def stamp(self) -> Stamp:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from stateward.cli import changing, doctor, offline, reading, server, steering, telling
+from stateward.cli import adopting, changing, doctor, offline, reading, server, steering, telling
 from stateward.cli.context import context
 from stateward.cli.export import export
 from stateward.cli.rollout import rollout
@@ -136,7 +136,7 @@ def _add_verbs() -> None:
             "restore": offline.restore,
             "export": export,
             "simulate": simulate,
-            "adopt": offline.adopt,
+            "adopt": adopting.adopt,
             "token": token,
         },
         "Set up this client": {

@@ -1,4 +1,4 @@
-"""The verbs that need no server: verify, backup, restore, adopt. They read a data directory."""
+"""The verbs that need no server: verify, backup, restore. They read a data directory."""
 
 import asyncio
 import fcntl
@@ -173,14 +173,3 @@ def _nobody_else(directory: Path) -> Iterator[None]:
             by = f" ({holder})" if holder else ""
             raise Trouble(f"a control plane uses {directory}{by}; stop it first") from None
         yield
-
-
-def adopt(
-    words: Annotated[list[str] | None, typer.Argument(metavar="APP...", help="The apps.")] = None,
-) -> None:
-    """Take over replicas that another installation started. Not in this version."""
-    del words
-    raise Trouble(
-        "this version takes over no replicas of other installations: they stay untouched; "
-        "apply the same manifests here, then remove the old ones where they are owned"
-    )

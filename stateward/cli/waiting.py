@@ -50,6 +50,18 @@ def settled(generation: int) -> Judge:
     return judge
 
 
+def taken_over(generation: int) -> Judge:
+    """Settled, and nothing is left of what it was to adopt."""
+    is_settled = settled(generation)
+
+    def judge(app: App) -> str | None:
+        lack = is_settled(app)
+        synced = condition(app, "Synced")
+        return str(synced["message"]) if lack is None and synced["reason"] == "Adopting" else lack
+
+    return judge
+
+
 def has_condition(kind: str, value: str) -> Judge:
     """A condition has a status: `Ready` is `True`."""
 

@@ -1,7 +1,7 @@
 """A whole control plane on Docker: from an intent to a container, from a death to a new one.
 
 Moments come from the daemon's own events, so that nobody's polling is measured. The floor is a raw
-create and start of a container like ours, on the same network, between the rounds of ours.
+create and start by the very request that ours sends, between the rounds of ours.
 """
 
 import asyncio
@@ -17,11 +17,12 @@ from typing import Any, Final
 import docker
 
 from adapters.docker import labels
-from adapters.docker.request import network_name
+from adapters.docker.request import container_request
 from bus.intents import Asked
 from domain.app import AppSpec
 from domain.intents import Apply, Delete, Scale
 from domain.names import app as app_ref
+from reconcilers.ports import ReplicaName, StartReplica
 from stateward import data
 from stateward.control_plane import Running, running
 from stateward.settings import Api, Data, Engine, Settings
@@ -45,7 +46,8 @@ HOW = (
     f"A control plane with its log on disk and its bus. {STARTS} new apps, one after the other,"
     " each timed from the acknowledgement of its intent to the `start` event. Then one app's"
     f" replicas are killed, removed and stopped, {DEEDS} times each, and timed from the `die` event"
-    " to the `start` event of the replacement. A raw create and start stands before every round."
+    " to the `start` event of the replacement. A raw create, by the same request, and start stands"
+    " before every round."
 )
 
 
@@ -87,7 +89,7 @@ class _Bench:
         self._submit = submit
         self._installation = plane.data.installation
         self._events = _Events(client, self._installation)
-        self._network = network_name(self._installation, PROJECT)
+        self._stranger = self._installation[:6] + str(uuid.uuid4())[6:]  # of the same networks
 
     def close(self) -> None:
         self._events.close()
@@ -106,19 +108,40 @@ class _Bench:
         await self._submit([asked], actor=ADMIN, key=str(uuid.uuid4()))
 
     async def raw(self, times: Times) -> None:
-        """A container as ours, made and started by hand."""
-        host = self._client.create_host_config(network_mode=self._network, init=True)
+        """A container as ours, made by the very same request and started by hand."""
+        order = self._order()
+        name = order.name.of(self._stranger)
+        request = container_request(order, self._stranger, "local")
+        client: Any = self._client  # whose annotations leave this creation out
 
         def start() -> str:
             with times.taken():
-                made = self._client.create_container(
-                    self._image, ["sleep", "3600"], host_config=host
-                )
-                self._client.start(made["Id"])
+                made = client.create_container_from_config(request, name)
+                client.start(made["Id"])
             return str(made["Id"])
 
         container = await asyncio.to_thread(start)
         self._client.remove_container(container, force=True)
+
+    def _order(self) -> StartReplica:
+        """What is ordered for `_app`."""
+        return StartReplica(
+            name=ReplicaName(PROJECT, "raw", 1, 0, 1),
+            uid=1,
+            digest="5eed5eed5eed5eed",
+            position=1,
+            image=self._image,
+            command=("sleep",),
+            args=("3600",),
+            workdir=None,
+            env={},
+            ports=(),
+            volumes=(),
+            cpu_millis=None,
+            memory_bytes=None,
+            stop_signal="SIGTERM",
+            stop_grace=1.0,
+        )
 
     async def starts(self) -> Row:
         floor, ours = Times(), Times()

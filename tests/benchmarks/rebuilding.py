@@ -25,7 +25,8 @@ from adapters.sqlite.snapshots import Snapshots
 from bus import codec
 from domain import events as e
 from projections.desired import DesiredState
-from stateward.projecting import NAME, Projecting
+from reconcilers.projecting import Projecting, name
+from stateward.control_plane import uncollected
 from tests.benchmarks import sample
 from tests.benchmarks.places import on_disk
 from tests.benchmarks.rows import Promise, Row, Times, ratio_of, show
@@ -127,8 +128,14 @@ def start(directory: Path) -> DesiredState:
 async def _restore(directory: Path, snapshots: str) -> DesiredState:
     log = await SqliteLog.open(directory, now=time.monotonic)
     try:
-        projecting = Projecting(log, Snapshots(directory / snapshots), mismatched=_impossible)
-        return await projecting.restore()
+        projecting = Projecting(
+            log,
+            Snapshots(directory / snapshots),
+            mismatched=_impossible,
+            elsewhere=asyncio.to_thread,
+        )
+        with uncollected():
+            return await projecting.restore()
     finally:
         await log.close()
 
@@ -142,7 +149,7 @@ def save(directory: Path) -> int:
             state.fold([row for row in page if row[0] <= upto])
             if page[-1][0] >= upto:
                 break
-    Snapshots(directory / "snapshots").save(NAME, upto, b"s" * 32, state.dump())
+    Snapshots(directory / "snapshots").save(name(), upto, b"s" * 32, state.dump())
     return EVENTS
 
 

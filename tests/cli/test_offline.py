@@ -1,4 +1,4 @@
-"""verify, backup, restore, doctor, adopt: what works without a server."""
+"""verify, backup, restore, doctor: what works without a server."""
 
 import asyncio
 import fcntl
@@ -135,9 +135,3 @@ def test_doctor_looks_at_what_is_configured(tmp_path: Path) -> None:
     assert found["nats"].advice.startswith("start it, or correct nats.url")
     assert found["docker"].bad
     assert found["clock"].bad
-
-
-def test_adopt_is_honest(tmp_path: Path) -> None:
-    result = run(tmp_path, "adopt", "web")
-    assert result.exit_code == 1
-    assert "takes over no replicas" in result.stderr

@@ -40,6 +40,7 @@ RECORD: Mapping[str, Any] = {
     "secrets": {"db": "aa11"},
     "image": "sha256:feed",
 }
+OTHERS = "3f2a1c9d-6a5c-4f0e-9d37-1a2b3c4d5e6f"
 EXPECTED: tuple[e.Event, ...] = (
     e.AppDefined(**INTENT, **RECORD, replaces=2),
     e.AppRestarted(**INTENT, **RECORD),
@@ -53,6 +54,7 @@ EXPECTED: tuple[e.Event, ...] = (
     e.AppLabelled(**INTENT, **RECORD),
     e.AppPaused(**INTENT, **RECORD, paused=e.Pause(revision=2, reason="sale", until=NOON)),
     e.AppResumed(**INTENT, **RECORD),
+    e.AppAdopted(**INTENT, **RECORD, installation=OTHERS),
     e.AppImageResolved(**INTENT, **RECORD, generation=42),
     e.AppDeleted(**INTENT, uid=17, revision=3, target="local", volumes=True, orphan=True),
     e.ProjectDefined(**INTENT, uid=2, spec=msgspec.Raw(b'{"target":"local"}'), labels={"a": "b"}),
@@ -72,6 +74,7 @@ EXPECTED: tuple[e.Event, ...] = (
     e.DriftRepaired(**SEEN, revision=3, slot=1, fields=("memory", "cpu")),
     e.HealthChanged(**SEEN, ready=False, reason="CrashLoop", message="0 of 2 replicas are ready"),
     e.RemovalCompleted(**SEEN),
+    e.AdoptionCompleted(**SEEN, installation=OTHERS, adopted=42),
 )
 BY_TYPE = {event.type: event for event in EXPECTED}
 

@@ -73,6 +73,8 @@ MEMBERS: dict[str, object] = {
     "slot": 0,
     "reason": "r",
     "fields": ["image"],
+    "installation": "3f2a1c9d-6a5c-4f0e-9d37-1a2b3c4d5e6f",
+    "adopted": 1,
     "ready": True,
     "paused": {"revision": 1, "reason": "r"},
 }

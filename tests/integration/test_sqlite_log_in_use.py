@@ -1,5 +1,7 @@
 """What the SQLite log offers beyond the port, and what it keeps in memory."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from adapters.sqlite.headfile import HEAD_FILE
 from adapters.sqlite.ledger import KEY_LIFETIME
 from adapters.sqlite.log import SqliteLog
+from adapters.sqlite.pages import Pages
 from adapters.sqlite.schema import EMPTY, LOG_FILE
 from adapters.sqlite.versions import Versions
 from adapters.sqlite.writer import SWEEP_SECONDS
@@ -36,6 +39,31 @@ async def test_a_scan_yields_every_row_in_pages_and_stops_at_the_end(tmp_path: P
     rows: list[Any] = [row for page in pages for row in page]
     assert rows == [tuple(event) for event in await log.read(2, 100)]
     assert [page async for page in log.scan(10)] == []
+    await log.close()
+
+
+async def test_pages_outline_every_event_across_holes_and_tell_payloads_as_they_are(
+    tmp_path: Path,
+) -> None:
+    log = await SqliteLog.open(tmp_path, now=Clock())
+    odd = [b"", b"\x00\xff{", '{"ü":1}'.encode(), b"{}"]
+    await log.append([NewEvent('App/shop/"w', "app.scaled", data) for data in odd], expect={})
+    with closing(sqlite3.connect(tmp_path / LOG_FILE)) as other, other:
+        other.execute("UPDATE stored_events SET notification_id = 5000000 WHERE state = x'7b7d'")
+        other.execute("UPDATE stored_events SET notification_id = 3000 WHERE state = x''")
+    seen: list[tuple[int, str, str]] = []
+    payloads: list[bytes] = []
+
+    def take(pages: Pages) -> None:
+        for positions, streams, types in pages.outlines(2):
+            seen.extend(zip(positions, streams, types, strict=True))
+        payloads.extend(pages.payloads([at for at, *_ in seen]))
+        payloads.extend(pages.payloads([5000000, 2, 3000]))
+
+    await log.replay(take)
+    rows = await log.read(2, 100)
+    assert seen == [(row.position, row.stream, row.type) for row in rows]
+    assert payloads == [*(row.data for row in rows), b"{}", odd[1], b""]
     await log.close()
 
 

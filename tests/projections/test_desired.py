@@ -1,7 +1,7 @@
 """The desired state is a function of the log: however it was folded, it is the same bytes."""
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import batched, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +11,7 @@ from bus.log import StoredEvent
 from domain import events as e
 from domain import state
 from projections.desired import DesiredState, rebuilt
+from projections.replaying import replay
 from tests.support.histories import UNKNOWN, Told, played, poisons, steps
 from tests.support.intents import NOON
 
@@ -31,6 +32,24 @@ def live(rows: Sequence[StoredEvent]) -> tuple[DesiredState, list[bytes]]:
     return desired, dumps
 
 
+class Shelf:
+    """A history to replay, which notes what is read."""
+
+    def __init__(self, rows: Sequence[StoredEvent], size: int) -> None:
+        self._rows, self._size = rows, size
+        self.read: list[int] = []
+
+    def outlines(self, after: int) -> Iterator[tuple[list[int], list[str], list[str]]]:
+        above = [row for row in self._rows if row.position > after]
+        for page in batched(above, self._size):
+            yield [r.position for r in page], [r.stream for r in page], [r.type for r in page]
+
+    def payloads(self, positions: Sequence[int]) -> list[bytes]:
+        self.read += positions
+        found = {row.position: row.data for row in self._rows}
+        return [found[position] for position in positions]
+
+
 def folded(rows: Sequence[StoredEvent]) -> DesiredState:
     return rebuilt(codec.decode, [rows])
 
@@ -41,6 +60,7 @@ def look_at_everything(desired: DesiredState, streams: set[str]) -> None:
         desired.resource(stream)
         desired.removals_of(stream)
         desired.orphans(stream)
+        desired.adoptions(stream)
         desired.revisions(stream)
     list(desired.removals())
     assert desired.frozen is not None
@@ -54,6 +74,7 @@ def shown(desired: DesiredState, stream: str) -> object:
         desired.revisions(stream),
         desired.removals_of(stream),
         desired.orphans(stream),
+        desired.adoptions(stream),
         desired.frozen.get(stream),
     )
 
@@ -77,6 +98,32 @@ def test_the_pages_it_is_read_in_make_no_difference(told: list[Told], data: st.D
     cuts = sorted(data.draw(st.sets(st.integers(0, len(rows)))) | {0, len(rows)})
     pages = [rows[a:b] for a, b in pairwise(cuts)]
     assert rebuilt(codec.decode, pages).dump() == folded(rows).dump()
+
+
+@given(told=troubled, data=st.data())
+def test_a_replay_that_reads_few_payloads_gives_the_same(
+    told: list[Told], data: st.DataObject
+) -> None:
+    rows = played(told)
+    start = data.draw(st.integers(0, len(rows)))
+    history = Shelf(rows, size=data.draw(st.integers(1, 8)))
+    desired = folded(rows[:start])
+    replay(desired, history)
+    assert desired.dump() == folded(rows).dump()
+    assert len(history.read) == len(set(history.read))
+
+
+def test_a_replay_reads_the_last_payload_of_what_shapes_a_resource() -> None:
+    rows = played([])
+    (web,) = [row for row in rows if row.type == "app.defined" and row.stream == "App/shop/web"]
+    end = len(rows)
+    later = [web._replace(position=end + n, version=1 + n, type="app.scaled") for n in (1, 2, 3)]
+    history = Shelf([*rows, *later], size=100)
+    desired = folded([])
+    replay(desired, history)
+    assert history.read[-1] == end + 3
+    assert not {web.position, end + 1, end + 2} & set(history.read)
+    assert not desired.without_data()
 
 
 @given(told=troubled)
@@ -175,6 +222,27 @@ def test_what_was_deleted_waits_for_its_engine_unless_it_is_orphaned(told: list[
     assert {(one.ref.stream, one.uid) for one in desired.removals()} == waiting
     for stream in {row.stream for row in rows}:
         assert list(desired.orphans(stream)) == orphaned.get(stream, [])
+
+
+@given(told=histories)
+def test_an_adoption_waits_for_its_own_confirmation_or_the_end_of_its_app(
+    told: list[Told],
+) -> None:
+    rows = played(told)
+    waiting: dict[str, dict[int, str]] = {}
+    for row in rows:
+        event = codec.decode(row.type, row.data)
+        if isinstance(event, e.AppAdopted):
+            waiting.setdefault(row.stream, {})[row.position] = event.installation
+        elif isinstance(event, e.AppDeleted):
+            waiting.pop(row.stream, None)
+        elif isinstance(event, e.AdoptionCompleted):
+            waiting.get(row.stream.removesuffix("#status"), {}).pop(event.adopted, None)
+    desired = folded(rows)
+    assert set(desired.adopting()) == {stream for stream, asked in waiting.items() if asked}
+    for stream in {row.stream for row in rows}:
+        known = {one.position: one.installation for one in desired.adoptions(stream)}
+        assert known == waiting.get(stream, {})
 
 
 @given(told=troubled)

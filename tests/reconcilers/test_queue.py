@@ -38,6 +38,23 @@ def test_fresh_intents_go_before_engine_events_and_those_before_replay_ticks() -
     play(story)
 
 
+def test_who_takes_intents_only_leaves_all_else_and_is_told_when_one_comes() -> None:
+    async def story(queue: KeyQueue) -> None:
+        queue.add("tick", REPLAY)
+        queue.add("event", ENGINE)
+        taking = asyncio.create_task(queue.get_intent())
+        await asyncio.sleep(1)
+        assert not taking.done()
+        queue.add("tick", INTENT)
+        key, priority, since = await taking
+        assert (key, priority, since) == ("tick", INTENT, 0.0)
+        queue.add("other", INTENT)
+        assert (await queue.get_intent())[0] == "other"
+        assert [await take(queue), len(queue)] == ["event", 0]
+
+    play(story)
+
+
 def test_a_key_is_queued_once_and_moves_ahead_when_it_is_wanted_sooner() -> None:
     async def story(queue: KeyQueue) -> None:
         queue.add("late", REPLAY)

@@ -8,8 +8,10 @@ from bus.log import LogUnavailable, NewEvent
 from domain import intents as i
 from domain.names import app
 from reconcilers.ports import ReplicaName
+from reconcilers.queue import Priority
 from reconcilers.worker import WorkerSettings
 from simulation import loop
+from simulation.faults import CALM, Call, Trouble
 from tests.support.house import House, play
 from tests.support.intents import manifest
 
@@ -22,6 +24,10 @@ def spec(image: str = "web:1", *, how: str = "", **more: object) -> dict[str, ob
     return {"image": image, "env": {"SIMULATED": how}} | CHECKED | more
 
 
+def _is_about_another(call: Call, app: str) -> bool:
+    return isinstance(call.about, tuple) and app not in call.about
+
+
 def test_an_intent_becomes_a_running_app() -> None:
     async def story(house: House) -> None:
         await house.send(manifest("App", "web", spec(replicas=2)))
@@ -31,6 +37,25 @@ def test_an_intent_becomes_a_running_app() -> None:
         assert status is not None
         assert status.is_true("Ready")
         assert status.replicas[0].addresses
+
+    play(story)
+
+
+def test_an_intent_waits_for_no_pass_that_something_else_led_to() -> None:
+    async def story(house: House) -> None:
+        for number in range(8):
+            await house.send(manifest("App", f"w{number}", spec()))
+        await house.until(lambda: len(house.machine.apps) == 8)
+        await asyncio.sleep(60)
+        house.machine.faults.plan = lambda call: (
+            Trouble(delay_seconds=100.0) if _is_about_another(call, "web") else CALM
+        )
+        for number in range(8):
+            house.mischief.kill(ReplicaName("shop", f"w{number}", 1, 0, 1))
+        await asyncio.sleep(1)
+        assert house.parts.queue.depth(Priority.ENGINE) > 0
+        await house.send(manifest("App", "web", spec()))
+        assert await house.until(house.running) < 1
 
     play(story)
 

@@ -17,6 +17,7 @@ from projections.desired import DesiredState
 from reconcilers.ports import (
     EngineUnavailable,
     ExecResult,
+    ForeignReplica,
     LogLine,
     Replica,
     ReplicaIO,
@@ -29,6 +30,7 @@ from simulation.log import SimulatedLog
 from tests.support.intents import NOON, Desk
 
 INSTALLATION = "1f0c9b1e-6a5c-4f0e-9d37-1a2b3c4d5e6f"
+FORMER = "3f2a1c9d-6a5c-4f0e-9d37-1a2b3c4d5e6f"
 CANARY = "canary-value-that-nobody-may-see"
 
 
@@ -45,6 +47,19 @@ def app_manifest(name: str = "web", **spec: object) -> dict[str, Any]:
 def replica(slot: int, state: ReplicaState = ReplicaState.RUNNING, attempt: int = 1) -> Replica:
     name = ReplicaName("shop", "web", 1, slot, attempt)
     return Replica(id=f"id{slot}", name=name, uid=1, digest="d", position=1, state=state)
+
+
+def stranger(
+    app: str = "web", slot: int = 0, state: ReplicaState = ReplicaState.RUNNING, **of: str
+) -> ForeignReplica:
+    """A replica of `FORMER`'s third revision of an app, unless it is of another."""
+    name = ReplicaName(of.get("project", "shop"), app, 3, slot, 1)
+    return ForeignReplica(
+        id=f"foreign-{app}-{slot}",
+        installation=of.get("installation", FORMER),
+        name=name,
+        state=state,
+    )
 
 
 @final
@@ -78,12 +93,13 @@ class House:
 
     def __init__(self, folder: Path, log: SimulatedLog | None = None) -> None:
         self.time = NOON.timestamp()
-        self.desk = Desk(log)
+        self.desk = Desk(log, INSTALLATION)
         self.log = self.desk.log
         self.desired = DesiredState(codec.decode)
         self.status = StatusMemory()
         self.checks = [Check("log", passed=True), Check("loop", passed=True, vital=True)]
         self.replicas: list[Replica] | None = [replica(0), replica(1)]
+        self.foreign: list[ForeignReplica] | None = []
         texts = (f"token-{number}" for number in count())
         self.tokens = Tokens(
             folder / "tokens.json", now=lambda: self.time, new_text=lambda: next(texts)
@@ -100,6 +116,7 @@ class House:
             version="0.1.0",
             catch_up=self.catch_up,
             io=self._io,
+            foreign=self._foreign,
             explain_plan=self._plan,
             checks=lambda: self.checks,
             metrics=lambda: b"stateward_up 1\n",
@@ -115,6 +132,11 @@ class House:
         if self.replicas is None:
             raise EngineUnavailable("the engine does not answer")
         return TalkingReplicas(), self.replicas
+
+    async def _foreign(self, target: str) -> Sequence[ForeignReplica]:
+        if self.foreign is None:
+            raise EngineUnavailable(f"target {target} does not answer")
+        return self.foreign
 
     async def _plan(self, _stream: str) -> Sequence[str]:
         return ["start slot 0 of revision 1"]

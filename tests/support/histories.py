@@ -23,6 +23,7 @@ from simulation import loop
 from tests.support.intents import NOON, Desk, manifest
 
 NAMES = ("web", "api")
+FORMER = "3f2a1c9d-6a5c-4f0e-9d37-1a2b3c4d5e6f"  # the installation that is adopted from
 UNKNOWN = "app.teleported"  # an event of a version to come
 
 type Step = Callable[[Desk], Awaitable[object]]
@@ -77,6 +78,8 @@ def _transition(name: str, kind: type[e.Transition], late: int) -> Told:
             fields["revision"] = present.revision
         if kind is e.ReplicaHealed:
             fields |= {"revision": present.revision, "slot": 0, "reason": "removed"}
+        if kind is e.AdoptionCompleted:
+            fields |= {"installation": FORMER, "adopted": present.generation}
         event = kind(actor="system:replicas", cause="1", at=NOON, **fields)
         new = NewEvent(status_stream(ref), kind.type, codec.encode(event))
         await desk.log.append([new], expect={})
@@ -95,7 +98,13 @@ _names = st.sampled_from(NAMES)
 _images = st.sampled_from(["a:1", "a:2", "a:3"])
 _counts = st.none() | st.integers(0, 3)
 _transitions = st.sampled_from(
-    [e.RolloutStarted, e.RolloutCompleted, e.RemovalCompleted, e.ReplicaHealed]
+    [
+        e.RolloutStarted,
+        e.RolloutCompleted,
+        e.RemovalCompleted,
+        e.ReplicaHealed,
+        e.AdoptionCompleted,
+    ]
 )
 
 
@@ -109,6 +118,7 @@ def _of_app(name: str) -> st.SearchStrategy[Told]:
         _intent(f"orphan {name}", i.Delete(ref=ref, orphan=True)),
         _intent(f"delete {name} and volumes", i.Delete(ref=ref, volumes=True)),
         _intent(f"pause {name}", i.Hold(ref=ref, reason="sale")),
+        _intent(f"adopt {name}", i.Adopt(ref=ref, installation=FORMER)),
     ]
     scales = [_intent(f"scale {name} x{n}", i.Scale(ref=ref, replicas=n)) for n in range(4)]
     undos = [_intent(f"undo {name} to {n}", i.Undo(ref=ref, to=n)) for n in (1, 2)]

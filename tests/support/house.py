@@ -58,6 +58,7 @@ class House:
             self.log,
             self.secrets,
             now=lambda: datetime.fromtimestamp(self.now(), UTC),
+            installation=installation,
             appended=self._appended,
         )
         world = World(

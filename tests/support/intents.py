@@ -37,10 +37,12 @@ def manifest(
 class Desk:
     """Somewhere to hand in intents: every submission gets a key of its own unless it has one."""
 
-    def __init__(self, log: SimulatedLog | None = None) -> None:
+    def __init__(self, log: SimulatedLog | None = None, installation: str = "") -> None:
         self.log = log or SimulatedLog()
         self.secrets = SimulatedSecrets()
-        self.service = IntentService(self.log, self.secrets, now=lambda: NOON)
+        self.service = IntentService(
+            self.log, self.secrets, now=lambda: NOON, installation=installation
+        )
         self._keys = count(1)
 
     async def send(self, *asked: Asked, key: str | None = None, actor: Actor = ALICE) -> Answer:
