@@ -92,6 +92,7 @@ class Worker:
         self._numbers = count(1)
         self._watchers: dict[TargetView, asyncio.Task[None]] = {}
         self._met: set[TargetView] = set()
+        self._unsettled: dict[str, None] = {}  # apps that their last pass found not as wanted
         self.progress: dict[str, float] = {}
         """When each loop last got round (of the clock): `/livez` asks."""
 
@@ -299,6 +300,12 @@ class Worker:
             self._queue_all_of(view)
         for stream in differing(self._wanted.of(view.name), view):
             self._queue.add(stream, Priority.REPLAY)
+        for stream in list(self._unsettled):  # what they were judged by may have been an old list
+            app = self._desired.app(stream)
+            if app is None:
+                del self._unsettled[stream]
+            elif app.target == view.name:
+                self._queue.add(stream, Priority.REPLAY)
         for stream in view.ended:  # has no fingerprint: of an app that exists, that is as it should
             if not self._wanted.knows(stream):
                 self._queue.add(stream, Priority.REPLAY)
@@ -381,6 +388,10 @@ class Worker:
             return
         self._queue.succeeded(key)
         self._metrics.passed(outcome.result, self._clock() - began)
+        if outcome.result == "noop":
+            self._unsettled.pop(key, None)
+        else:
+            self._unsettled[key] = None
         if outcome.wake_at is not None:
             self._queue.add_at(key, outcome.wake_at, Priority.ENGINE)
         if outcome.result == "success":
