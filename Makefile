@@ -12,8 +12,13 @@ PYTEST := $(BIN)/python -m pytest
 # No Docker, no database server: what a change can be judged by within a minute.
 FAST := $(wildcard tests/domain tests/projections tests/reconcilers tests/contracts tests/test_house.py)
 
-.PHONY: help setup system-packages format lint types imports fast check test simulate \
-        demo bench docs docs-check constraints clean
+# Of `make simulate` and `make soak`.
+SEED := 1
+SEEDS := 50
+DURATION := 300
+
+.PHONY: help setup system-packages format lint types imports fast check test simulate simulate-deep \
+        soak demo bench docs docs-check constraints clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,8 +53,14 @@ check: lint imports types fast docs-check ## everything that says within a minut
 test: setup system-packages ## all tests; what the machine cannot offer is skipped, counted and explained
 	@$(PYTEST)
 
-simulate: setup ## the simulation, searched far deeper than by the other runs
+simulate: setup ## worlds under faults, from SEED=1 on, SEEDS=50 of them, on all cores
+	@$(BIN)/stateward simulate --seed $(SEED) --seeds $(SEEDS) --jobs $$(nproc)
+
+simulate-deep: setup ## the tests of the simulation, searched far deeper than by the other runs
 	@$(PYTEST) --hypothesis-profile=deep --timeout=1800 tests/simulation
+
+soak: setup ## random worlds on all cores for DURATION=300 seconds; failing seeds become regressions
+	@$(BIN)/python -m scripts.soak --seconds $(DURATION)
 
 demo: setup ## see it work: two apps, a crash, a removal, a dead bus, and how each heals
 	@$(BIN)/python examples/demo.py

@@ -22,7 +22,9 @@ import psutil
 from rich.console import Console
 
 from adapters.docker.engine import docker_answers
+from adapters.sqlite.records import records
 from adapters.sqlite.verify import verify
+from bus import exports
 from domain.target import DockerSettings
 from stateward import data, logs
 from stateward.control_plane import Running, running
@@ -31,6 +33,7 @@ from tests.support.images import APP, python_image
 
 PATIENCE: Final = 30.0  # seconds that any one step may take
 GREETER: Final = Path(__file__).with_name("greeter.py")
+KEPT: Final = Path(__file__).parent.parent / "var" / "demo.jsonl"
 
 say = Console(highlight=False).print
 
@@ -223,11 +226,27 @@ async def tell(control_plane: Running, shop: Shop, hand: Hand) -> None:
     await asyncio.sleep(0.5)
     history(await shop.events())
 
+    step("Keep the history, to see it again under faults")
+    keep_history(control_plane.data.directory)
+
     step("Delete the project; nothing may be left")
     healed("the engine confirms that nothing is left", await removed(shop))
     report = verify(control_plane.data.directory)
     verdict = f"{report.events} events, every seal holds" if report.sound else report.problem
     say(f"  [green]✓[/] the history verifies: {verdict}")
+
+
+def keep_history(directory: Path) -> None:
+    """Export the log as it is, while the apps are still wanted."""
+    KEPT.parent.mkdir(exist_ok=True)
+    with records(directory) as log, KEPT.open("wb") as file:
+        first = exports.header(
+            (directory / "installation").read_text().strip(), log.head, log.count
+        )
+        file.writelines(exports.write(first, log.events))
+    where = KEPT.relative_to(KEPT.parent.parent)
+    say(f"  {first.events} events are in {where}; run them with faults:")
+    say(f"  [bold].venv/bin/stateward simulate --history {where} --seeds 10[/]", soft_wrap=True)
 
 
 async def removed(shop: Shop) -> float:

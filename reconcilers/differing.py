@@ -22,19 +22,19 @@ class Wanted:
         self._desired = desired
         self._by_target: dict[str, dict[str, str]] = {}
         self._place: dict[str, str] = {}
-        self._stale: set[str] | None = None
+        self._stale: dict[str, None] | None = None  # in the order in which they moved
 
     def moved(self, stream: str) -> None:
         """The log has something new of this app."""
         if self._stale is not None:
-            self._stale.add(stream)
+            self._stale[stream] = None
 
     def of(self, target: str) -> dict[str, str]:
         """What should run on a target, by stream. Do not change it."""
         stale: Iterable[str] = self._desired.streams("App") if self._stale is None else self._stale
         for stream in list(stale):
             self._refresh(stream)
-        self._stale = set()
+        self._stale = {}
         return self._by_target.setdefault(target, {})
 
     def knows(self, stream: str) -> bool:

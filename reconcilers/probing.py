@@ -63,7 +63,7 @@ class Probing:
         self._order = count()
         self._moved = asyncio.Event()
         self._room = asyncio.Semaphore(AT_ONCE)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of their beginning
 
     def observe(
         self, stream: str, replicas: Iterable[tuple[Replica, Health]], io: ReplicaIO
@@ -105,9 +105,10 @@ class Probing:
                 self._ask_due()
                 await self._wait()
         finally:
-            for task in self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _track(
         self, stream: str, replica: Replica, checks: Health, io: ReplicaIO, now: float
@@ -156,8 +157,8 @@ class Probing:
             if due is not None and due[0] <= now and not tracked.busy:
                 tracked.busy = True
                 task = asyncio.create_task(self._ask(tracked, due[1]))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._tasks[task] = None
+                task.add_done_callback(self._tasks.pop)
 
     def _settle(self, tracked: _Tracked, now: float) -> None:
         """Tell of one that has run for long enough; times are rounded, so it may be too early."""

@@ -7,7 +7,8 @@ only make it sooner. Nothing is ever given up.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -95,6 +96,7 @@ class Worker:
         self._untold: list[int] = []
         self._watchers: dict[TargetView, asyncio.Task[None]] = {}
         self._met: set[TargetView] = set()
+        self._unsettled: dict[str, None] = {}  # apps that their last pass found not as wanted
         self.progress: dict[str, float] = {}
         """When each loop last got round (of the clock): `/livez` asks."""
 
@@ -156,7 +158,8 @@ class Worker:
 
     async def _follow_targets(self) -> None:
         await self._places.follow(self._watch)
-        for view in set(self._watchers).difference(self._targets):
+        present = set(self._targets)
+        for view in [one for one in self._watchers if one not in present]:
             self._watchers.pop(view).cancel()
             self._met.discard(view)
 
@@ -178,19 +181,13 @@ class Worker:
         for loop in ("replay", "tail", "passes"):  # a first round that hangs is late, too
             self.progress[loop] = self._clock()
         await self._quietly_catch_up(by_timer=False)  # of what was there before, nobody could tell
+        tasks = [
+            asyncio.create_task(self._supervised(name, loop), name=name)
+            for name, loop in self._loops()
+        ]
         try:
-            async with asyncio.TaskGroup() as group:
-                self._supervise(group, "probing", self._probing.run)
-                self._supervise(group, "journal", self._journal.run)
-                self._supervise(group, "replay", self._replay)
-                if self._settings.hints:
-                    self._supervise(group, "hints", self._follow_hints)
-                if self._settings.tail_interval:
-                    self._supervise(group, "tail", self._tail)
-                for number in range(self._settings.passes):
-                    common = number < self._settings.common_passes
-                    work = self._work if common else self._work_for_intents
-                    self._supervise(group, f"passes-{number}", work)
+            # A cancelled `gather` cancels in order; a task group does in none.
+            await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             beside = [*self._watchers.values(), *self._sweeping.values()]
             for task in beside:
@@ -200,10 +197,17 @@ class Worker:
             await self._apps.close()
             await self._remover.close()
 
-    def _supervise(
-        self, group: asyncio.TaskGroup, name: str, loop: Callable[[], Awaitable[None]]
-    ) -> None:
-        group.create_task(self._supervised(name, loop), name=name)
+    def _loops(self) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
+        yield "probing", self._probing.run
+        yield "journal", self._journal.run
+        yield "replay", self._replay
+        if self._settings.hints:
+            yield "hints", self._follow_hints
+        if self._settings.tail_interval:
+            yield "tail", self._tail
+        for number in range(self._settings.passes):
+            common = number < self._settings.common_passes
+            yield f"passes-{number}", self._work if common else self._work_for_intents
 
     async def _supervised(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """Run a loop; if it fails, say so, wait a moment and run it again."""
@@ -289,6 +293,12 @@ class Worker:
         wanted = self._wanted.of(view.name) if self._targets.get(view.name) is view else {}
         for stream in differing(wanted, view):
             self._queue.add(stream, Priority.REPLAY)
+        for stream in list(self._unsettled):  # what they were judged by may have been an old list
+            app = self._desired.app(stream)
+            if app is None:
+                del self._unsettled[stream]
+            elif app.target == view.name:
+                self._queue.add(stream, Priority.REPLAY)
         for stream in view.ended:  # has no fingerprint: of an app that exists, that is as it should
             if not self._wanted.knows(stream):
                 self._queue.add(stream, Priority.REPLAY)
@@ -311,11 +321,12 @@ class Worker:
         self._watchers[view] = task
 
     async def _follow_events(self, view: TargetView) -> None:
-        async for event in view.engine.events.watch():
-            if event.app is None:
-                await self._sweep(view)
-            else:
-                self.engine_event(f"App/{event.app[0]}/{event.app[1]}")
+        async with aclosing(view.engine.events.watch()) as events:  # type: ignore[type-var]
+            async for event in events:
+                if event.app is None:
+                    await self._sweep(view)
+                else:
+                    self.engine_event(f"App/{event.app[0]}/{event.app[1]}")
 
     # -- passes -------------------------------------------------------------------------------
 
@@ -378,6 +389,10 @@ class Worker:
             return
         self._queue.succeeded(key)
         self._metrics.passed(outcome.result, self._clock() - began)
+        if outcome.result == "noop":
+            self._unsettled.pop(key, None)
+        else:
+            self._unsettled[key] = None
         if outcome.wake_at is not None:
             self._queue.add_at(key, outcome.wake_at, Priority.ENGINE)
         if outcome.result == "success":

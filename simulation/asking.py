@@ -50,10 +50,17 @@ def app_spec(image: str, how: str = "", **more: Any) -> dict[str, Any]:
 
 @final
 class People:
-    """Draws what is asked next. `apps` are the names they may use, by project."""
+    """Draws what is asked next. `apps` are the names they may use, `images` what those may run."""
 
-    def __init__(self, rng: random.Random, apps: Sequence[Ref], targets: Sequence[str]) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        apps: Sequence[Ref],
+        targets: Sequence[str],
+        images: Sequence[str] = (),
+    ) -> None:
         self._rng, self.apps, self._targets = rng, apps, targets
+        self._images = images or [f"web:{number}" for number in range(1, 8)]
         self._numbers = count(1)
         self._draws: Sequence[tuple[int, Callable[[Ref], Asked]]] = (
             (8, self.apply),
@@ -118,4 +125,4 @@ class People:
         return manifest("Secret", "db", {"data": {"password": value}}, ref.project)
 
     def image(self) -> str:
-        return f"web:{self._rng.randrange(1, 8)}"
+        return self._rng.choice(self._images)

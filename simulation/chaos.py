@@ -38,7 +38,7 @@ class Chaos:
         self._rng = world.rng("chaos")
         self.troubles = Troubles(world, rates)
         self._messages = MessageTroubles(world, self.troubles)
-        self._beside: set[asyncio.Task[object]] = set()
+        self._beside: dict[asyncio.Task[object], None] = {}
         self._numbers = 0
         self._deeds: Mapping[Fault, Deed] = {
             Fault.BUS_PARTITION: self._cut_the_bus,
@@ -130,8 +130,8 @@ class Chaos:
 
     def _run_beside(self, work: Awaitable[object]) -> None:
         task = asyncio.ensure_future(work)
-        self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
+        self._beside[task] = None
+        task.add_done_callback(self._beside.pop)
 
     def _key(self) -> str:
         self._numbers += 1

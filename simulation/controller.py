@@ -69,7 +69,7 @@ class Site:
     syncing: Callable[[Life, Sequence[StoredEvent]], Awaitable[None]] | None = None
     mismatched: Callable[[], None] = lambda: None
     metrics: ReconcileMetrics = field(default_factory=Uncounted)
-    sent: Sent = field(default_factory=set)
+    sent: Sent = field(default_factory=dict)
 
 
 @final
@@ -117,7 +117,7 @@ class Controller:
             after=desired.position,
         )
         self._tasks: list[asyncio.Task[None]] = []
-        self._serving: set[asyncio.Task[Any]] = set()
+        self._serving: dict[asyncio.Task[Any], None] = {}  # in the order of their beginning
 
     @classmethod
     async def begin(cls, site: Site, life: Life, rng: random.Random) -> Self:
@@ -149,8 +149,8 @@ class Controller:
     def serve[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Do something for a client inside this life; it ends with it."""
         task = asyncio.create_task(work)
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        self._serving[task] = None
+        task.add_done_callback(self._serving.pop)
         return task
 
     async def stop(self) -> None:

@@ -168,6 +168,14 @@ class Disk:
         other.note()
         return other
 
+    def fill(self, events: Sequence[StoredEvent]) -> None:
+        """Begin with a history from elsewhere: each event keeps its position."""
+        assert not self.events, "a disk is filled once, while it is empty"
+        for event in events:
+            self._keep(event)
+            self._taken = event.position
+        self.note()
+
     # -- what goes wrong ----------------------------------------------------------------------
 
     def crash(self, *, keeps: bool) -> int:

@@ -35,7 +35,7 @@ from simulation.log import SimulatedLog
 from simulation.looking import SimulatedIO
 from simulation.machine import Machine
 
-type Sent = set[asyncio.Task[Any]]
+type Sent = dict[asyncio.Task[Any], None]
 """The requests that are on their way to a machine, so that they end with the world at last."""
 
 
@@ -63,14 +63,14 @@ class _Road:
 
         async def sending() -> T:
             task = asyncio.create_task(call())
-            self._sent.add(task)
+            self._sent[task] = None
             task.add_done_callback(self._arrived)
             return await asyncio.shield(task)
 
         return await self.life.effect(f"{self._target} {words}", sending)
 
     def _arrived(self, task: asyncio.Task[Any]) -> None:
-        self._sent.discard(task)
+        self._sent.pop(task, None)
         if not task.cancelled():
             task.exception()  # whoever sent it may be gone: then nobody wants to know
 

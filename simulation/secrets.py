@@ -19,6 +19,10 @@ class SimulatedSecrets(SecretStore):
         items = sorted((key, value.reveal()) for key, value in values.items())
         return sha256(repr(items).encode()).hexdigest()[:32]
 
+    def stand_in(self, ref: Ref, token: str, values: Mapping[str, SecretText]) -> None:
+        """Have values under a token that was made from others."""
+        self._values[ref, token] = dict(values)
+
     @override
     async def put(self, ref: Ref, values: Mapping[str, SecretText]) -> str:
         token = self.token(values)

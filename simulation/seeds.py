@@ -3,9 +3,10 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
+from bus.intents import Asked
 from bus.nats.subjects import REFUSED_STREAM, SUBMIT_STREAM
 from domain.names import Ref, app
 from reconcilers.status import AppStatus
@@ -45,6 +46,7 @@ def run(
     rates: Mapping[Fault, float] | None = None,
     *,
     minutes: float = 20.0,
+    apps: int | None = None,
     told: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Live through one world.
@@ -53,11 +55,25 @@ def run(
         seed: decides everything.
         rates: the faults; by default those that the seed gives itself.
         minutes: how long chaos lasts, in virtual time.
+        apps: how many there are at most; by default as many as the seed gives itself.
         told: gets every line of the trace.
     """
-    chosen = dict(swarm(random.Random(f"{seed}:swarm")) if rates is None else rates)
+
+    async def live() -> Outcome:
+        return await _live(seed, rates_of(seed, rates), minutes, apps, told)
+
+    return alone(live)
+
+
+def rates_of(seed: int, rates: Mapping[Fault, float] | None) -> dict[Fault, float]:
+    """The faults of a world: those that were chosen, else those that its seed gives itself."""
+    return dict(swarm(random.Random(f"{seed}:swarm")) if rates is None else rates)
+
+
+def alone(live: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
+    """Live through a world on a loop of its own, with nothing left of those before it."""
     try:
-        return loop.run(_live(seed, chosen, minutes, told))
+        return loop.run(live())
     finally:
         releases.become_ours()
 
@@ -66,13 +82,40 @@ async def _live(
     seed: int,
     rates: dict[Fault, float],
     minutes: float,
+    most: int | None,
     told: Callable[[str], None] | None,
 ) -> Outcome:
     rng = random.Random(f"{seed}:shape")
-    settings = WorkerSettings(passes=rng.choice([2, 8]), hints=rng.random() < 0.9)
+    settings = settings_of(rng)
     world = World(seed, targets=TARGETS, settings=settings, direct=rng.random() < 0.7, told=told)
     apps = [app(project, f"a{n}") for project in PROJECTS for n in range(rng.randrange(1, 5))]
-    people = People(world.rng("people"), apps, TARGETS)
+    people = People(world.rng("people"), apps[:most], TARGETS)
+    return await lived(world, people, rates, minutes=minutes, furniture=people.furniture())
+
+
+def settings_of(rng: random.Random) -> WorkerSettings:
+    return WorkerSettings(passes=rng.choice([2, 8]), hints=rng.random() < 0.9)
+
+
+async def lived(
+    world: World,
+    people: People,
+    rates: dict[Fault, float],
+    *,
+    minutes: float,
+    furniture: Sequence[Asked] = (),
+    asks: bool = True,
+) -> Outcome:
+    """Live through a world that is made: furniture, chaos, rest; say what came of it.
+
+    Args:
+        world: as it begins.
+        people: who asks, in chaos and beside it.
+        rates: the faults; empty in the end.
+        minutes: how long chaos lasts.
+        furniture: what is asked for first.
+        asks: whether people go on asking meanwhile.
+    """
 
     def leaked(text: str) -> None:
         world.report(Invariant.SECRET, f"a log line holds a value: {text[:200]}")
@@ -81,19 +124,20 @@ async def _live(
         world.report(Invariant.ALIVE, text)
 
     with heard(broken, leaked):
-        world.settle_neighbour(apps)
+        world.settle_neighbour(people.apps)
         async with world.living():
-            await world.client.ask(people.furniture(), "furniture")
+            if furniture:
+                await world.client.ask(furniture, "furniture")
             chaos = Chaos(world, rates, people)
             chaos.troubles.wire()
             deeds = asyncio.create_task(chaos.run(), name="chaos")
-            await _people(world, people, minutes * 60)
+            await (_people(world, people, minutes * 60) if asks else _pass(world, minutes * 60))
             deeds.cancel()
             await asyncio.gather(deeds, return_exceptions=True)
             await chaos.calm()
             await _rest(world)
     return Outcome(
-        seed=seed,
+        seed=world.seed,
         digest=world.trace.digest,
         violations=tuple(world.violations),
         fired=Counter(world.trace.fired),
@@ -112,8 +156,15 @@ async def _people(world: World, people: People, seconds: float) -> None:
         work = asyncio.create_task(_ask(world, people, rng.random(), number))
         await asyncio.wait([work], timeout=rng.uniform(0.0, 30.0))
         await asyncio.sleep(rng.uniform(0.0, 30.0))
-        world.asking.add(work)
-        work.add_done_callback(world.asking.discard)
+        world.asking[work] = None
+        work.add_done_callback(world.asking.pop)
+
+
+async def _pass(world: World, seconds: float) -> None:
+    """Let time pass until it is over or something broke."""
+    until = world.clock() + seconds
+    while world.clock() < until and not world.violations:  # noqa: ASYNC110 -- virtual
+        await asyncio.sleep(1.0)
 
 
 async def _ask(world: World, people: People, way: float, number: int) -> None:
@@ -174,10 +225,11 @@ async def _compare(world: World, summary: Mapping[str, object]) -> None:
     """The same history, in a world without faults, ends in the same state."""
     other = World(
         world.seed,
-        targets=TARGETS,
+        targets=list(world.machines),
         settings=world.site.settings,
         disk=world.disk.copy(),
         secrets=world.site.secrets,
+        epoch=world.epoch,
     )
     for name, machine in other.machines.items():
         machine.present_images |= world.machines[name].present_images

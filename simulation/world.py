@@ -55,6 +55,7 @@ class World:
         told: gets every line of the trace.
         disk: a history to go on with.
         secrets: the values that it speaks of.
+        epoch: seconds since 1970 when it begins.
     """
 
     def __init__(
@@ -67,8 +68,9 @@ class World:
         told: Callable[[str], None] | None = None,
         disk: Disk | None = None,
         secrets: SimulatedSecrets | None = None,
+        epoch: float = EPOCH,
     ) -> None:
-        self.seed = seed
+        self.seed, self.epoch = seed, epoch
         self.clock = asyncio.get_running_loop().time
         self.skew = 0.0
         self.trace = Trace(self.clock, told)
@@ -101,7 +103,7 @@ class World:
         self.restart_seconds = RESTART_SECONDS
         self.keeps: Callable[[], bool] = lambda: True
         self.is_forgetful = False  # whether the disk ever lost what was acknowledged
-        self.asking: set[asyncio.Task[object]] = set()
+        self.asking: dict[asyncio.Task[object], None] = {}
         self._lives = 0
         self._rewound_at: float | None = None
         self.engines.rewound_since = self._rewound_since
@@ -142,7 +144,7 @@ class World:
 
     def now(self) -> float:
         """What wall clocks say: seconds since the epoch."""
-        return EPOCH + self.clock() + self.skew
+        return self.epoch + self.clock() + self.skew
 
     def report(self, invariant: Invariant, what: str) -> None:
         self.trace.note("VIOLATION", f"{invariant.value}: {what}")

@@ -6,6 +6,7 @@ mypy or import-linter can check stands there, not here.
 
 import ast
 import pkgutil
+import random
 import re
 import sys
 import tomllib
@@ -89,6 +90,83 @@ def test_no_shell_is_ever_given_a_string(path: Path) -> None:
 )
 def test_the_shell_guard_sees_every_way_to_start_one(source: str) -> None:
     assert list(shell_uses(ast.parse(source)))
+
+
+# --- one seed, one world ----------------------------------------------------------------------
+
+DETERMINISTIC = ("domain", "projections", "reconcilers", "bus", "simulation")
+SUPERVISES = ROOT / "bus" / "nats" / "server.py"  # a real process, outside every simulated world
+PORTS = {"threading", "uuid", "secrets", "multiprocessing", "concurrent.futures", "time"}
+CALLS = {
+    "asyncio.to_thread",
+    "os.urandom",
+    "datetime.now",
+    "datetime.utcnow",
+    "datetime.today",
+    "date.today",
+    "random.SystemRandom",
+}
+THREADED = {"run_in_executor", "to_thread", "call_soon_threadsafe"}
+OF_THE_PROCESS = {name for name in dir(random) if name.islower() and not name.startswith("_")}
+
+
+def luck_and_time(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Tell where a clock, luck or a thread is taken that no port hands in."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from ((node.lineno, n.name) for n in names if n.name in PORTS)
+            case ast.ImportFrom(module=str(module), names=names):
+                taken = [module, *(f"{module}.{n.name}" for n in names)]
+                yield from ((node.lineno, name) for name in taken if name in PORTS | CALLS)
+                if module == "random":
+                    lucky = [n.name for n in names if n.name in OF_THE_PROCESS]
+                    yield from ((node.lineno, f"random.{name}") for name in lucky)
+            case ast.Attribute(value=ast.Attribute(attr=owner) | ast.Name(id=owner), attr=name):
+                full = f"{owner}.{name}"
+                if full in CALLS or (owner == "random" and name in OF_THE_PROCESS):
+                    yield node.lineno, full
+                elif name in THREADED:
+                    yield node.lineno, name
+            case ast.Call(func=ast.Attribute(attr="Random") | ast.Name(id="Random"), args=[]):
+                yield node.lineno, "Random without a seed"
+            case _:
+                pass
+
+
+@pytest.mark.parametrize("path", files_of(*DETERMINISTIC, suffix=".py"), ids=named)
+def test_no_wall_clock_luck_or_thread_outside_the_ports(path: Path) -> None:
+    found = [] if path == SUPERVISES else sorted(luck_and_time(ast.parse(path.read_text())))
+    assert not found, f"{named(path)} takes {found}; have it handed in, so that a seed decides it"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import time",
+        "from time import monotonic",
+        "import threading",
+        "from uuid import uuid4",
+        "import secrets",
+        "from concurrent.futures import ThreadPoolExecutor",
+        "await asyncio.to_thread(work)",
+        "loop.run_in_executor(None, work)",
+        "os.urandom(8)",
+        "datetime.now(UTC)",
+        "datetime.datetime.utcnow()",
+        "random.choice(names)",
+        "from random import shuffle",
+        "rng = random.Random()",
+        "rng = Random()",
+    ],
+)
+def test_the_guard_sees_every_way_to_time_luck_and_threads(source: str) -> None:
+    assert list(luck_and_time(ast.parse(source)))
+
+
+def test_the_guard_lets_pass_what_is_handed_in() -> None:
+    source = "rng = random.Random(seed); rng.random(); self._secrets.get(ref); datetime(2030, 1, 1)"
+    assert not list(luck_and_time(ast.parse(source)))
 
 
 # --- names of packages ------------------------------------------------------------------------

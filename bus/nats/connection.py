@@ -129,9 +129,11 @@ class NatsConnection:
         try:
             async with asyncio.TaskGroup() as group:
                 attaching = [group.create_task(self._attach(p, session)) for p in self._parts]
-                await session.ended.wait()
-                for task in attaching:
-                    task.cancel()
+                try:
+                    await session.ended.wait()
+                finally:  # here, for a group that is cancelled cancels in no order
+                    for task in attaching:
+                        task.cancel()
         finally:
             self._session = None
             self._attached.clear()

@@ -14,9 +14,11 @@ from typer.core import TyperGroup
 
 from stateward.cli import adopting, changing, doctor, offline, reading, server, steering, telling
 from stateward.cli.context import context
+from stateward.cli.export import export
 from stateward.cli.rollout import rollout
 from stateward.cli.secret import secret
 from stateward.cli.session import Session, session
+from stateward.cli.simulate import simulate
 from stateward.cli.text import clean
 from stateward.cli.token import token
 from stateward.cli.trouble import Trouble
@@ -132,6 +134,8 @@ def _add_verbs() -> None:
             "verify": offline.verify,
             "backup": offline.backup,
             "restore": offline.restore,
+            "export": export,
+            "simulate": simulate,
             "adopt": adopting.adopt,
             "token": token,
         },

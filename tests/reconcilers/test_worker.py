@@ -13,7 +13,7 @@ from reconcilers.ports import EngineUnavailable, ReplicaName
 from reconcilers.queue import Priority
 from reconcilers.worker import WorkerSettings
 from simulation import loop
-from simulation.faults import CALM, Call, Trouble
+from simulation.faults import CALM, Call, Trouble, on_verb
 from tests.support.house import House, play
 from tests.support.intents import manifest
 
@@ -104,6 +104,32 @@ def test_a_killed_a_lost_and_an_edited_replica_are_healed_and_told_of() -> None:
         assert house.running() == [(1, 0, 2), (1, 1, 2), (1, 2, 2)]
         assert house.types.count("replica.healed") == 2
         assert house.types.count("drift.repaired") == 1
+
+    play(story)
+
+
+def test_what_was_judged_by_an_old_list_is_judged_again() -> None:
+    """Found by seed 5 over the history of the demo: the status stayed as the old list had it."""
+
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(replicas=2)))
+        await house.ready()
+        await asyncio.sleep(60)
+        old = house.replicas()
+        house.mischief.kill(ReplicaName("shop", "web", 1, 0, 1))
+        await house.ready()
+        await asyncio.sleep(60)
+        house.machine.faults.plan = on_verb("list", Trouble(distort=lambda _seen: old))
+        house.parts.worker.engine_event(WEB.stream)
+        await asyncio.sleep(1)
+        house.machine.faults.plan = lambda _call: CALM
+        await asyncio.sleep(60)
+        status = house.of()
+        assert status is not None
+        assert status.is_true("Ready"), status.conditions
+        before = house.writes()
+        await asyncio.sleep(600)
+        assert house.writes() == before
 
     play(story)
 

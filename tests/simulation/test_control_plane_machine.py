@@ -339,8 +339,8 @@ class ControlPlaneMachine(RuleBasedStateMachine):
 
     async def _begin(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(work)
-        self.world.asking.add(task)
-        task.add_done_callback(self.world.asking.discard)
+        self.world.asking[task] = None
+        task.add_done_callback(self.world.asking.pop)
         await asyncio.sleep(0)
 
     def soon(self, deed: Callable[[], None]) -> None:
