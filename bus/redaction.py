@@ -17,7 +17,7 @@ from bus.log import StoredEvent
 from domain import app as app_spec
 from domain import events as e
 from domain import project as project_spec
-from domain import shape, wish
+from domain import quantities, shape, wish
 from domain import target as target_spec
 from domain.app import AppSpec, Check, ExecCheck, FromSecret, HttpCheck, KeyOfSecret, TcpCheck
 from domain.names import Ref
@@ -134,8 +134,12 @@ class _Redaction:
         match event:
             case e.AppEvent():
                 return self._app_event(event)
-            case e.AppDeleted(target=target):
-                return {"target": self._target(target)}
+            case e.AppDeleted(target=target, drain=drain, stop_grace=grace):
+                return {
+                    "target": self._target(target),
+                    "drain": _duration(drain),
+                    "stop_grace": _duration(grace),
+                }
             case e.ProjectDefined(spec=spec, labels=labels):
                 return {"spec": self._project_spec(spec), "labels": self._labels(labels)}
             case e.TargetDefined(spec=spec, labels=labels):
@@ -148,7 +152,7 @@ class _Redaction:
                 }
             case e.MemberJoined(member=member) | e.MemberLeft(member=member):
                 return {"member": self.stream(member)}
-            case e.RolloutStalled() | e.HealthChanged():
+            case e.RolloutStalled() | e.HealthChanged() | e.ReplicaRenamed():
                 return {"message": REDACTED}
             case e.ReplicaHealed():
                 return {"reason": REDACTED}
@@ -244,6 +248,14 @@ class _Redaction:
                 return replace(check, exec=replace(executed, argv=argv))
             case _:
                 return check
+
+
+def _duration(text: str) -> str:
+    """A duration, and nothing that only stands in its place."""
+    try:
+        return quantities.duration(text)
+    except ValueError:
+        return "0s"
 
 
 def respecified(

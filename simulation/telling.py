@@ -35,7 +35,7 @@ def story(trace: Sequence[str], violation: Violation) -> list[str]:
         heard[kind] += 1
         if _matters(who, what, about) and heard[kind] <= OFTEN:
             told.append(f"{_time(float(found['at']))}  {sentence(who, _as_name(what))}")
-        if who == "VIOLATION":
+        if who == "VIOLATION" and violation.what in what:
             break
     if len(told) <= LINES:
         return told
