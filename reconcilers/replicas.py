@@ -238,12 +238,8 @@ def _start(revision: int, number: int, view: _View, memory: Memory) -> Start:
 
 def _stops(want: Want, view: _View) -> list[Stop]:
     """What may end now without serving less than agreed."""
-    stops = [
-        Stop(one.replica, keep=False, reason="scaled down")
-        for number, one in view.new.items()
-        if number >= want.replicas
-    ]
-    ready = view.ready - sum(1 for n in view.ready_new if n >= want.replicas)
+    stops = _scaled_down(want, view)
+    ready = view.ready - sum(1 for stop in stops if _is_ready(view, stop))
     if want.stop_first:
         return stops + _stops_in_place(want, view)
     if want.stalled and want.stable and not view.proven:
@@ -264,6 +260,23 @@ def _stops(want: Want, view: _View) -> list[Stop]:
         ready -= one.ready
         stops.append(Stop(one.replica, keep=False, reason=_why(one, want)))
     return stops
+
+
+def _scaled_down(want: Want, view: _View) -> list[Stop]:
+    """The slots that are not wanted any more, but for those that serve while too few others do."""
+    spare = view.ready - max(0, want.replicas - want.max_unavailable)
+    stops: list[Stop] = []
+    for number in sorted((n for n in view.new if n >= want.replicas), reverse=True):
+        one = view.new[number]
+        if (one.ready or not one.known) and spare <= 0:
+            continue
+        spare -= one.ready
+        stops.append(Stop(one.replica, keep=False, reason="scaled down"))
+    return stops
+
+
+def _is_ready(view: _View, stop: Stop) -> bool:
+    return stop.replica.name.slot in view.ready_new
 
 
 def _probes_too_many(want: Want, view: _View) -> list[Stop]:

@@ -256,3 +256,20 @@ def test_no_replica_both_stops_and_is_removed(want: Want, seen: list[Seen]) -> N
         a.replica.id for a in world_of(want, seen).plan().actions if isinstance(a, Stop | Remove)
     ]
     assert len(ended) == len(set(ended))
+
+
+def test_a_scale_down_does_not_end_what_alone_serves() -> None:
+    world = World(wanting(1, stable=1))
+    world.put(Seen(replica(1, 0)), Seen(replica(1, 1), ready=True))
+    assert world.plan().actions == ()
+    world.put(Seen(replica(1, 0), ready=True))
+    (stop,) = world.plan().actions
+    assert isinstance(stop, Stop)
+    assert stop.replica.name.slot == 1
+
+
+def test_past_its_deadline_a_revision_keeps_one_probe_while_another_serves() -> None:
+    world = served(wanting(2, revision=2, stable=1, surge=2, stalled=True), 1, 2)
+    world.put(Seen(replica(2, 0)), Seen(replica(2, 1)))
+    stops = [a for a in world.plan().actions if isinstance(a, Stop)]
+    assert [(s.replica.name.revision, s.replica.name.slot) for s in stops] == [(2, 1)]

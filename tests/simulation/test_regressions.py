@@ -9,7 +9,9 @@ from bus.log import LogUnavailable
 from domain import intents as i
 from domain.names import app
 from domain.refusals import NotFound
-from simulation import loop
+from reconcilers import projecting
+from simulation import loop, releases
+from simulation.faults import CALM, Trouble
 from simulation.log import LogFaults, SimulatedLog
 from simulation.sweep import Run, tell
 from tests.support.house import House
@@ -51,3 +53,56 @@ def test_a_refused_start_of_what_is_wanted_no_more_is_not_told_for_ever() -> Non
     until the next intent.
     """
     assert tell(Run("move")).end["status of App/shop/web"][2][1:] == ("False", "AsExpected")
+
+
+def test_an_image_that_went_from_its_machine_is_had_again() -> None:
+    """Seed 103: an app stayed refused for ever because nobody asked for its image again."""
+
+    async def main() -> None:
+        house = House()
+        async with house.working():
+            await house.furnish()
+            await house.send(manifest("App", "web", {"image": "web:1"}))
+            await house.ready()
+            await house.send(i.Stop(ref=WEB))
+            await house.until(lambda: not house.running())
+            house.machine.present_images.clear()
+            await house.send(i.Start(ref=WEB))
+            await house.until(house.running, within=30)
+
+    loop.run(main())
+
+
+def test_a_dead_replica_of_an_app_that_is_gone_is_taken_away() -> None:
+    """Seed 111: a list left it out when its app was removed, and no later one was compared."""
+
+    async def main() -> None:
+        house = House()
+        async with house.working():
+            await house.furnish()
+            await house.send(manifest("App", "web", {"image": "web:1"}))
+            await house.ready()
+            (dead,) = house.replicas()
+            house.mischief.kill(dead.name)
+            await house.ready()
+            house.machine.is_believed, faults = False, house.machine.faults
+            faults.plan = lambda _call: Trouble(
+                distort=lambda seen: [one for one in seen if one.id != dead.id]
+            )
+            await house.send(i.Delete(ref=WEB))
+            await house.until(lambda: "removal.completed" in house.types)
+            faults.plan = lambda _call: CALM
+            await house.until(lambda: not house.replicas(), within=30)
+
+    loop.run(main())
+
+
+def test_a_snapshot_of_another_release_is_not_used() -> None:
+    """Seed 110: what an older release could not read stayed frozen under a newer one."""
+    before = projecting.name()
+    releases.become_newer()
+    try:
+        assert projecting.name() != before
+    finally:
+        releases.become_ours()
+    assert projecting.name() == before
