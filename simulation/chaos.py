@@ -103,7 +103,7 @@ class Chaos:
             controller.life.go_on()
         if releases.is_newer() or any(s not in self.poisoned for s in world.truth.frozen):
             await self._release(releases.become_newer)
-        while world.acting() is None:  # noqa: ASYNC110 -- the world starts one by itself
+        while world.acting() is None and not world.violations:  # noqa: ASYNC110 -- the world starts one by itself
             await asyncio.sleep(1.0)
         while any(c.log.rewound for c in world.controllers):
             self._accept()

@@ -176,8 +176,8 @@ class SimulatedGrounds(Grounds):
     async def clear(self, project: str) -> None:
         async with _call(self._machine, "clear", project):
             owned = self._machine.owned(self._installation, None)
-            if left := [r.order.name for r in owned if r.order.name.project == project]:
-                self._refuse(f"the ground of {project!r} is cleared under {left}")
+            if left := [r for r in owned if r.order.name.project == project]:
+                self._refuse(f"the ground of {project!r} is cleared under", left)
             self._machine.ground(self._installation, project).is_prepared = False
 
     @override
@@ -192,17 +192,20 @@ class SimulatedGrounds(Grounds):
     @override
     async def remove_volumes(self, project: str, app: str) -> None:
         async with _call(self._machine, "remove_volumes", (project, app)):
-            if next(self._machine.owned(self._installation, (project, app)), None):
-                self._refuse(f"the volumes of {project}/{app} are removed under it")
+            if left := list(self._machine.owned(self._installation, (project, app))):
+                self._refuse(f"the volumes of {project}/{app} are removed under", left)
             self._machine.witness(Deed(self._installation, "remove_volumes", project, app, None))
             volumes = self._machine.ground(self._installation, project).volumes
             for key in [key for key in volumes if key[0] == app]:
                 del volumes[key]
 
-    def _refuse(self, what: str) -> None:
+    def _refuse(self, what: str, left: Sequence[Running]) -> None:
+        """What has ended is in nobody's way on a real engine, either."""
         if self._machine.is_believed:
-            raise ImpossibleWorld(what)
-        raise EngineError(f"in use: {what}")
+            raise ImpossibleWorld(f"{what} {[one.order.name for one in left]}")
+        running = [r.order.name for r in left if r.seen.state is ReplicaState.RUNNING]
+        if running:
+            raise EngineError(f"in use: {what} {running}")
 
 
 @final

@@ -8,9 +8,11 @@ never hears of the world. A life that has ended does nothing any more, whatever 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import final
+from typing import Final, final
 
 from simulation.tracing import Trace
+
+SPIN_CALLS: Final = 20_000  # at one moment
 
 
 @dataclass(slots=True)
@@ -18,13 +20,25 @@ class Effects:
     """The effects of one world, numbered from 1 over all its lives.
 
     `before` and `after` are the numbers at which the life that has them ends. `asked` is asked at
-    each effect, with its words, for a reason to end there: `before`, `after` or nothing.
+    each effect, with its words, for a reason to end there: `before`, `after` or nothing. `spun` is
+    told when the lives call and call and no time passes.
     """
 
     before: set[int] = field(default_factory=set)
     after: set[int] = field(default_factory=set)
     asked: Callable[[str], str] = lambda _words: ""
+    spun: Callable[[], None] = lambda: None
     done: int = 0
+    _moment: float = -1.0
+    _calls: int = 0
+
+    def heard(self, now: float) -> None:
+        """Somebody calls something; so many calls in no time are a loop that spins."""
+        if now != self._moment:
+            self._moment, self._calls = now, 0
+        self._calls += 1
+        if self._calls == SPIN_CALLS:
+            self.spun()
 
     def begin(self, words: str) -> tuple[bool, bool]:
         """Number the next effect; whether its life ends before it, and after it."""
@@ -77,6 +91,7 @@ class Life:
         Raises:
             CancelledError: it has ended.
         """
+        self._effects.heard(self._trace.now)
         if not self._goes_on.is_set():
             await self._goes_on.wait()
         if not self.is_alive:

@@ -43,6 +43,11 @@ class Trace:
         self.note(fault, what)
 
     @property
+    def now(self) -> float:
+        """Virtual time."""
+        return self._clock()
+
+    @property
     def digest(self) -> str:
         """The hash of all lines so far."""
         return self._hasher.hexdigest()

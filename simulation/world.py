@@ -5,6 +5,7 @@ invariant is kept in `violations`, for no task of the control plane may swallow 
 """
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -74,7 +75,7 @@ class World:
         self.clock = asyncio.get_running_loop().time
         self.skew = 0.0
         self.trace = Trace(self.clock, told)
-        self.effects = Effects()
+        self.effects = Effects(spun=self._stop_spinning)
         self.violations: list[Violation] = []
         self.machines: Mapping[str, Machine] = {
             name: Machine(self.now, name=name) for name in targets
@@ -150,11 +151,19 @@ class World:
         self.trace.note("VIOLATION", f"{invariant.value}: {what}")
         if len(self.violations) < MOST_VIOLATIONS:
             self.violations.append(Violation(invariant, what, self.clock()))
+        if invariant in (Invariant.SURGE, Invariant.BOUNDED):  # it would go on without end
+            self.restart_seconds = math.inf
+            for controller in self.controllers:
+                controller.life.end("it does too much")
 
     def check(self) -> None:
         """Raises the first `Violation` that was found, if there is one."""
         if self.violations:
             raise self.violations[0]
+
+    def _stop_spinning(self) -> None:
+        """A control plane works for ever and gets nowhere: it would never let time pass again."""
+        self.report(Invariant.BOUNDED, "calls without end, in no time")
 
     # -- lives --------------------------------------------------------------------------------
 
@@ -247,7 +256,7 @@ class World:
             for controller in list(self.controllers):
                 if not controller.life.is_alive:
                     await self.kill(controller, controller.life.cause)
-            if not self.controllers:
+            if not self.controllers and self.restart_seconds < math.inf:
                 await asyncio.sleep(self.restart_seconds)
                 await self.boot()
             await asyncio.sleep(0.25)

@@ -13,6 +13,7 @@ from simulation.invariants.violations import Invariant, Report
 from simulation.machine import Deed, Machine, Running
 
 BEGUN: Final = 5.0  # seconds in which what was begun before may still arrive
+MOST_ASKED: Final = 5  # replicas that anybody asks for in a world
 KNOWS_AFTER: Final = 20.0  # seconds after which a life that reads the log knows what is in it
 
 
@@ -46,6 +47,8 @@ class EngineInvariants:
         words = f"{deed.verb} of {_named(deed)}"
         if deed.verb == "remove_volumes":
             self._check_volumes(stream, words)
+        if deed.verb == "start":
+            self._check_surge(deed)
         if now < self.confused_until:
             return
         since = self.rewound_since()
@@ -77,6 +80,17 @@ class EngineInvariants:
     def confused(self, seconds: float) -> None:
         """For so long, what is done may rest on what was true a moment ago."""
         self.confused_until = max(self.confused_until, self._clock() + seconds)
+
+    def _check_surge(self, deed: Deed) -> None:
+        """No app has many more replicas than two revisions with their surge may have."""
+        truth = self._truth
+        app = truth.desired.app(Ref("App", deed.project, deed.app).stream)
+        if app is None:
+            return
+        allowed = 2 * (MOST_ASKED + app.wanted + app.spec.rollout.max_surge)
+        running = len(truth.running(deed.project, deed.app))
+        if running > allowed:
+            self._report(Invariant.SURGE, f"{app.ref} runs {running} replicas, of {app.wanted}")
 
     def _check_needed(self, machine: Machine, deed: Deed, words: str) -> None:
         """Nobody ends a healthy replica that is needed now."""
