@@ -17,7 +17,7 @@ SEED := 1
 SEEDS := 50
 DURATION := 300
 
-.PHONY: help setup system-packages format lint types imports fast check test simulate simulate-deep \
+.PHONY: mutants help setup system-packages format lint types imports fast check test simulate simulate-deep \
         soak demo bench docs docs-check constraints clean
 
 help: ## list these commands
@@ -61,6 +61,9 @@ simulate-deep: setup ## the tests of the simulation, searched far deeper than by
 
 soak: setup ## random worlds on all cores for DURATION=300 seconds; failing seeds become regressions
 	@$(BIN)/python -m scripts.soak --seconds $(DURATION)
+
+mutants: setup ## seeded bugs, and which invariant catches each after how many seeds
+	@$(BIN)/python -m tests.simulation.mutants
 
 demo: setup ## see it work: two apps, a crash, a removal, a dead bus, and how each heals
 	@$(BIN)/python examples/demo.py

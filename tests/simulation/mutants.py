@@ -5,6 +5,8 @@ might; a hunt runs worlds until an invariant breaks. `python -m tests.simulation
 the table of what caught each, and fails if one gets away.
 """
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -21,10 +23,9 @@ from bus.log import Appended, IdempotencyKey, NewEvent
 from domain.secret import SecretText
 from projections.desired import DesiredState
 from reconcilers import health, orders, replicas
-from reconcilers.acting import Acting
 from reconcilers.ports import Replica
 from reconcilers.projecting import Snapshot
-from reconcilers.queue import KeyQueue
+from reconcilers.queue import KeyQueue, Priority
 from reconcilers.removal import Remover
 from reconcilers.replicas import Remove, Stop
 from reconcilers.surroundings import Gate
@@ -37,6 +38,7 @@ from simulation.invariants.violations import Invariant
 from simulation.knobs import MOST, Fault
 from simulation.log import SimulatedLog
 from simulation.machine import Machine, Running
+from tests.simulation import starving
 
 BUDGET: Final = 15
 """Seeds within which each must be caught."""
@@ -61,10 +63,38 @@ class Mutant:
     faults: Sequence[Fault] = ()
     rates: Mapping[Fault, float] = field(default_factory=dict)
     minutes: float = 10.0
+    caught: "Callable[[Mutant], Catch | None] | None" = None
+    """Looks for it in another way than by seeds."""
+
+
+def _starved(_mutant: Mutant) -> Catch | None:
+    waited = starving.wait_of_a_fresh_intent()
+    if waited <= starving.PROMPT_SECONDS:
+        return None
+    return Catch(Invariant.PROMPT, 1, f"a fresh intent waited for {waited:.1f} s")
+
+
+def _told_otherwise(mutant: Mutant) -> Catch | None:
+    """One seed in two processes that order sets differently."""
+    for number in range(1, BUDGET + 1):
+        digests = {_digest_elsewhere(mutant, number, hash_seed) for hash_seed in ("1", "2")}
+        if len(digests) > 1:
+            return Catch(Invariant.SAME, number, "one seed told two stories")
+    return None
+
+
+def _digest_elsewhere(mutant: Mutant, number: int, hash_seed: str) -> str:
+    command = [sys.executable, "-m", "tests.simulation.mutants", mutant.name, str(number)]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def hunt(mutant: Mutant, budget: int = BUDGET) -> Catch | None:
     """Run worlds until one catches it; None if it gets away."""
+    if mutant.caught is not None:
+        with mutant.patched():
+            return mutant.caught(mutant)
     rates = {fault: MOST[fault] for fault in mutant.faults} | dict(mutant.rates)
     with mutant.patched():
         for number in range(1, budget + 1):
@@ -280,11 +310,11 @@ def _volumes_taken() -> Patched:
 
 
 def _never_converged() -> Patched:
-    """What was started before the last event is not as ordered."""
+    """The first slot is never as ordered."""
     original = replicas._is_new
 
     def is_new(one: Any, want: Any) -> bool:
-        return bool(original(one, want)) and one.replica.name.attempt % 2 == 1
+        return bool(original(one, want)) and one.slot.number > 0
 
     return patch.object(replicas, "_is_new", is_new)
 
@@ -340,16 +370,24 @@ def _owner_forgotten() -> Patched:
     return patched()
 
 
-def _created_twice() -> Patched:
-    """A start whose answer was lost is made again under another name, and forgotten."""
-    original = Acting._start
+def _tick_first() -> Patched:
+    """A replay tick is as urgent as an intent."""
+    original = KeyQueue.add
 
-    async def start(self: Any, app: Any, engine: Any, book: Any, known: Any, start: Any) -> None:
-        await original(self, app, engine, book, known, start)
-        again = msgspec.structs.replace(start, attempt=start.attempt + 1000)
-        await original(self, app, engine, book, known, again)
+    def add(self: KeyQueue, key: str, _priority: Priority) -> None:
+        original(self, key, Priority.INTENT)
 
-    return patch.object(Acting, "_start", start)
+    return patch.object(KeyQueue, "add", add)
+
+
+def _order_by_chance() -> Patched:
+    """Replicas are started in the order in which a set has them."""
+    original = replicas._starts
+
+    def starts(want: Any, view: Any, memory: Any) -> Any:
+        return sorted(original(want, view, memory), key=lambda s: hash(f"{s.slot} {s.attempt}"))
+
+    return patch.object(replicas, "_starts", starts)
 
 
 LOST: Final = (Fault.LOG_POWER_CUT, Fault.LOG_TORN_RECORD)
@@ -364,7 +402,11 @@ MUTANTS: Final = (
     Mutant(name="snapshot not verified", patched=_snapshot_believed, faults=(Fault.CRASH_AFTER,)),
     Mutant(name="last event of a batch dropped", patched=_last_event_dropped),
     Mutant(name="hint carries state", patched=_hint_believed),
-    Mutant(name="unknown event skipped", patched=_unknown_skipped, rates={Fault.POISON_EVENT: 1.0}),
+    Mutant(
+        name="unknown event skipped",
+        patched=_unknown_skipped,
+        rates={Fault.POISON_EVENT: 2.0, Fault.REPLICA_KILLED: 10.0},
+    ),
     Mutant(name="acts on a stale list", patched=_old_view),
     Mutant(name="delete before create", patched=_old_ones_first),
     Mutant(
@@ -378,19 +420,35 @@ MUTANTS: Final = (
         patched=_failure_passes,
         faults=(Fault.REPLICA_NEVER_READY,),
     ),
-    Mutant(name="rewound log ignored", patched=_halt_ignored, rates={Fault.LOG_FLIPPED_BIT: 0.5}),
+    Mutant(
+        name="rewound log ignored",
+        patched=_halt_ignored,
+        rates={Fault.LOG_FLIPPED_BIT: 1.0, Fault.REPLICA_KILLED: 10.0},
+        minutes=20.0,
+    ),
     Mutant(name="network leaked", patched=_network_left),
     Mutant(name="volumes taken unasked", patched=_volumes_taken),
     Mutant(name="never converged", patched=_never_converged, faults=(Fault.REPLICA_KILLED,)),
     Mutant(name="dead replicas left", patched=_dead_not_removed, faults=(Fault.REPLICA_KILLED,)),
     Mutant(name="secret in a log line", patched=_secret_logged),
     Mutant(name="owner forgotten", patched=_owner_forgotten),
-    Mutant(name="created twice", patched=_created_twice),
+    Mutant(name="replay tick at high priority", patched=_tick_first, caught=_starved),
+    Mutant(name="unordered iteration", patched=_order_by_chance, caught=_told_otherwise),
 )
+
+
+def _digest(name: str, number: int) -> str:
+    """The hash of one seed's story, with a mutant about."""
+    (mutant,) = [one for one in MUTANTS if one.name == name]
+    with mutant.patched():
+        return seeds.run(number, {}, minutes=3.0).digest
 
 
 def main() -> int:
     """Hunt all mutants and print what caught each."""
+    if len(sys.argv) == 3:
+        print(_digest(sys.argv[1], int(sys.argv[2])))
+        return 0
     table = Table("Bug", "Caught by", "Seeds", "In words")
     escaped = 0
     for mutant in MUTANTS:
