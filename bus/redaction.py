@@ -174,7 +174,10 @@ class _Redaction:
         if event.paused is not None:
             image = self._image(event.paused.image)
             changed["paused"] = msgspec.structs.replace(
-                event.paused, reason=event.paused.reason and REDACTED, image=image
+                event.paused,
+                reason=event.paused.reason and REDACTED,
+                image=image,
+                target=event.paused.target and self._target(event.paused.target),
             )
         if isinstance(event, e.AppSecretRotated):
             changed["secret"] = self._secret(event.secret)

@@ -33,13 +33,15 @@ class Pause(
 ):
     """Rollouts are held at `revision` until `until` (for ever when None).
 
-    `image` is that revision's, if it was resolved after a later revision was made.
+    `image` is that revision's, if it was resolved after a later revision was made; `target` is
+    where it runs, wherever a later one shall (empty in old events: where the present one shall).
     """
 
     revision: int
     reason: str
     until: datetime | None = None
     image: str | None = None
+    target: str = ""
 
 
 class AppEvent(Event, frozen=True, kw_only=True):

@@ -80,7 +80,9 @@ class DesiredApp(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def target(self) -> str:
-        return self.spec.target or ""
+        """Where it runs now: while it is paused, where the revision runs that is held."""
+        held = self.paused.target if self.paused else ""
+        return held or self.spec.target or ""
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True):

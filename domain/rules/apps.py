@@ -64,12 +64,13 @@ def delete(
 ) -> tuple[Fact, ...]:
     """An existing app leaves its project and its target. Its engine confirms later."""
     on = shape_of.of(present.spec).target
+    runs_on = present.paused.target if present.paused and present.paused.target else on
     drain, stop_grace = shape_of.ending(present.spec)
     gone = e.AppDeleted(
         **at.stamp,
         uid=present.uid,
         revision=present.revision,
-        target=on,
+        target=runs_on,
         volumes=volumes,
         orphan=orphan,
         drain=drain,
@@ -332,8 +333,15 @@ def _resolved(
 def _hold(ref: Ref, present: state.App, reason: str, until: object, at: Moment) -> tuple[Fact, ...]:
     revision = present.paused.revision if present.paused else present.revision
     image = present.paused.image if present.paused else None
+    target = present.paused.target if present.paused else shape_of.of(present.spec).target
     pause = msgspec.convert(
-        {"revision": revision, "reason": reason, "until": until, "image": image},
+        {
+            "revision": revision,
+            "reason": reason,
+            "until": until,
+            "image": image,
+            "target": target,
+        },
         e.Pause,
         from_attributes=True,
     )

@@ -85,6 +85,13 @@ GROWN: Mapping[str, tuple[str, e.Event]] = {
         "app.deleted",
         e.AppDeleted(**INTENT, uid=17, revision=3, target="local", drain="5s", stop_grace="1m"),
     ),
+    "app.paused.v1.target": (
+        "app.paused",
+        msgspec.structs.replace(
+            BY_TYPE["app.paused"],
+            paused=e.Pause(revision=2, reason="sale", until=NOON, target="spare"),
+        ),
+    ),
 }
 """Samples of shapes with fields that came later, and may be absent: file, type and event."""
 

@@ -14,6 +14,7 @@ from simulation import loop, releases
 from simulation.faults import CALM, Trouble
 from simulation.log import LogFaults, SimulatedLog
 from simulation.sweep import Run, tell
+from simulation.world import World
 from tests.support.house import House
 from tests.support.intents import manifest
 
@@ -106,3 +107,31 @@ def test_a_snapshot_of_another_release_is_not_used() -> None:
     finally:
         releases.become_ours()
     assert projecting.name() == before
+
+
+def test_a_paused_app_stays_where_it_is_whatever_target_is_asked_for() -> None:
+    """Seed 446: a change of target was recorded in a pause, and followed at once."""
+
+    async def main() -> None:
+        world = World(1, targets=("local", "other"))
+        ask = world.client.ask
+
+        def running() -> list[tuple[str, int]]:
+            found = world.truth.running("shop", "web")
+            return [(target, one.order.name.revision) for target, one in found]
+
+        async with world.living():
+            targets = [manifest("Target", n, {"engine": "simulated"}) for n in world.machines]
+            await ask([*targets, manifest("Project", "shop", {})], "furniture")
+            await ask([manifest("App", "web", {"image": "web:1"})], "made")
+            await asyncio.sleep(30)
+            await ask([i.Hold(ref=WEB, reason="a sale")], "paused")
+            await ask([manifest("App", "web", {"image": "web:1", "target": "other"})], "moved")
+            await asyncio.sleep(120)
+            assert running() == [("local", 1)]
+            await ask([i.Resume(ref=WEB)], "resumed")
+            await asyncio.sleep(60)
+            assert running() == [("other", 2)]
+        world.check()
+
+    loop.run(main())
