@@ -156,9 +156,11 @@ class Probing:
             due = tracked.book.due()
             if due is not None and due[0] <= now and not tracked.busy:
                 tracked.busy = True
-                task = asyncio.create_task(self._ask(tracked, due[1]))
-                self._tasks[task] = None
-                task.add_done_callback(self._tasks.pop)
+                asking = self._ask(tracked, due[1])
+                task = asyncio.Task(asking, loop=asyncio.get_running_loop(), eager_start=True)
+                if not task.done():
+                    self._tasks[task] = None
+                    task.add_done_callback(self._tasks.pop)
 
     def _settle(self, tracked: _Tracked, now: float) -> None:
         """Tell of one that has run for long enough; times are rounded, so it may be too early."""

@@ -38,13 +38,17 @@ class Effects:
 
 @final
 class Life:
-    """One process: `name` is how the trace calls it; `ended` is set when it is killed.
+    """One process: `name` is how the trace calls it; `ended` is set when it is killed, which
+    `gone` is told.
 
     `loses_unsynced` says that what it wrote and did not sync goes with it.
     """
 
-    def __init__(self, name: str, effects: Effects, trace: Trace) -> None:
+    def __init__(
+        self, name: str, effects: Effects, trace: Trace, gone: Callable[[], None] = lambda: None
+    ) -> None:
         self.name = name
+        self._gone = gone
         self.ended = asyncio.Event()
         self.cause = ""
         self.loses_unsynced = False
@@ -63,6 +67,7 @@ class Life:
             self._trace.note(self.name, f"ends: {cause}")
             self.ended.set()
             self._goes_on.set()
+            self._gone()
 
     def pause(self) -> None:
         """Stop it as SIGSTOP does: nothing goes out and nothing comes in."""
