@@ -50,6 +50,8 @@ class Life:
         self.name = name
         self._gone = gone
         self.ended = asyncio.Event()
+        self.is_present = True
+        """Whether it neither has ended nor is paused."""
         self.cause = ""
         self.loses_unsynced = False
         self._effects, self._trace = effects, trace
@@ -64,6 +66,7 @@ class Life:
         """Kill it: from now on nothing that it tries happens."""
         if self.is_alive:
             self.cause = cause
+            self.is_present = False
             self._trace.note(self.name, f"ends: {cause}")
             self.ended.set()
             self._goes_on.set()
@@ -72,9 +75,11 @@ class Life:
     def pause(self) -> None:
         """Stop it as SIGSTOP does: nothing goes out and nothing comes in."""
         self._goes_on.clear()
+        self.is_present = False
 
     def go_on(self) -> None:
         self._goes_on.set()
+        self.is_present = self.is_alive
 
     async def present(self) -> None:
         """Wait while it is paused.
@@ -89,9 +94,11 @@ class Life:
 
     async def read[T](self, call: Callable[[], Awaitable[T]]) -> T:
         """Ask the world something; no effect."""
-        await self.present()
+        if not self.is_present:
+            await self.present()
         result = await call()
-        await self.present()
+        if not self.is_present:
+            await self.present()
         return result
 
     async def effect[T](self, words: str, call: Callable[[], Awaitable[T]]) -> T:

@@ -49,6 +49,40 @@ class _Handle(asyncio.Handle):
 
 
 @final
+class _Timer(asyncio.TimerHandle):
+    """What is called at a time: likewise."""
+
+    __slots__ = ()
+    _loop: "VirtualLoop"
+    _when: float
+    _scheduled: bool
+    _context: Context
+    _callback: Callable[..., object] | None
+    _repr: str | None
+    _source_traceback: None
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: "VirtualLoop",
+        context: Context | None,
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop, self._callback, self._args = loop, callback, args
+        self._cancelled, self._repr, self._source_traceback = False, None, None
+        self._when, self._scheduled = when, True
+
+    @override
+    def cancel(self) -> None:
+        if not self._cancelled:
+            self._cancelled = True
+            self._callback, self._args = None, ()
+            self._loop.count_cancelled()
+
+
+@final
 class VirtualLoop(asyncio.SelectorEventLoop):
     _ready: deque[_Handle]
     _stopping: bool
@@ -57,7 +91,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._elapsed = 0.0
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, _Timer]] = []
         self._numbers = count()
         self._cancelled = 0
         super().__init__(selectors.SelectSelector())
@@ -92,14 +126,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        handle = _Timer(when, callback, args, self, context)
         heapq.heappush(self._timers, (when, next(self._numbers), handle))
         return handle
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:  # noqa: ARG002
+    def count_cancelled(self) -> None:
+        """One timer more is in vain: when they are many, they are dropped."""
         self._cancelled += 1
         if self._cancelled > CANCELLED and self._cancelled > len(self._timers) / 2:
-            self._timers = [timer for timer in self._timers if not timer[2].cancelled()]
+            self._timers = [timer for timer in self._timers if not timer[2]._cancelled]
             heapq.heapify(self._timers)
             self._cancelled = 0
 
@@ -123,7 +158,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _pass_time(self) -> None:
         """Make ready what is due; if there is nothing to do before, go on to the next timer."""
         ready, timers = self._ready, self._timers
-        while timers and timers[0][2].cancelled():
+        while timers and timers[0][2]._cancelled:
             heapq.heappop(timers)
         if self._is_watching() or not (ready or timers or self._stopping):
             self._process_events(self._selector.select(0))
@@ -133,7 +168,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._elapsed = max(self._elapsed, timers[0][0])
         while timers and timers[0][0] <= self._elapsed:
             timer = heapq.heappop(timers)[2]
-            if not timer.cancelled():
+            if not timer._cancelled:
                 ready.append(timer)  # type: ignore[arg-type]  # all that a turn needs is there
 
     def _is_watching(self) -> bool:
