@@ -156,9 +156,11 @@ def _paused(desired: DesiredApp) -> Condition:
 
 def _dated(condition: Condition, before: AppStatus | None, now: float) -> Condition:
     old = before.condition(condition.type) if before else None
-    same = old is not None and old.status == condition.status
-    at = old.last_transition_time if old is not None and same else now
-    return msgspec.structs.replace(condition, last_transition_time=at)
+    if old is None or old.status != condition.status:
+        return msgspec.structs.replace(condition, last_transition_time=now)
+    if (old.reason, old.message) == (condition.reason, condition.message):
+        return old
+    return msgspec.structs.replace(condition, last_transition_time=old.last_transition_time)
 
 
 def _replica(one: Seen, findings: Findings) -> ReplicaStatus:

@@ -287,9 +287,10 @@ class World:
 
     def _rewound_since(self) -> float | None:
         """Since when whoever acts now knows that the log went backwards."""
-        known = any(c.log.rewound for c in self.controllers if c.life.is_alive)
-        if not known:
-            self._rewound_at = None
-        elif self._rewound_at is None:
-            self._rewound_at = self.clock()
-        return self._rewound_at
+        for one in self.controllers:
+            if one.log.rewound is not None and one.life.is_alive:
+                if self._rewound_at is None:
+                    self._rewound_at = self.clock()
+                return self._rewound_at
+        self._rewound_at = None
+        return None
