@@ -285,8 +285,9 @@ def _with_strategy(rollout: Rollout, strategy: Literal["startFirst", "stopFirst"
     return replace(rollout, strategy=strategy)
 
 
+@lru_cache(maxsize=256)
 def decode(data: bytes) -> AppSpec:
-    """Read a stored spec.
+    """Read a stored spec. What is read often is remembered, for specs never change.
 
     Raises:
         ValueError: it is not one (pydantic's `ValidationError` is a `ValueError`).

@@ -63,11 +63,16 @@ class Ref(NamedTuple):
         Raises:
             BadValue: it is not the name of a resource.
         """
-        kind, _, rest = text.partition("/")
-        project, _, name = rest.rpartition("/")
-        if kind not in KINDS or bool(project) == (kind in KINDS_WITHOUT_PROJECT):
-            raise BadValue("resource", text, "write it as App/shop/web, Project/shop, Target/local")
-        return cls(kind, project and check_name(project, "project"), check_name(name, "name"))
+        return cls(*_parsed(text))
+
+
+@lru_cache(maxsize=4096)  # every pass and every event names its app
+def _parsed(text: str) -> tuple[str, str, str]:
+    kind, _, rest = text.partition("/")
+    project, _, name = rest.rpartition("/")
+    if kind not in KINDS or bool(project) == (kind in KINDS_WITHOUT_PROJECT):
+        raise BadValue("resource", text, "write it as App/shop/web, Project/shop, Target/local")
+    return kind, project and check_name(project, "project"), check_name(name, "name")
 
 
 def app(project: str, name: str) -> Ref:

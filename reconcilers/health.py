@@ -37,14 +37,19 @@ class ReplicaHealth(msgspec.Struct):
 
     def due(self) -> tuple[float, str] | None:
         """When to ask which check next; None if there is nothing to ask."""
-        asked = [(tally.due, name) for name, tally in self.tallies.items() if self._counts(name)]
-        return min(asked, default=None)
-
-    def _counts(self, name: str) -> bool:
         startup = self.tallies.get("startup")
-        if name == "startup":
-            return startup is not None and not startup.passing
-        return startup is None or startup.passing
+        if startup is not None and not startup.passing:
+            return startup.due, "startup"
+        first: tuple[float, str] | None = None
+        for name, tally in self.tallies.items():
+            if name != "startup" and (first is None or (tally.due, name) < first):
+                first = tally.due, name
+        return first
+
+    def expects(self, name: str) -> bool:
+        """Whether one more success of a check changes nothing."""
+        tally = self.tallies[name]
+        return tally.passing and tally.asked and not tally.failed_in_row
 
 
 def opened(health: Health, now: float, running_for: float) -> ReplicaHealth:
@@ -89,10 +94,11 @@ def ready(book: ReplicaHealth, replica: Replica, now: float) -> bool:
     """Whether it takes part now."""
     if replica.state is not ReplicaState.RUNNING or not settled(book, now):
         return False
-    asked = [t for name, t in book.tallies.items() if name in ("startup", "readiness")]
-    if not asked and (replica.starting or replica.healthy is not None):
-        return replica.healthy is True
-    return all(tally.passing for tally in asked)
+    startup, readiness = book.tallies.get("startup"), book.tallies.get("readiness")
+    if startup is None and readiness is None:
+        asks_itself = replica.starting or replica.healthy is not None
+        return replica.healthy is True if asks_itself else True
+    return (startup is None or startup.passing) and (readiness is None or readiness.passing)
 
 
 def settled(book: ReplicaHealth, now: float) -> bool:
@@ -104,8 +110,10 @@ def settled(book: ReplicaHealth, now: float) -> bool:
 
 def known(book: ReplicaHealth, now: float) -> bool:
     """Whether its readiness has been asked at all."""
-    asked = [t.asked for name, t in book.tallies.items() if name in ("startup", "readiness")]
-    return all(asked) if asked else settled(book, now)
+    startup, readiness = book.tallies.get("startup"), book.tallies.get("readiness")
+    if startup is None and readiness is None:
+        return settled(book, now)
+    return (startup is None or startup.asked) and (readiness is None or readiness.asked)
 
 
 def failed(book: ReplicaHealth, health: Health, replica: Replica, now: float) -> str:

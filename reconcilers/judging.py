@@ -37,7 +37,7 @@ def judge(
 ) -> AppStatus:
     """What the app is like. Conditions keep the time of their last change from `before`."""
     ready = [one for one in seen if one.ready]
-    updated = [one for one in ready if one.slot.revision == want.revision]
+    updated = [one for one in ready if one.revision == want.revision]
     conditions = (
         _ready(want, ready, updated, findings),
         _progressing(want, updated, findings),
@@ -50,7 +50,7 @@ def judge(
         observed_generation=desired.generation,
         observed_at=now,
         revision=desired.revision,
-        serving=max((one.slot.revision for one in ready), default=0),
+        serving=max((one.revision for one in ready), default=0),
         wanted=want.replicas,
         ready=len(ready),
         updated=len(updated),
@@ -97,7 +97,7 @@ def _ready(
         if len(updated) >= want.replicas:
             count = f"{want.replicas} of {want.replicas} replicas are ready"
             return _claim("Ready", "True", "AllReplicasReady", count)
-        older = max(one.slot.revision for one in ready if one not in updated)
+        older = max(one.revision for one in ready if one not in updated)
         message = f"revision {older} serves while revision {want.revision} comes"
         return _claim("Ready", "True", "Serving", message)
     count = f"{len(ready)} of {want.replicas} replicas are ready"
@@ -156,18 +156,20 @@ def _paused(desired: DesiredApp) -> Condition:
 
 def _dated(condition: Condition, before: AppStatus | None, now: float) -> Condition:
     old = before.condition(condition.type) if before else None
-    same = old is not None and old.status == condition.status
-    at = old.last_transition_time if old is not None and same else now
-    return msgspec.structs.replace(condition, last_transition_time=at)
+    if old is None or old.status != condition.status:
+        return msgspec.structs.replace(condition, last_transition_time=now)
+    if (old.reason, old.message) == (condition.reason, condition.message):
+        return old
+    return msgspec.structs.replace(condition, last_transition_time=old.last_transition_time)
 
 
 def _replica(one: Seen, findings: Findings) -> ReplicaStatus:
     replica = one.replica
     message = one.failed or findings.messages.get(replica.id, "") or replica.reason
     return ReplicaStatus(
-        name=f"{replica.name.app}.r{one.slot.revision}.{one.slot.number}.{replica.name.attempt}",
-        revision=one.slot.revision,
-        slot=one.slot.number,
+        name=f"{replica.name.app}.r{one.revision}.{one.number}.{replica.name.attempt}",
+        revision=one.revision,
+        slot=one.number,
         attempt=replica.name.attempt,
         state=replica.state.value,
         ready=one.ready,

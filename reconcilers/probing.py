@@ -62,7 +62,6 @@ class Probing:
         self._due: list[tuple[float, int, str]] = []
         self._order = count()
         self._moved = asyncio.Event()
-        self._room = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of their beginning
 
     def observe(
@@ -147,7 +146,7 @@ class Probing:
 
     def _ask_due(self) -> None:
         now = self._clock()
-        while self._due and self._due[0][0] <= now:
+        while self._due and self._due[0][0] <= now and len(self._tasks) < AT_ONCE:
             tracked = self._tracked.get(heapq.heappop(self._due)[2])
             if tracked is None:
                 continue
@@ -156,9 +155,15 @@ class Probing:
             due = tracked.book.due()
             if due is not None and due[0] <= now and not tracked.busy:
                 tracked.busy = True
-                task = asyncio.create_task(self._ask(tracked, due[1]))
-                self._tasks[task] = None
-                task.add_done_callback(self._tasks.pop)
+                asking = self._ask(tracked, due[1])
+                task = asyncio.Task(asking, loop=asyncio.get_running_loop(), eager_start=True)
+                if not task.done():
+                    self._tasks[task] = None
+                    task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        self._moved.set()  # there is room for one more
 
     def _settle(self, tracked: _Tracked, now: float) -> None:
         """Tell of one that has run for long enough; times are rounded, so it may be too early."""
@@ -172,20 +177,22 @@ class Probing:
     async def _ask(self, tracked: _Tracked, name: str) -> None:
         check: Check | None = getattr(tracked.checks, name)
         assert check is not None, "only checks that exist have a tally"
-        async with self._room:
-            try:
-                result = await self._prober.probe(check, tracked.replica, tracked.io)
-            except Exception as error:
-                _log.exception("probe broke", replica=tracked.replica.id)
-                result = ProbeResult(passed=False, message=repr(error))
+        try:
+            result = await self._prober.probe(check, tracked.replica, tracked.io)
+        except Exception as error:
+            _log.exception("probe broke", replica=tracked.replica.id)
+            result = ProbeResult(passed=False, message=repr(error))
         tracked.busy = False
         if self._tracked.get(tracked.replica.id) is not tracked:
             return
         now = self._clock()
+        book, passed = tracked.book, result.passed
+        if passed and book.expects(name):
+            health.record(book, name, check, passed=True, message=result.message, now=now)
+            self._schedule(tracked)
+            return
         before = self._worth(tracked, now)
-        health.record(
-            tracked.book, name, check, passed=result.passed, message=result.message, now=now
-        )
+        health.record(book, name, check, passed=passed, message=result.message, now=now)
         after = self._worth(tracked, now)
         if (before.ready, before.failed, before.known) != (after.ready, after.failed, after.known):
             self._changed(tracked.stream)
@@ -193,7 +200,9 @@ class Probing:
 
     async def _wait(self) -> None:
         self._moved.clear()
-        timeout = max(0.0, self._due[0][0] - self._clock()) if self._due else None
+        is_full = len(self._tasks) >= AT_ONCE
+        due = self._due[0][0] if self._due and not is_full else None
+        timeout = None if due is None else max(0.0, due - self._clock())
         try:
             async with asyncio.timeout(timeout):
                 await self._moved.wait()

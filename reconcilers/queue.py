@@ -43,7 +43,9 @@ class KeyQueue:
         self._waiting: dict[str, tuple[float, int, bool]] = {}
         self._running: dict[str, Priority | None] = {}
         self._failures: dict[str, int] = {}
-        self._moved = asyncio.Event()
+        self._takers: dict[asyncio.Future[None], None] = {}  # who waits, in order of arrival
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
         self._asked = asyncio.Event()  # an intent's key came
         self.adds = 0
         """How often a key got a place in the queue."""
@@ -96,7 +98,7 @@ class KeyQueue:
         number = next(self._order)
         self._waiting[key] = (at, number, backoff)
         heapq.heappush(self._later, (at, number, key, priority))
-        self._moved.set()
+        self._set_alarm()
 
     def failed(self, key: str) -> float:
         """Look at `key` again after its backoff, which doubles each time; return the seconds."""
@@ -159,7 +161,7 @@ class KeyQueue:
         number = next(self._order)
         self._entry[key] = (priority, number, known[2] if known else self._clock())
         heapq.heappush(self._ready, (priority, number, key))
-        self._moved.set()
+        self._wake_one()
         if priority is Priority.INTENT:
             self._asked.set()
 
@@ -173,10 +175,40 @@ class KeyQueue:
                 self.add(key, priority)
 
     async def _wait(self) -> None:
-        self._moved.clear()
-        timeout = max(0.0, self._later[0][0] - self._clock()) if self._later else None
+        """Wait for a key: each that becomes ready wakes one of those who wait."""
+        woken = asyncio.get_running_loop().create_future()
+        self._takers[woken] = None
+        self._set_alarm()
         try:
-            async with asyncio.timeout(timeout):
-                await self._moved.wait()
-        except TimeoutError:
+            await woken
+        except asyncio.CancelledError:
+            if woken in self._takers:
+                del self._takers[woken]
+            elif not woken.cancelled():  # it was woken, and takes nothing
+                self._wake_one()
+            raise
+
+    def _wake_one(self) -> None:
+        while self._takers:
+            woken = next(iter(self._takers))
+            del self._takers[woken]
+            if not woken.done():  # it was not cancelled
+                woken.set_result(None)
+                return
+
+    def _set_alarm(self) -> None:
+        """Look again when the first of the keys that wait for a time is due."""
+        if not self._later or not self._takers:
             return
+        at = self._later[0][0]
+        if self._alarm is not None:
+            if self._alarm_at <= at:
+                return
+            self._alarm.cancel()
+        loop = next(iter(self._takers)).get_loop()
+        self._alarm, self._alarm_at = loop.call_later(at - self._clock(), self._ring), at
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._promote()
+        self._set_alarm()

@@ -62,6 +62,14 @@ class Seen(msgspec.Struct, frozen=True):
     def slot(self) -> Slot:
         return Slot(self.replica.name.revision, self.replica.name.slot)
 
+    @property
+    def revision(self) -> int:
+        return self.replica.name.revision
+
+    @property
+    def number(self) -> int:
+        return self.replica.name.slot
+
 
 class Memory(msgspec.Struct, frozen=True):
     """What past passes left: attempts used up, when a slot may start again, refused attempts."""
@@ -119,14 +127,14 @@ class _View:
         for one in sorted(live, key=lambda s: (not s.ready, s.replica.name)):
             if not _is_new(one, want):
                 self.old.append(one)
-            elif one.slot.number in self.new:
+            elif one.number in self.new:
                 self.doubles.append(one)
             else:
-                self.new[one.slot.number] = one
-        self.old.sort(key=lambda s: (s.slot.number, s.ready, s.replica.name))
+                self.new[one.number] = one
+        self.old.sort(key=lambda s: (s.number, s.ready, s.replica.name))
         self.ready_new = {number for number, one in self.new.items() if one.ready}
         self.proven = want.revision == want.stable or bool(self.ready_new)
-        tried = {s.slot for s in self.dead if s.slot.revision == want.revision}
+        tried = {s.slot for s in self.dead if s.revision == want.revision}
         tried |= {s for s, n in memory.attempts.items() if n > 1 and s.revision == want.revision}
         self.failing = not self.proven and (want.stalled or bool(tried))
 
@@ -166,7 +174,7 @@ def _waits(one: Seen, want: Want, memory: Memory) -> bool:
     """Whether it was created but never started, and may still be."""
     return (
         one.replica.state is ReplicaState.CREATED
-        and one.slot.number < want.replicas
+        and one.number < want.replicas
         and one.replica.digest != ""
         and (one.slot, one.replica.name.attempt) not in memory.refused
     )
@@ -192,7 +200,7 @@ def _starts(want: Want, view: _View, memory: Memory) -> list[Start]:
 
 def _new_starts(want: Want, view: _View) -> list[int]:
     """The slots in which to start the wanted revision now."""
-    old = {one.slot.number for one in view.old}
+    old = {one.number for one in view.old}
     missing = [n for n in range(want.replicas) if n not in view.new]
     missing.sort(key=lambda number: (number in old, number))
     unready = len(view.new) - len(view.ready_new)
@@ -217,7 +225,7 @@ def _old_starts(want: Want, view: _View, starting: Sequence[int], probing: int) 
     """
     if view.proven or want.stable == 0 or want.stable not in want.startable:
         return []
-    covered = {one.slot.number for one in view.old} | view.ready_new
+    covered = {one.number for one in view.old} | view.ready_new
     uncovered = [number for number in range(want.replicas) if number not in covered]
     if want.stop_first:
         mine = set(starting) | set(view.new)
@@ -246,9 +254,9 @@ def _stops(want: Want, view: _View) -> list[Stop]:
         stops += _probes_too_many(want, view)
     least = max(0, want.replicas - want.max_unavailable)
     crowded = len(view.new) + len(view.old) >= want.replicas + want.surge
-    best = {one.slot.number: one for one in sorted(view.old, key=lambda s: (s.ready, s.slot))}
+    best = {one.number: one for one in sorted(view.old, key=lambda s: (s.ready, s.slot))}
     for one in view.old:
-        number = one.slot.number
+        number = one.number
         replaced = number in view.ready_new or number >= want.replicas or best[number] is not one
         surplus = len(view.ready_new) >= want.replicas or _is_leftover(one, want)
         may_thin = want.max_unavailable > 0 and want.revision in want.startable
@@ -289,7 +297,7 @@ def _probes_too_many(want: Want, view: _View) -> list[Stop]:
 
 def _is_leftover(one: Seen, want: Want) -> bool:
     """Whether it is of a revision that was overtaken before it ever became healthy."""
-    between = one.slot.revision not in (want.revision, want.stable)
+    between = one.revision not in (want.revision, want.stable)
     return between and one.known and not one.ready
 
 
@@ -297,7 +305,7 @@ def _stops_in_place(want: Want, view: _View) -> list[Stop]:
     """Stop-first: an old replica ends when its slot's turn has come and the new one could start."""
     if want.revision not in want.startable:
         return []
-    old = {one.slot.number for one in view.old}
+    old = {one.number for one in view.old}
     open_slots = sum(
         1
         for n in range(want.replicas)
@@ -305,7 +313,7 @@ def _stops_in_place(want: Want, view: _View) -> list[Stop]:
     )
     stops = []
     for one in view.old:
-        number = one.slot.number
+        number = one.number
         if number >= want.replicas or number in view.new:
             stops.append(Stop(one.replica, keep=False, reason=_why(one, want)))
         elif open_slots < (1 if view.failing else max(1, want.max_unavailable)):
@@ -315,7 +323,7 @@ def _stops_in_place(want: Want, view: _View) -> list[Stop]:
 
 
 def _why(one: Seen, want: Want) -> str:
-    if one.slot.revision != want.revision:
+    if one.revision != want.revision:
         return f"replaced by revision {want.revision}"
     edited = one.replica.edited
     return f"drift: {', '.join(edited)}" if edited else "drift: digest"
@@ -326,10 +334,8 @@ def _removals(want: Want, view: _View, starting: Set[tuple[Slot, int]]) -> list[
     kept: dict[int, Seen] = {}
     revisions = {want.revision} if view.proven else {want.revision, want.stable}
     for one in view.dead:
-        if one.slot.revision in revisions and one.slot.number < want.keep_dead:
-            kept[one.slot.number] = max(
-                one, kept.get(one.slot.number, one), key=lambda s: s.replica.name
-            )
+        if one.revision in revisions and one.number < want.keep_dead:
+            kept[one.number] = max(one, kept.get(one.number, one), key=lambda s: s.replica.name)
     stay = {one.replica.id for one in kept.values()}
     removals = [Remove(one.replica) for one in view.strangers if not _runs(one)]
     removals += [Remove(one.replica) for one in view.dead if one.replica.id not in stay]

@@ -59,7 +59,10 @@ class AppStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     replicas: tuple[ReplicaStatus, ...] = ()
 
     def condition(self, kind: str) -> Condition | None:
-        return next((c for c in self.conditions if c.type == kind), None)
+        for condition in self.conditions:
+            if condition.type == kind:
+                return condition
+        return None
 
     def is_true(self, kind: str) -> bool:
         found = self.condition(kind)

@@ -45,7 +45,7 @@ class Telling:
         if unwell and want.stalled:
             troubles.append(("HealthCheckFailing", unwell))
         running = [one for one in seen if not judging.is_dead(one.replica)]
-        updated = [one for one in running if one.ready and one.slot.revision == want.revision]
+        updated = [one for one in running if one.ready and one.revision == want.revision]
         converged = len(running) == len(updated) == want.replicas and not book.stopping
         findings = judging.Findings(
             troubles=troubles,
@@ -102,7 +102,7 @@ class Telling:
                 message=status.conditions[2].message,
             )
         complete = want.replicas and status.updated >= want.replicas
-        alone = all(one.slot.revision == want.revision for one in seen) and not book.stopping
+        alone = all(one.revision == want.revision for one in seen) and not book.stopping
         fresh = want.revision != app.stable
         if complete and alone and fresh and book.once("completed", want.revision):
             took = max(0.0, around.now() - app.asked_at)

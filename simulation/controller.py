@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -98,7 +98,7 @@ class Controller:
                 secrets=secrets,
                 intents=self.intents,
                 open_engine=self._open,
-                prober=_SiteProber(life),
+                prober=_SiteProber(life, site.machines.values()),
                 status=self.status,
                 metrics=site.metrics,
                 clock=asyncio.get_running_loop().time,
@@ -207,15 +207,19 @@ class Controller:
 class _SiteProber(Prober):
     """Asks replicas on whatever machine they run, while its life lasts."""
 
-    def __init__(self, life: Life) -> None:
+    def __init__(self, life: Life, machines: Iterable[Machine]) -> None:
         self._life = life
+        self._probers = {machine: SimulatedProber(machine) for machine in machines}
 
     @override
     async def probe(self, check: Check, replica: Replica, io: ReplicaIO) -> ProbeResult:
-        await self._life.present()
+        life = self._life
+        if not life.is_present:
+            await life.present()
         assert isinstance(io, GuardedIO), "replicas of a site are reached through its guards"
-        result = await SimulatedProber(io.machine).probe(check, replica, io)
-        await self._life.present()
+        result = await self._probers[io.machine].probe(check, replica, io)
+        if not life.is_present:
+            await life.present()
         return result
 
 

@@ -7,6 +7,7 @@ It is under way for at least a moment, and what is under way when the server goe
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Protocol, final
 from zlib import crc32
 
@@ -145,6 +146,8 @@ def matches(pattern: str, subject: str) -> bool:
     """Whether a subject is one of a pattern: `*` stands for one token, `>` for all that follow."""
     if pattern == subject:
         return True
+    if not subject.startswith(_literal(pattern)):
+        return False
     wanted, given = pattern.split("."), subject.split(".")
     if wanted[-1] == ">":
         wanted = wanted[:-1]
@@ -154,6 +157,13 @@ def matches(pattern: str, subject: str) -> bool:
     return len(wanted) == len(given) and all(
         one in ("*", other) for one, other in zip(wanted, given, strict=True)
     )
+
+
+@lru_cache(maxsize=4096)
+def _literal(pattern: str) -> str:
+    """What a pattern begins with; for one without wildcards, more than any other subject does."""
+    wild = min((at for at in (pattern.find("*"), pattern.find(">")) if at >= 0), default=None)
+    return f"{pattern}." if wild is None else pattern[:wild]
 
 
 def _kind(message: Message, to: str) -> Kind:

@@ -52,14 +52,20 @@ class Effects:
 
 @final
 class Life:
-    """One process: `name` is how the trace calls it; `ended` is set when it is killed.
+    """One process: `name` is how the trace calls it; `ended` is set when it is killed, which
+    `gone` is told.
 
     `loses_unsynced` says that what it wrote and did not sync goes with it.
     """
 
-    def __init__(self, name: str, effects: Effects, trace: Trace) -> None:
+    def __init__(
+        self, name: str, effects: Effects, trace: Trace, gone: Callable[[], None] = lambda: None
+    ) -> None:
         self.name = name
+        self._gone = gone
         self.ended = asyncio.Event()
+        self.is_present = True
+        """Whether it neither has ended nor is paused."""
         self.cause = ""
         self.loses_unsynced = False
         self._effects, self._trace = effects, trace
@@ -74,16 +80,20 @@ class Life:
         """Kill it: from now on nothing that it tries happens."""
         if self.is_alive:
             self.cause = cause
+            self.is_present = False
             self._trace.note(self.name, f"ends: {cause}")
             self.ended.set()
             self._goes_on.set()
+            self._gone()
 
     def pause(self) -> None:
         """Stop it as SIGSTOP does: nothing goes out and nothing comes in."""
         self._goes_on.clear()
+        self.is_present = False
 
     def go_on(self) -> None:
         self._goes_on.set()
+        self.is_present = self.is_alive
 
     async def present(self) -> None:
         """Wait while it is paused.
@@ -99,9 +109,11 @@ class Life:
 
     async def read[T](self, call: Callable[[], Awaitable[T]]) -> T:
         """Ask the world something; no effect."""
-        await self.present()
+        if not self.is_present:
+            await self.present()
         result = await call()
-        await self.present()
+        if not self.is_present:
+            await self.present()
         return result
 
     async def effect[T](self, words: str, call: Callable[[], Awaitable[T]]) -> T:

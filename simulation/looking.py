@@ -102,20 +102,23 @@ class SimulatedProber(Prober):
 
     @override
     async def probe(self, check: Check, replica: Replica, io: ReplicaIO) -> ProbeResult:
-        timeout = seconds(check.timeout)
         if check.exec:
+            timeout = seconds(check.timeout)
             try:
                 result = await io.run(replica, check.exec.argv, timeout_seconds=timeout)
             except (StartFailed, EngineUnavailable, TimeoutError) as error:
                 return ProbeResult(passed=False, message=str(error) or "took too long")
             message = f"{check.exec.argv[0]} exited with {result.exit_code}"
             return ProbeResult(result.exit_code == 0, message)
-        address = next((a for a in replica.addresses if a.port == check.port), None)
-        running = self._machine.hosts.get(address.host) if address else None
-        if address is None or running is None or running.seen.state is not ReplicaState.RUNNING:
+        running = None
+        for address in replica.addresses:
+            if address.port == check.port:
+                running = self._machine.hosts.get(address.host)
+                break
+        if running is None or running.seen.state is not ReplicaState.RUNNING:
             return ProbeResult(passed=False, message=f"nobody listens on port {check.port!r}")
         if running.program.deaf:
-            await asyncio.sleep(timeout)
+            await asyncio.sleep(seconds(check.timeout))
             return ProbeResult(passed=False, message=f"no answer within {check.timeout}")
         path = check.http.path if check.http else None
         is_well = check.tcp is not None or running.program.is_well(

@@ -41,6 +41,7 @@ INSTALLATION: Final = "11111111-aaaa"
 NEIGHBOUR: Final = "22222222-bbbb"
 PROGRAM: Final = Actor(name=f"program:{ACTOR}", role="editor")
 RESTART_SECONDS: Final = 3.0
+BURY_SECONDS: Final = 0.25  # from the end of a life until all that is left of it is gone
 MOST_VIOLATIONS: Final = 20
 
 
@@ -106,6 +107,7 @@ class World:
         self.is_forgetful = False  # whether the disk ever lost what was acknowledged
         self.asking: dict[asyncio.Task[object], None] = {}
         self._lives = 0
+        self._gone = asyncio.Event()  # a life has ended
         self._rewound_at: float | None = None
         self.engines.rewound_since = self._rewound_since
         self._tasks: list[asyncio.Task[None]] = []
@@ -174,7 +176,7 @@ class World:
     async def boot(self) -> Controller | None:
         """Start one more control plane; None if it finds no log."""
         self._lives += 1
-        life = Life(f"life-{self._lives}", self.effects, self.trace)
+        life = Life(f"life-{self._lives}", self.effects, self.trace, self._gone.set)
         self.trace.note(life.name, f"begins at position {self.disk.head.position}")
         try:
             controller = await Controller.begin(self.site, life, self.rng(life.name))
@@ -253,13 +255,15 @@ class World:
 
     async def _keep_alive(self) -> None:
         while True:
+            await self._gone.wait()
+            self._gone.clear()
+            await asyncio.sleep(BURY_SECONDS)
             for controller in list(self.controllers):
                 if not controller.life.is_alive:
                     await self.kill(controller, controller.life.cause)
-            if not self.controllers and self.restart_seconds < math.inf:
+            while not self.controllers and self.restart_seconds < math.inf:
                 await asyncio.sleep(self.restart_seconds)
                 await self.boot()
-            await asyncio.sleep(0.25)
 
     # -- watching -----------------------------------------------------------------------------
 
@@ -292,9 +296,10 @@ class World:
 
     def _rewound_since(self) -> float | None:
         """Since when whoever acts now knows that the log went backwards."""
-        known = any(c.log.rewound for c in self.controllers if c.life.is_alive)
-        if not known:
-            self._rewound_at = None
-        elif self._rewound_at is None:
-            self._rewound_at = self.clock()
-        return self._rewound_at
+        for one in self.controllers:
+            if one.log.rewound is not None and one.life.is_alive:
+                if self._rewound_at is None:
+                    self._rewound_at = self.clock()
+                return self._rewound_at
+        self._rewound_at = None
+        return None

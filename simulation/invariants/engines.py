@@ -29,6 +29,8 @@ class EngineInvariants:
     def __init__(self, truth: Truth, report: Report, clock: Callable[[], float]) -> None:
         self._truth, self._report, self._clock = truth, report, clock
         self._foreign: dict[tuple[str, str], str] = {}
+        self._theirs: list[Running | None] = []
+        self._named: list[list[tuple[str, Running | None]]] = []
         self._spoken: dict[str, float] = {}
         self._agreed: dict[str, deque[tuple[float, int]]] = defaultdict(lambda: deque(maxlen=8))
         self.rewound_since: Callable[[], float | None] = lambda: None
@@ -62,20 +64,26 @@ class EngineInvariants:
 
     def foreign(self) -> None:
         """What belongs to others is as it was."""
-        present = {
-            (target, name): _state(running)
-            for target, machine in self._truth.machines.items()
+        machines = self._truth.machines
+        named = [list(machine.named.items()) for machine in machines.values()]
+        states = [_state(one) for one in self._theirs]
+        if named == self._named and states == list(self._foreign.values()):
+            return
+        theirs = {
+            (target, name): running
+            for target, machine in machines.items()
             for name, running in machine.named.items()
             if running is None or running.installation != self._truth.installation
         }
+        present = {key: _state(running) for key, running in theirs.items()}
         for key, state in self._foreign.items():
             if present.get(key) != state:
                 self._report(Invariant.OWNED, f"{key} was {state}, and is {present.get(key)}")
-        self._foreign = present
+        self._foreign, self._theirs, self._named = present, list(theirs.values()), named
 
     def foreign_changed(self) -> None:
         """The world itself did something to what belongs to others."""
-        self._foreign = {}
+        self._foreign, self._theirs, self._named = {}, [], []
 
     def confused(self, seconds: float) -> None:
         """For so long, what is done may rest on what was true a moment ago."""

@@ -27,6 +27,7 @@ NAMES: Final = (
     "bus",
     "rebuilding",
     "sweeping",
+    "simulating",
     "docker",
     "docker_apps",
     "converging",
