@@ -5,7 +5,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, final
 from uuid import uuid4
@@ -91,20 +91,21 @@ class World:
         plane = self.plane
         revision = plane.rolled_out(self.name, within)["metadata"]["revision"]
         wanted = [(self.name, f"{revision}", f"{slot}") for slot in range(replicas)]
-        plane.until(lambda: self._places("running") == wanted, f"only {wanted}", within)
-        dead = self._places("exited")  # the last of a slot is kept, for its log
-        assert len(set(dead)) == len(dead)
-        assert set(dead) <= set(wanted)
-        assert len(self.containers()) == len(wanted) + len(dead), "others are left over"
+        plane.until(lambda: self._has_only(wanted), f"only {wanted} and their dead", within)
         said = {greeting(plane.address(self.name, slot)) for slot in range(replicas)}
         assert said == {word}
         self.check_history()
 
-    def _places(self, state: str) -> list[tuple[str, ...]]:
-        """App, revision and slot of the containers in a state."""
+    def _has_only(self, wanted: Sequence[tuple[str, ...]]) -> bool:
+        """Whether just these run, with at most the last dead one of each slot, kept for its log."""
         shown = (labels.APP, labels.REVISION, labels.SLOT)
-        found = (one for one in self.containers() if one["State"] == state)
-        return sorted(tuple(one["Labels"][label] for label in shown) for one in found)
+        places: dict[str, list[tuple[str, ...]]] = {"running": [], "exited": []}
+        for one in self.containers():  # of one list, for the next may be of another moment
+            place = tuple(one["Labels"][label] for label in shown)
+            places.setdefault(one["State"], []).append(place)
+        dead = places.pop("exited")
+        once = len(set(dead)) == len(dead) and set(dead) <= set(wanted)
+        return once and sorted(places.pop("running")) == list(wanted) and not places
 
     def check_history(self) -> None:
         """One event per idempotency key, every key that was asked, and a log that is sound."""
