@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import uuid
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -22,9 +23,7 @@ import psutil
 from rich.console import Console
 
 from adapters.docker.engine import docker_answers
-from adapters.sqlite.records import records
 from adapters.sqlite.verify import verify
-from bus import exports
 from domain.target import DockerSettings
 from stateward import data, logs
 from stateward.control_plane import Running, running
@@ -227,7 +226,7 @@ async def tell(control_plane: Running, shop: Shop, hand: Hand) -> None:
     history(await shop.events())
 
     step("Keep the history, to see it again under faults")
-    keep_history(control_plane.data.directory)
+    await keep_history(control_plane.data.directory)
 
     step("Delete the project; nothing may be left")
     healed("the engine confirms that nothing is left", await removed(shop))
@@ -236,16 +235,14 @@ async def tell(control_plane: Running, shop: Shop, hand: Hand) -> None:
     say(f"  [green]✓[/] the history verifies: {verdict}")
 
 
-def keep_history(directory: Path) -> None:
-    """Export the log as it is, while the apps are still wanted."""
+async def keep_history(directory: Path) -> None:
+    """Export the log while the apps are still wanted, beside the server, as anybody may."""
     KEPT.parent.mkdir(exist_ok=True)
-    with records(directory) as log, KEPT.open("wb") as file:
-        first = exports.header(
-            (directory / "installation").read_text().strip(), log.head, log.count
-        )
-        file.writelines(exports.write(first, log.events))
+    command = ("-m", "stateward", "export", str(directory), "-o", str(KEPT))
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=PIPE)
+    await process.communicate()
     where = KEPT.relative_to(KEPT.parent.parent)
-    say(f"  {first.events} events are in {where}; run them with faults:")
+    say(f"  it is in {where}; run it with faults:")
     say(f"  [bold].venv/bin/stateward simulate --history {where} --seeds 10[/]", soft_wrap=True)
 
 
