@@ -33,13 +33,36 @@ _log = structlog.get_logger(__name__)
 
 
 @final
+class _Client(Client):
+    """Tells that it is closed even when closing failed half-way.
+
+    nats-py writes what is pending before it calls `closed_cb`, and if the server is already gone,
+    that write raises: then it is closed, and nobody is ever told.
+    """
+
+    def __init__(self, ended: asyncio.Event) -> None:
+        super().__init__()
+        self._ended = ended
+
+    @override
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        try:
+            await super()._close(status, do_cbs)
+        finally:
+            if self.is_closed:
+                if self._transport is not None:
+                    self._transport.close()
+                self._ended.set()
+
+
+@final
 class NatsSession(Session):
     """Made by `open`."""
 
     def __init__(self) -> None:
-        self._client = Client()
         self._reason = ""
         self.ended = asyncio.Event()
+        self._client = _Client(self.ended)
         self.version = ""
 
     @classmethod
@@ -81,7 +104,6 @@ class NatsSession(Session):
             flush_timeout=ASK_SECONDS,
             inbox_prefix=own_inbox(name),
             error_cb=self._note,
-            closed_cb=self._end,
             **options,
         )
         self.version = str(self._client._server_info.get("version", ""))  # noqa: SLF001 -- no other way
@@ -90,9 +112,6 @@ class NatsSession(Session):
         self._reason = str(error) or type(error).__name__
         if self._client.is_connected:
             _log.warning("NATS reported an error", error=self._reason)
-
-    async def _end(self) -> None:
-        self.ended.set()
 
     @property
     @override

