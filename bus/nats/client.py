@@ -51,7 +51,7 @@ class _Client(Client):
         finally:
             if self.is_closed:
                 if self._transport is not None:
-                    self._transport.close()
+                    self._transport.close()  # type: ignore[no-untyped-call]
                 self._ended.set()
 
 
