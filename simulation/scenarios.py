@@ -37,8 +37,8 @@ class Restless(Exception):
 class Scene:
     """A world in which a story is told. `bound` is how many seconds each rest may take to come."""
 
-    def __init__(self, world: World, bound: float, known: str = "") -> None:
-        self.world, self._bound, self._known = world, bound, known
+    def __init__(self, world: World, bound: float) -> None:
+        self.world, self._bound = world, bound
         self._rest = RestInvariants(world.truth)
         self._asked = 0
         self.longest = 0.0
@@ -87,10 +87,7 @@ class Scene:
 
     def broken(self) -> list[Broken]:
         """What is not (yet) as it should be."""
-        known = self._known
-        broken = [
-            one for one in self._rest.broken(self._status_of) if not known or known not in one[1]
-        ]
+        broken = list(self._rest.broken(self._status_of))
         if self.world.acting() is None:
             broken.append((Invariant.SETTLED, "no control plane runs"))
         if self.world.site.sent:
@@ -110,7 +107,7 @@ class Scene:
         for target, machine in world.machines.items():
             for (owner, project), ground in machine.grounds.items():
                 summary[f"{owner} {project} on {target}"] = [
-                    ground.is_prepared and not self._known,
+                    ground.is_prepared,
                     *sorted(ground.volumes),
                 ]
         for row in world.disk.events:
@@ -157,7 +154,6 @@ class Scenario(NamedTuple):
 
     `before` is told first and without crashes: another scenario has its effects. `bound` is how
     many seconds after its last intent, crash or mischief the world may need to come to rest.
-    `known` are words of what is broken at rest and known to be: it is not looked at.
     """
 
     name: str
@@ -165,7 +161,6 @@ class Scenario(NamedTuple):
     story: Story
     targets: Sequence[str] = ("local",)
     bound: float = 60.0
-    known: str = ""
 
     def furniture(self) -> list[Asked]:
         """The targets and the project that everything else needs."""

@@ -131,7 +131,7 @@ async def _tell(run: Run, scenario: Scenario, line_told: Callable[[str], None] |
     world.site.bus_of = None  # intents and hints take the direct way
     for machine in world.machines.values():
         machine.faults.plan = _slowly if run.slow else _soon
-    scene = Scene(world, scenario.bound, scenario.known)
+    scene = Scene(world, scenario.bound)
     begin = 0
     end: End = {}
 
