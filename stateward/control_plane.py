@@ -32,10 +32,10 @@ from gateway.tokens import Tokens
 from projections.desired import DesiredState
 from reconcilers.adopting import listed_foreign
 from reconcilers.assembling import Assembled, World, assemble
+from reconcilers.passing import WorkerSettings
 from reconcilers.ports import EngineUnavailable, Replica, ReplicaIO
 from reconcilers.projecting import Projecting
 from reconcilers.status import StatusMemory
-from reconcilers.worker import WorkerSettings
 from stateward.data import Data
 from stateward.engines import Choice, Opener, choose
 from stateward.gauges import gauges
@@ -163,10 +163,10 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             tokens=api_tokens,
             installation=data.installation,
             version=version("stateward"),
-            catch_up=assembled.worker.seen,
+            catch_up=assembled.following.seen,
             io=lambda stream: _io(assembled, desired, stream),
-            foreign=lambda target: listed_foreign(assembled.worker.view(target)),
-            explain_plan=assembled.worker.explain,
+            foreign=lambda target: listed_foreign(assembled.passing.view(target)),
+            explain_plan=assembled.passing.explain,
             checks=lambda: _checks(settings, log, desired, assembled, bus, worker, clock()),
             metrics=metrics.page,
             now=now,
@@ -285,7 +285,7 @@ async def _io(
     wanted = desired.app(stream)
     if wanted is None:
         raise EngineUnavailable(f"{stream} does not exist or cannot be read")
-    view = assembled.worker.view(wanted.target)
+    view = assembled.passing.view(wanted.target)
     replicas = await view.look((wanted.ref.project, wanted.ref.name))
     return view.engine.io, replicas
 
