@@ -77,6 +77,7 @@ class Town:
         self.bucket = Bucket(now)
         self.workers: list[Worker] = []
         self.deeds: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        self.wrong: list[tuple[str, list[str], Deed]] = []
         self.machine.witness = lambda deed: self._note("local", deed)
         self.far.witness = lambda deed: self._note("far", deed)
 
@@ -92,7 +93,8 @@ class Town:
         able = [
             one.name for one in self.workers if one.house.parts.sharing.may_call(target, stream)
         ]
-        assert able == [ACTOR.get()], deed
+        if able != [ACTOR.get()]:  # what is raised here is caught by a pass
+            self.wrong.append((ACTOR.get(), able, deed))
         self.deeds[stream].append((deed.verb, ACTOR.get()))
 
     def running(self) -> dict[str, int]:
@@ -136,6 +138,7 @@ def play(story: Callable[[Town], Awaitable[None]]) -> None:
         finally:
             for worker in town.workers:
                 await worker.die()
+        assert not town.wrong
 
     loop.run(main())
 
