@@ -12,10 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple, final
 
+from adapters.files.snapshots import Snapshots
 from adapters.probes.network import NetworkProber
 from adapters.sqlite.log import SqliteLog
 from adapters.sqlite.secrets import SqliteSecrets
-from adapters.sqlite.snapshots import Snapshots
 from bus.announcing import Announcer
 from bus.intents import IntentService
 from bus.nats.bus import NatsBus

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from adapters.sqlite.log import SqliteLog
+from bus.log import WatchedLog
 from projections.desired import DesiredState
 from reconcilers.assembling import Assembled
 
@@ -27,7 +27,7 @@ ABOUT: Final[Mapping[str, str]] = {
 
 
 def gauges(
-    log: SqliteLog, desired: DesiredState, assembled: Assembled, clock: float
+    log: WatchedLog, desired: DesiredState, assembled: Assembled, clock: float
 ) -> Mapping[str, tuple[str, float]]:
     """Every value by name, with its words and its value."""
     head = log.position

@@ -14,7 +14,8 @@ from eventsourcing.tests.persistence import (
     RecorderTestCase,
 )
 
-from adapters.sqlite.recorder import SyncAggregateRecorder, SyncRecorder, open_recorder
+from adapters.recording.recorder import SyncAggregateRecorder, SyncRecorder, open_recorder
+from adapters.sqlite.log import SqliteLog
 from adapters.sqlite.verify import verify
 
 
@@ -26,7 +27,9 @@ class _OnSqlite(RecorderTestCase):
     def setUp(self) -> None:
         self._exits = ExitStack()
         self.directory = Path(self._exits.enter_context(TemporaryDirectory()))
-        self.recorder = self._exits.enter_context(open_recorder(self.directory, now=lambda: 0.0))
+        self.recorder = self._exits.enter_context(
+            open_recorder(lambda: SqliteLog.open(self.directory, now=lambda: 0.0))
+        )
         self.addCleanup(self._exits.close)
 
     def new_originator_id(self) -> str:
@@ -52,7 +55,7 @@ class TestApplicationRecorder(_OnSqlite, ApplicationRecorderTestCase[SyncRecorde
 
 @pytest.fixture
 def recorder(tmp_path: Path) -> Iterator[SyncRecorder]:
-    with open_recorder(tmp_path, now=lambda: 0.0) as recorder:
+    with open_recorder(lambda: SqliteLog.open(tmp_path, now=lambda: 0.0)) as recorder:
         yield recorder
 
 
