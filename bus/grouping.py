@@ -71,7 +71,7 @@ class Group:
         """Take an append into the group, or say why not."""
         key = request.key
         if key is not None and (remembered := self._known_keys.get((key.actor, key.key))):
-            return _repeat(key, remembered)
+            return repeat(key, remembered)
         conflict = self._conflict(request)
         if conflict is not None:
             return conflict
@@ -125,7 +125,8 @@ class Group:
         return version or 0
 
 
-def _repeat(key: IdempotencyKey, remembered: Remembered) -> Answer:
+def repeat(key: IdempotencyKey, remembered: Remembered) -> Answer:
+    """What a key that was used before is answered."""
     digest, outcome, first, events = remembered
     if digest != key.digest:
         return KeyReused(key.actor, key.key)

@@ -157,7 +157,7 @@ $$;
 CREATE FUNCTION stateward.record_digest(
     at bigint, stream text, version bigint, type text, digest_of_data bytea
 ) RETURNS bytea
-LANGUAGE sql IMMUTABLE AS $$
+LANGUAGE sql STABLE AS $$
     SELECT sha256(
         int8send(at) || int8send(version)
         || int4send(octet_length(stream)) || int4send(octet_length(type))
