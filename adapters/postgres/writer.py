@@ -7,7 +7,6 @@ not to be written, or carries a key: then asking again does no harm, and tells w
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Any, Final, Protocol, final
 
 import structlog
@@ -27,6 +26,7 @@ from bus.log import (
 )
 
 GROUP_EVENTS: Final = 2000  # events in one transaction: some 20 ms of work
+SWEEP_AFTER: Final = 60.0  # seconds from the start, which has enough to do
 SWEEP_SECONDS: Final = 3600.0
 SWEEP_ROWS: Final = 500  # few enough that the sweep is never noticed
 KEY_LIFETIME: Final = 7 * 86400.0  # seconds
@@ -75,7 +75,7 @@ class Writer:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._closing = False
-        self._next_sweep = now()
+        self._next_sweep = now() + SWEEP_AFTER
         self._task = asyncio.create_task(self._run(), name="log writer")
 
     @property
@@ -245,9 +245,12 @@ class Writer:
         if now < self._next_sweep or self._connection is None or self._connection.is_closed():
             return
         more = False
-        with suppress(*TROUBLE):
+        try:
             told = await self._connection.execute(_SWEEP_KEYS, now - KEY_LIFETIME, SWEEP_ROWS)
             more = told == f"DELETE {SWEEP_ROWS}"
+        except TROUBLE as error:
+            _log.warning("log.keys_not_swept", error=str(error))
+            await self._recover(error)
         if not more:
             self._next_sweep = now + SWEEP_SECONDS
 

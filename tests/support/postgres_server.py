@@ -13,8 +13,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, final
@@ -102,12 +103,12 @@ class Cluster:
         template = f"schema_{schema}"
         if not self.execute(f"SELECT FROM pg_database WHERE datname = '{template}'"):
             self.execute(f"CREATE DATABASE {template} TEMPLATE template0")
-            asyncio.run(migrate(Server(self.url(template)), schema))
+            _run(migrate(Server(self.url(template)), schema))
         return self.create(template)
 
     def execute(self, sql: str, url: str | None = None) -> list[Any]:
         """Run one statement, and return its rows."""
-        return asyncio.run(execute(url or self.url(), sql))
+        return _run(execute(url or self.url(), sql))
 
     def _answers(self) -> bool:
         try:
@@ -189,9 +190,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def cut_sessions(url: str, purpose: str) -> int:
-    """End the sessions of a purpose from the server's side; return how many there were."""
-    sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"
-    with suppress(asyncpg.PostgresError):
-        return len(asyncio.run(execute(url, sql, f"stateward {purpose}")))
-    return 0
+def _run[T](call: Coroutine[Any, Any, T]) -> T:
+    """Run a call to its end, whether a loop runs here or not."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, call).result()
