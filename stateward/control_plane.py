@@ -5,6 +5,7 @@ import gc
 import random
 import secrets as tokens_of_chance
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
@@ -12,12 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple, final
 
+from adapters.files.snapshots import Snapshots
 from adapters.probes.network import NetworkProber
-from adapters.sqlite.log import SqliteLog
-from adapters.sqlite.secrets import SqliteSecrets
-from adapters.sqlite.snapshots import Snapshots
 from bus.announcing import Announcer
 from bus.intents import IntentService
+from bus.log import WatchedLog
 from bus.nats.bus import NatsBus
 from bus.nats.credentials import Credentials
 from bus.nats.settings import NatsSettings
@@ -44,6 +44,7 @@ from stateward.metered_log import MeteredLog
 from stateward.metrics import Metrics
 from stateward.probing import ProberByTarget
 from stateward.settings import Nats, Settings
+from stateward.storing import stores
 
 DEFAULT_PROJECT: Final = "default"
 SHOWN: Final = 3  # of the streams that cannot be read, where they are only mentioned
@@ -53,6 +54,10 @@ SWEEP_AFTER: Final = 5.0  # seconds from the start: labels may show by then that
 def now() -> float:
     """Seconds since the epoch: the one place where the wall clock is read."""
     return time.time()  # noqa: TID251 -- handed to everybody from here
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())  # noqa: TID251 -- an installation is minted here
 
 
 def utc() -> datetime:
@@ -79,15 +84,14 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
     Raises:
         AddressInUse: the API's address is taken.
         LogUnavailable: the log cannot be opened.
+        DataTrouble: the directory is of another installation than the log.
     """
     async with AsyncExitStack() as stack:
         rng = random.Random()
         metrics = Metrics()
         metrics.build.labels(version("stateward")).set(1)
-        log = await SqliteLog.open(data.directory, now=now, synchronous=settings.log.synchronous)
-        stack.push_async_callback(log.close)
-        secrets = await SqliteSecrets.open(data.directory, now=now)
-        stack.push_async_callback(secrets.close)
+        opened = stores(settings, data, now=now, new_id=new_id)
+        log, secrets, data = await stack.enter_async_context(opened)
         projecting = Projecting(
             log,
             Snapshots(data.directory / "snapshots"),
@@ -223,7 +227,7 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 
 async def _furnish(
-    settings: Settings, intents: IntentService, desired: DesiredState, log: SqliteLog
+    settings: Settings, intents: IntentService, desired: DesiredState, log: WatchedLog
 ) -> Choice | None:
     """At the first start: the target `local` and the project `default`."""
     if desired.position or log.rewound:
@@ -237,7 +241,7 @@ async def _furnish(
     return choice
 
 
-async def _swept(intents: IntentService, log: SqliteLog) -> None:
+async def _swept(intents: IntentService, log: WatchedLog) -> None:
     await asyncio.sleep(SWEEP_AFTER)
     await intents.values.sweep(lambda: log.rewound is None)
 
@@ -292,7 +296,7 @@ async def _io(
 
 def _checks(
     settings: Settings,
-    log: SqliteLog,
+    log: WatchedLog,
     desired: DesiredState,
     assembled: Assembled,
     bus: NatsBus | None,

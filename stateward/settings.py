@@ -40,6 +40,14 @@ def _secret(value: object) -> SecretText:
     return SecretText(value)
 
 
+def _log_url(value: object) -> SecretText:
+    """A whole address is a secret: there may be a password in it."""
+    url = _secret(value)
+    if not url.reveal().startswith(("postgresql://", "postgres://")):
+        raise ValueError("write postgresql://USER@HOST:PORT/DATABASE")
+    return url
+
+
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
@@ -66,10 +74,25 @@ class Data(BaseModel):
 
 
 class Log(BaseModel):
-    """`NORMAL` may lose the newest events in a power cut, though none in a crash."""
+    """In the data directory; or, by `url`, in a PostgreSQL database that `migrate` has prepared.
+
+    `synchronous: NORMAL` may lose the newest events of the directory's log in a power cut, though
+    none in a crash.
+    """
 
     model_config = FROZEN
+    url: Annotated[SecretText, PlainValidator(_log_url)] | None = None
     synchronous: Literal["FULL", "NORMAL"] = "FULL"
+
+
+class Secrets(BaseModel):
+    """The key that their values are encrypted with, by default `secret.key` of the data directory.
+
+    Control planes that share a PostgreSQL log share the key: give each the same file.
+    """
+
+    model_config = FROZEN
+    key_file: File | None = None
 
 
 class Nats(BaseModel):
@@ -147,6 +170,7 @@ class Settings(BaseModel):
     api: Api = Api()
     data: Data
     log: Log = Log()
+    secrets: Secrets = Secrets()
     nats: Nats = Nats()
     replay: Replay = Replay()
     reconcile: Reconcile = Reconcile()

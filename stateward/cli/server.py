@@ -26,6 +26,7 @@ def serve(
         ),
     ] = "",
     data: flags.DataDirectory = None,
+    log: flags.LogAddress = "",
     config: flags.Config = None,
     nats: Annotated[
         str,
@@ -70,6 +71,7 @@ def serve(
     given = _listen(listen)
     for place, value in (
         ("data.directory", data and data.absolute()),
+        ("log.url", log),
         ("nats.url", nats),
         ("nats.enabled", False if no_nats else None),
         ("nats.credentials_file", nats_credentials),

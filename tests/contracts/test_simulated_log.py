@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bus.log import Log
+from bus.log import WatchedLog
 from simulation.disk import Disk
 from simulation.log import LogFaults, SimulatedLog
 from tests.contracts.log import LogContract
@@ -12,13 +12,13 @@ from tests.contracts.log import LogContract
 
 class TestSimulatedLog(LogContract):
     @pytest.fixture
-    def log(self) -> Log:
+    def log(self) -> WatchedLog:
         return SimulatedLog()
 
 
 class TestSimulatedLogWithASlowDisk(LogContract):
     @pytest.fixture
-    async def log(self) -> AsyncIterator[Log]:
+    async def log(self) -> AsyncIterator[WatchedLog]:
         log = SimulatedLog(faults=LogFaults(sync_seconds=lambda: 0.001))
         yield log
         await log.close()
@@ -26,7 +26,7 @@ class TestSimulatedLogWithASlowDisk(LogContract):
 
 class TestSimulatedLogOfASecondProcess(LogContract):
     @pytest.fixture
-    async def log(self) -> AsyncIterator[Log]:
+    async def log(self) -> AsyncIterator[WatchedLog]:
         disk = Disk()
         first, second = SimulatedLog(disk), SimulatedLog(disk)
         yield second
