@@ -42,7 +42,7 @@ async def main() -> None:
         json.dumps(
             intent | {"id": "restart-1", "type": "stateward.app.restart.v1", "data": {}}
         ).encode(),
-        headers={"Nats-Msg-Id": f"{ACTOR}-restart-1"},
+        headers={"Nats-Msg-Id": f"{ACTOR}:restart-1"},
     )
     print("kept in", submitted.stream)
     outcome = await outcomes.next_msg(timeout=5)
