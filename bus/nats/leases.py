@@ -17,12 +17,10 @@ from bus.leases import Entry, LeaseRaced, LeaseStore, LeasesUnavailable, Look
 from bus.nats import streams
 from bus.nats.connection import Part
 from bus.nats.session import JetStreamRefused, Message, NatsUnavailable, Session
-from bus.nats.subjects import PREFIX
+from bus.nats.subjects import LEASE_NEWS, LEASES
 
-LEASES: Final = "stateward-leases"
 LEASES_STREAM: Final = f"KV_{LEASES}"
 _KEYS: Final = f"$KV.{LEASES}"
-NEWS: Final = f"{PREFIX}.leases"
 BUCKET: Final[dict[str, Any]] = {
     "name": LEASES_STREAM,
     "description": "Which worker decides over what",
@@ -59,7 +57,7 @@ class NatsLeases(Part, LeaseStore):
         await streams.ensure_stream(session, BUCKET, self._installation, self._replicas)
         inbox = session.new_inbox()
         await session.subscribe_ready(f"{inbox}.*", self._answered)
-        await session.subscribe_ready(NEWS, self._told)
+        await session.subscribe_ready(LEASE_NEWS, self._told)
         self._session, self._inbox = session, inbox
         self._news.set()
 
@@ -92,7 +90,7 @@ class NatsLeases(Part, LeaseStore):
             )
             error = answer.get("error")
             if error is None and tell:
-                await session.publish(NEWS, b"")
+                await session.publish(LEASE_NEWS, b"")
         except NatsUnavailable as trouble:
             raise LeasesUnavailable(str(trouble)) from trouble
         if error is None:
