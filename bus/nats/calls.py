@@ -24,6 +24,7 @@ GRANTED: Final = 32  # frames under way
 FRAME_BYTES: Final = 256 << 10  # a server takes 1 MiB, unless it is told otherwise
 BEAT_SECONDS: Final = 5.0  # of having nothing to say
 SILENCE_SECONDS: Final = 20.0  # after which the other side has gone
+FIRST_SECONDS: Final = 5.0  # in which whoever takes a call says so
 AT_ONCE: Final = 256  # calls that are being answered
 KIND: Final = "Stateward-Frame"  # data, part (more of it follows), end, failed, beat
 NUMBER: Final = "Stateward-Number"
@@ -143,7 +144,9 @@ class NatsCalls(Part, Calls):
         try:
             await session.publish(io_subject(partition), request, reply=inbox)
             while True:
-                frame = await _next(frames, partition)
+                frame = await _next(
+                    frames, partition, SILENCE_SECONDS if control else FIRST_SECONDS
+                )
                 control = frame.reply or control
                 kind = _checked(frame, expected)
                 expected += 1
@@ -188,6 +191,7 @@ async def _send_all(
 
     coming = asyncio.ensure_future(anext(parts, None))
     try:
+        await send("beat")  # the call has arrived
         while not asker.is_gone:
             done, _ = await asyncio.wait((coming,), timeout=BEAT_SECONDS)
             if not done:
@@ -235,14 +239,13 @@ async def _fail(session: Session, to: str, kind: str, message: str) -> None:
         await session.publish(to, msgspec.json.encode(_Failure(kind, message)), {KIND: "failed"})
 
 
-async def _next(frames: asyncio.Queue[Message], partition: Partition) -> Message:
+async def _next(frames: asyncio.Queue[Message], partition: Partition, patience: float) -> Message:
     try:
-        async with asyncio.timeout(SILENCE_SECONDS):
+        async with asyncio.timeout(patience):
             return await frames.get()
     except TimeoutError:
         raise CallLost(
-            f"the worker of target {partition.target} said nothing for {SILENCE_SECONDS:.0f} s; "
-            "ask again"
+            f"the worker of target {partition.target} said nothing for {patience:.0f} s; ask again"
         ) from None
 
 
