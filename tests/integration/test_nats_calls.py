@@ -97,7 +97,7 @@ async def test_what_could_not_be_done_is_told_and_so_is_that_nobody_answers(
         await heard(asking)
     assert failed.value.kind == "StartFailed"
     await answering.serve([])
-    with pytest.raises(CallLost, match="no worker holds|said nothing"):
+    with pytest.raises(CallLost, match=r"no worker holds|said nothing"):
         await heard(asking)
     with pytest.raises(CallLost, match="no connection"):
         await heard(NatsCalls())
