@@ -123,6 +123,23 @@ class HoldsAll(Holding):
         return 1
 
 
+@final
+class HoldsNone(Holding):
+    """No worker at all: what there is, others decide over."""
+
+    @override
+    def holds(self, partition: Partition) -> bool:
+        return False
+
+    @override
+    def may_call(self, partition: Partition) -> bool:
+        return False
+
+    @override
+    def epoch(self, partition: Partition) -> int:
+        return 0
+
+
 class Member(NamedTuple):
     """A worker that lives. `serves` are the targets it may work on, `reaches` those that answer."""
 

@@ -50,7 +50,7 @@ class World(NamedTuple):
     written to an engine (the log went backwards), or None; `report_seen` tells of a position found
     on a replica; `appended` is told of each commit, as the intent service's. `holding` is what this
     worker may decide over, `offer` is told what there is and what of it is reached, and `serves`
-    says on which targets it may work at all.
+    says on which targets it may work at all. `name` is that of this worker among several.
     """
 
     log: Log
@@ -70,6 +70,7 @@ class World(NamedTuple):
     holding: Holding = HoldsAll()
     offer: Offer = _to_nobody
     serves: Callable[[str, TargetSpec], bool] = _all
+    name: str = ""
 
 
 class Assembled(NamedTuple):
@@ -100,7 +101,7 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
         if position > world.desired.position:
             world.report_seen(position, witness)
 
-    status = OwnStatus(world.status, world.desired, lambda: sharing)
+    status = OwnStatus(world.status, world.desired, lambda: sharing, world.name)
     targets = Targets(
         world.open_engine,
         status=status,
@@ -109,7 +110,7 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
         fence=lambda name, engine: fenced(engine, name, sharing),
         serves=world.serves,
     )
-    sharing = Sharing(world.holding, targets, world.offer)
+    sharing = Sharing(world.holding, world.desired, targets, world.offer)
     probing = Probing(world.prober, changed=again, clock=world.clock, now=world.now)
     journal = Journal(world.log, actor="system:replicas", now=world.now, appended=world.appended)
     images = ImageResolver(world.intents, world.secrets, changed=again, seen=seen, rng=world.rng)

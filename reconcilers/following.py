@@ -122,6 +122,7 @@ class Following:
 
     async def run(self) -> None:
         """Follow, for ever, without a worker; cancel to stop."""
+        self.follow_up = _nobody
         self.progress["tail"] = self._clock()
         await self.quietly_catch_up(by_timer=False)
         await run_all(self.loops(), lost=self._metrics.lost)

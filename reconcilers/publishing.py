@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import final, override
 
+import msgspec
+
 from projections.desired import DesiredState
 from reconcilers.sharing import Sharing
 from reconcilers.status import AppStatus, StatusStore, TargetStatus
@@ -13,9 +15,14 @@ class OwnStatus(StatusStore):
     """A store as one worker sees it: what it puts goes there under the epoch of its lease."""
 
     def __init__(
-        self, inner: StatusStore, desired: DesiredState, sharing: Callable[[], Sharing]
+        self,
+        inner: StatusStore,
+        desired: DesiredState,
+        sharing: Callable[[], Sharing],
+        worker: str,
     ) -> None:
         self._inner, self._desired, self._sharing = inner, desired, sharing
+        self._worker = worker
 
     @override
     def put(self, stream: str, status: AppStatus, epoch: int = 1) -> None:
@@ -35,7 +42,8 @@ class OwnStatus(StatusStore):
     @override
     def put_target(self, name: str, status: TargetStatus, epoch: int = 1) -> None:
         if held := self._sharing().epoch_of(name):
-            self._inner.put_target(name, status, held)
+            named = msgspec.structs.replace(status, worker=self._worker)
+            self._inner.put_target(name, named, held)
 
     @override
     def get_target(self, name: str) -> TargetStatus | None:

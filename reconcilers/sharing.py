@@ -7,10 +7,12 @@ has one worker. Everything else is divided by a stable hash of the key.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, final
 
 from bus.leases import Holding, Partition, number_of
+from domain import target as target_spec
+from projections.desired import DesiredState
 from reconcilers.targets import Targets
 
 PARTITIONS: Final = {"process": 1, "docker": 1}
@@ -25,10 +27,12 @@ class Sharing:
     def __init__(
         self,
         holding: Holding,
+        desired: DesiredState,
         targets: Targets,
         offer: Callable[[list[Partition], list[str], list[str]], None],
     ) -> None:
-        self._holding, self._targets, self._offer = holding, targets, offer
+        self._holding, self._desired = holding, desired
+        self._targets, self._offer = targets, offer
         self._working: Counter[Partition] = Counter()
         self._ended = asyncio.Event()
 
@@ -93,7 +97,12 @@ class Sharing:
 
     def _count(self, target: str) -> int:
         """As its present definition says, or, of a target that is gone, the last one."""
-        view = self._targets.get(target)
-        if view is None:
-            view = next((one for one in self._targets if one.name == target), None)
-        return 1 if view is None else PARTITIONS.get(view.spec.engine, MOST_PARTITIONS)
+        engine = self._engine(target)
+        return 1 if engine is None else PARTITIONS.get(engine, MOST_PARTITIONS)
+
+    def _engine(self, target: str) -> str | None:
+        resource = self._desired.resource(f"Target/{target}")
+        if resource is not None:
+            with suppress(ValueError):
+                return target_spec.decode(resource.spec).engine
+        return next((one.spec.engine for one in self._targets if one.name == target), None)

@@ -70,12 +70,16 @@ class AppStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class TargetStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Whether a target answers, since when it is so, and how many replicas are ours there."""
+    """Whether a target answers, since when it is so, and how many replicas are ours there.
+
+    `worker` decides over it, or over its first partition; empty where there is only one.
+    """
 
     answers: bool
     message: str
     observed_at: float
     replicas: int
+    worker: str = ""
 
 
 class StatusStore(Protocol):
