@@ -159,22 +159,24 @@ def assignment(
     may work on it has it all the same, to say so. Source: rendezvous hashing (Thaler and
     Ravishankar, 1998) with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2018).
     """
-    wanted = sorted(partitions)
     found: dict[Partition, Member] = {}
-    if not members:
+    able = {one: able for one in sorted(partitions) if (able := _able(one, members))}
+    if not able:
         return found
-    share = -(-len(wanted) // len(members))
+    share = -(-len(able) // len(members))
     load = dict.fromkeys((member.session for member in members), 0)
-    for partition in wanted:
-        able = [one for one in members if partition.target in one.reaches]
-        able = able or [one for one in members if partition.target in one.serves]
-        if not able:
-            continue
-        free = [one for one in able if load[one.session] < share]
-        chosen = max(free or able, key=lambda one: (_score(partition, one.worker), one.session))
+    for partition, candidates in able.items():
+        least = max(share, min(load[one.session] for one in candidates) + 1)
+        free = [one for one in candidates if load[one.session] < least]
+        chosen = max(free, key=lambda one: (_score(partition, one.worker), one.session))
         load[chosen.session] += 1
         found[partition] = chosen
     return found
+
+
+def _able(partition: Partition, members: Sequence[Member]) -> list[Member]:
+    reaching = [one for one in members if partition.target in one.reaches]
+    return reaching or [one for one in members if partition.target in one.serves]
 
 
 def _score(partition: Partition, worker: str) -> bytes:

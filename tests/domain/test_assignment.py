@@ -67,6 +67,13 @@ def test_a_target_that_nobody_reaches_is_held_by_one_that_may_and_says_so() -> N
     assert assignment([Partition("docker", 0)], [lonely[1]]) == {}
 
 
+def test_what_nobody_may_work_on_makes_nobody_s_share_larger() -> None:
+    partitions = [*PARTITIONS, *(Partition("local", number) for number in range(64))]
+    members = [member(one, "fleet", serves=("fleet",)) for one in "ab"]
+    load = Counter(one.worker for one in assignment(partitions, members).values())
+    assert load == {"a": 32, "b": 32}
+
+
 def test_a_key_is_in_the_same_partition_for_everybody_for_ever() -> None:
     assert [number_of(f"App/shop/{name}", 64) for name in ("web", "api", "db")] == [51, 45, 63]
     assert number_of("App/shop/web", 1) == 0
