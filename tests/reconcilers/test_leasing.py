@@ -24,14 +24,22 @@ FLEET = [Partition("fleet", number) for number in range(8)]
 class Worker(Tenant):
     """Holds what it gets, and says when two of them do."""
 
-    def __init__(self, name: str, way: SimulatedLeases, village: "Village") -> None:
+    def __init__(
+        self,
+        name: str,
+        way: SimulatedLeases,
+        village: "Village",
+        skew: float = 0.0,
+        pace: float = 1.0,
+    ) -> None:
+        clock = asyncio.get_running_loop().time
         sessions = count(1)
         self.name, self.way, self.village = name, way, village
         self.leasing = Leasing(
             way,
             worker=name,
             new_session=lambda: f"{name}-{next(sessions)}",
-            clock=asyncio.get_running_loop().time,
+            clock=lambda: skew + pace * clock(),
             settings=LeaseSettings(),
         )
         self.leasing.offer(FLEET, serves=["fleet"], reaches=["fleet"])
@@ -71,8 +79,8 @@ class Village:
         self.workers: list[Worker] = []
         self.epochs: dict[Partition, list[int]] = {}
 
-    def worker(self, name: str) -> Worker:
-        worker = Worker(name, self.bucket.way(), self)
+    def worker(self, name: str, *, skew: float = 0.0, pace: float = 1.0) -> Worker:
+        worker = Worker(name, self.bucket.way(), self, skew, pace)
         self.workers.append(worker)
         worker.start()
         return worker
@@ -145,6 +153,20 @@ def test_what_a_dead_worker_held_is_taken_after_its_time_and_not_before() -> Non
         took = await village.until(lambda: village.is_shared(a))
         assert TTL - LeaseSettings().renew_every < took < TTL + 2
         assert a.leasing.takeovers == 4
+
+    play(story)
+
+
+def test_clocks_that_differ_by_minutes_and_a_little_in_pace_change_nothing() -> None:
+    async def story(village: Village) -> None:
+        a = village.worker("a", skew=60.0, pace=1.02)
+        b = village.worker("b", skew=-60.0, pace=0.98)
+        await village.until(lambda: village.is_shared(a, b))
+        b.way.is_cut = True
+        took = await village.until(lambda: village.is_shared(a))
+        assert TTL - LeaseSettings().renew_every < took < TTL + 2
+        b.way.is_cut = False
+        await village.until(lambda: village.is_shared(a, b))
 
     play(story)
 
