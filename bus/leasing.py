@@ -189,14 +189,14 @@ class Leasing(Holding):
         seen = self._view.lease(partition)
         return seen is not None and seen.revision > revision
 
-    def _wanted(self) -> set[Partition]:
+    def _wanted(self) -> dict[Partition, None]:
         """What this worker should hold, if all others see what it sees."""
         if self._session.is_leaving:
-            return set()
+            return {}
         ours = self._session.member
         others = [one for one in self._view.members() if one.session != ours.session]
         found = assignment(self._partitions, [*others, ours])
-        return {partition for partition, member in found.items() if member is ours}
+        return {partition: None for partition, member in found.items() if member is ours}
 
     async def _take(self, partition: Partition, after: int) -> None:
         before, session = self._view.lease(partition), self._session.name

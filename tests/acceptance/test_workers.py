@@ -99,7 +99,7 @@ def test_a_gateway_and_a_worker_may_be_processes_of_their_own(town: Fleet) -> No
     assert len(lines) == 2
     worker.kill()
     answer = gateway.http.get("/api/v1/projects/default/apps/a1/logs")
-    assert answer.status_code == 503, answer.text
+    assert (answer.status_code, answer.json()["code"]) == (502, "EngineUnavailable"), answer.text
     assert ready(gateway) == APPS  # as it was last seen, with its age
 
 

@@ -1,6 +1,6 @@
 """A process with a simulated machine that others reach: `python -m … SOCKET SECONDS`.
 
-Each call that does something takes so long. It ends when its standard input does. A line on its
+Each call takes so long. It ends when its standard input does. A line on its
 standard input is answered by what happened since: calls and double starts, as JSON.
 """
 
@@ -11,21 +11,16 @@ import time
 from collections import Counter
 
 from reconcilers.ports import ReplicaState
-from simulation.faults import CALM, Call, Trouble
+from simulation.faults import Trouble
 from simulation.machine import Machine
 from simulation.shared import serve
-
-READING = ("list", "projects", "list_foreign")
 
 
 async def main(path: str, seconds: float) -> None:
     machine = Machine(now=time.time)
     delay = Trouble(delay_seconds=seconds)
 
-    def plan(call: Call) -> Trouble:
-        return delay if seconds and call.verb not in READING else CALM
-
-    machine.faults.plan = plan
+    machine.faults.plan = lambda _call: delay
     await serve(machine, path)
     print("ready", flush=True)
     loop = asyncio.get_running_loop()
