@@ -28,6 +28,9 @@ from tests.support.requirements import find_program
 
 PATIENCE: Final = 60.0  # seconds: for a server to start or stop
 USER: Final = "stateward"
+GUARDED: Final = "guarded"
+"""A user who needs a password, `RIGHT`."""
+RIGHT: Final = "right"
 QUICK: Final = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """For tests that crash no machine: they see the same, without waiting for the disk."""
 
@@ -48,6 +51,8 @@ class Cluster:
         """Lay out an empty cluster."""
         options = ("--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--username", USER)
         self._run("initdb", "-D", str(self.data), *options)
+        rules = self.data / "pg_hba.conf"
+        rules.write_text(f"host all {GUARDED} all scram-sha-256\n{rules.read_text()}")
 
     def copy(self, primary: "Cluster") -> None:
         """Become a standby of another cluster, that follows it from now on."""
@@ -152,6 +157,8 @@ def cluster(
             made.copy(of)
         try:
             made.start()
+            if of is None:
+                made.execute(f"CREATE ROLE {GUARDED} LOGIN PASSWORD '{RIGHT}'")
             yield made
         finally:
             made.stop()
