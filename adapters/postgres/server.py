@@ -73,7 +73,8 @@ class Server:
                 "statement_timeout": f"{limits.statement * 1000:.0f}",
                 "jit": "off",
                 # All that is asked here follows an index. Without statistics the planner would
-                # rather sort the whole log for the first page of it.
+                # rather sort the whole log for the first page of it, or plan half of the time.
+                "plan_cache_mode": "force_generic_plan",
                 "enable_seqscan": "off",
                 "enable_sort": "off",
             },
