@@ -13,7 +13,7 @@ from bus.log import Head
 from stateward.cli.app import app
 from stateward.cli.session import Session
 from tests.support.databases import append, opened
-from tests.support.postgres_server import GUARDED, RIGHT, Cluster
+from tests.support.postgres_server import GUARDED, RIGHT, Cluster, private_directory
 from tests.support.surroundings import surroundings
 
 pytestmark = pytest.mark.needs("postgres")
@@ -121,3 +121,29 @@ def test_an_address_of_something_else_is_refused(tmp_path: Path) -> None:
     assert refused.exit_code == 1
     assert "postgresql://USER@HOST:PORT/DATABASE" in refused.output
     assert "wr0ng" not in refused.output
+
+
+def test_a_dump_that_is_brought_back_is_written_to_once_what_is_missing_is_accepted(
+    filled: str, postgres: Cluster, tmp_path: Path
+) -> None:
+    with private_directory() as place:
+        dump = place / "monday.dump"
+        postgres.run("pg_dump", "--format=custom", "--file", str(dump), filled)
+        _append(filled, tmp_path / "data")
+        fresh = postgres.create()
+        postgres.run("pg_restore", "--dbname", fresh, str(dump))
+    words = ("--log", fresh, "--data", str(tmp_path / "data"))
+    assert "ends at position 3" in run(tmp_path, "verify", *words).output
+    accepted = run(tmp_path, "restore", "--accept-rewind", *words)
+    assert accepted.exit_code == 0, accepted.output
+    assert _append(fresh, tmp_path / "data") == (5,)
+    verified = run(tmp_path, "verify", *words)
+    assert verified.exit_code == 0, verified.output
+
+
+def _append(url: str, directory: Path) -> tuple[int, ...]:
+    async def appended() -> tuple[int, ...]:
+        async with opened(url, directory) as log:
+            return (await append(log)).positions
+
+    return asyncio.run(appended())
