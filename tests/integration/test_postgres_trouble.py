@@ -142,16 +142,18 @@ async def test_an_address_that_is_none_is_refused_without_showing_it(
     assert "wr0ng" not in str(refused.value)
 
 
-async def test_positions_follow_commits_whatever_isolation_is_the_database_s_default(
+async def test_each_statement_sees_what_was_committed_before_it_whatever_the_database_prefers(
     database: str, tmp_path: Path
 ) -> None:
     name = database.rpartition("/")[2]
     sql = f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'"
     await execute(database, sql)
-    async with opened(database, tmp_path / "a") as one, opened(database, tmp_path / "b") as other:
-        logs = (one, other)
-        done = await asyncio.gather(*(append(logs[n % 2], f"App/shop/a{n}") for n in range(60)))
-        assert sorted(d.positions[0] for d in done) == list(range(1, 61))
+    assert await execute(database, "SHOW transaction_isolation") == [("repeatable read",)]
+    async with opened(database, tmp_path) as log:
+        await append(log)
+        connection = log._writer._connection
+        assert connection is not None
+        assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
 
 
 # -- histories that went backwards --------------------------------------------------------------
