@@ -33,6 +33,10 @@ class Limits(NamedTuple):
     answer: float = 20.0
 
 
+PATIENT: Final = Limits(statement=3600.0, answer=3700.0)
+"""For what goes through all of a log once, while nobody waits for it."""
+
+
 @final
 class Server:
     """One database, on one host or on several of which one takes writes."""
