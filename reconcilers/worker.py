@@ -202,8 +202,11 @@ class Worker(Tenant):
             self._queue.add(stream, Priority.REPLAY)
         self._mind()  # what was swept may have been lost or found again
 
-    def _swept(self, view: TargetView, _done: asyncio.Task[None]) -> None:
+    def _swept(self, view: TargetView, done: asyncio.Task[None]) -> None:
         del self._sweeping[view]
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._metrics.lost("sweep")
+            _log.error("sweep broke", target=view.name, exc_info=error)
 
     async def _sweep_and_tidy(self, view: TargetView) -> None:
         await self._sweep(view)

@@ -1,13 +1,12 @@
 """The control plane of one process: every part made, joined, started and stopped. No decisions."""
 
 import asyncio
-import gc
 import random
 import secrets as tokens_of_chance
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -32,6 +31,7 @@ from projections.desired import DesiredState
 from reconcilers.assembling import Assembled, World, assemble
 from reconcilers.passing import WorkerSettings
 from reconcilers.projecting import Projecting
+from stateward.collecting import uncollected
 from stateward.data import Data
 from stateward.engines import Choice, Opener, choose
 from stateward.gauges import gauges
@@ -205,17 +205,6 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             stack.push_async_callback(_waited, leaving)
         with suppress(OSError):
             await projecting.save(desired)
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Much is made here that stays, and nothing that is garbage in circles: do not look for it."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.freeze()  # going through it again and again would find nothing
 
 
 @final

@@ -11,7 +11,7 @@ from typing import Any, Final, Self, final
 
 from adapters.postgres import schema
 from adapters.postgres.rewinds import find_rewind, read_head
-from adapters.postgres.server import Connection, Server, let_go
+from adapters.postgres.server import PATIENT, Connection, Server, let_go
 from adapters.postgres.trouble import TROUBLE, explain
 from bus.log import Head, LogRewound, StoredEvent
 
@@ -92,7 +92,7 @@ def records(url: str) -> Iterator[Records]:
     Raises:
         LogUnavailable: there is none, or it cannot be read.
     """
-    with Snapshot.taken(Server(url)) as snapshot:
+    with Snapshot.taken(Server(url, PATIENT)) as snapshot:
         yield Records(
             snapshot.head(),
             snapshot.value(_COUNT),

@@ -33,6 +33,10 @@ class Limits(NamedTuple):
     answer: float = 20.0
 
 
+PATIENT: Final = Limits(statement=3600.0, answer=3700.0)
+"""For what goes through all of a log once, while nobody waits for it."""
+
+
 @final
 class Server:
     """One database, on one host or on several of which one takes writes."""
@@ -40,7 +44,11 @@ class Server:
     def __init__(self, url: str, limits: Limits = Limits()) -> None:  # noqa: B008 -- immutable
         parts = urlsplit(url)
         if parts.scheme not in SCHEMES:
-            raise LogUnusable("the log's address is not postgresql://HOST:PORT/DATABASE")
+            raise LogUnusable("the log's address is not postgresql://USER@HOST:PORT/DATABASE")
+        if "@" in f"{parts.path}{parts.query}{parts.fragment}":  # else a part of it would be shown
+            raise LogUnusable(
+                "the log's address has a password with / ? or # in it; write %2F, %3F or %23"
+            )
         self.limits = limits
         hosts = parts.netloc.rpartition("@")[2] or "localhost"
         self.shown = f"postgresql://{hosts}{parts.path}"
@@ -68,6 +76,11 @@ class Server:
                 "lock_timeout": f"{limits.lock * 1000:.0f}",
                 "statement_timeout": f"{limits.statement * 1000:.0f}",
                 "jit": "off",
+                # All that is asked here follows an index. Without statistics the planner would
+                # rather sort the whole log for the first page of it, or plan half of the time.
+                "plan_cache_mode": "force_generic_plan",
+                "enable_seqscan": "off",
+                "enable_sort": "off",
             },
         }
 
@@ -81,6 +94,11 @@ class Server:
             connection: Connection = await asyncpg.connect(**self.options(purpose))
         except TROUBLE as error:
             raise explain(error, self.shown, "reach the log") from error
+        except ValueError:  # its text may show any part of the address
+            raise LogUnusable(
+                f"the log's address cannot be understood near {self.shown}; write "
+                "postgresql://USER@HOST:PORT/DATABASE, and its options as libpq names them"
+            ) from None
         return connection
 
     @asynccontextmanager

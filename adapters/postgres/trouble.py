@@ -58,7 +58,7 @@ _EXPLAINED: Final[tuple[tuple[type[Exception], type[LogUnavailable], str], ...]]
     (pg.UndefinedTableError, LogUnusable, _MIGRATE),
     (pg.UndefinedFunctionError, LogUnusable, _MIGRATE),
     (pg.InvalidSchemaNameError, LogUnusable, _MIGRATE),
-    (asyncpg.ClientConfigurationError, LogUnusable, "{reason}; correct `log.url`"),
+    (asyncpg.ClientConfigurationError, LogUnusable, "its address is not usable; correct `log.url`"),
     (
         pg.DiskFullError,
         LogFull,

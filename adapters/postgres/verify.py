@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adapters.files.headfile import HeadFileDamaged, read_head_file
 from adapters.postgres.records import Snapshot
-from adapters.postgres.server import Server
+from adapters.postgres.server import PATIENT, Server
 from bus.log import LogRewound
 from bus.verifying import Altered, Check, VerifyReport, check_versions
 
@@ -30,7 +30,7 @@ def verify(url: str, directory: Path) -> VerifyReport:
         LogUnavailable: there is no log that could be read.
     """
     check = Check()
-    with Snapshot.taken(Server(url)) as snapshot:
+    with Snapshot.taken(Server(url, PATIENT)) as snapshot:
         rewound = _find_rewind(snapshot, directory)
         try:
             check.seals(snapshot.rows(_SEALS), snapshot.rows(_RECORDS))

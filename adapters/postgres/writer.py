@@ -75,6 +75,7 @@ class Writer:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._closing = False
+        self._thinking = 0.0  # seconds of the loop, that a caller takes from an answer to the next
         self._next_sweep = now() + SWEEP_AFTER
         self._task = asyncio.create_task(self._run(), name="log writer")
 
@@ -114,8 +115,10 @@ class Writer:
             if self._errands:
                 await self._do(*self._errands.popleft())
             elif self._waiting:
-                await self._commit(_take_group(self._waiting))
+                began = asyncio.get_running_loop().time()
+                settled = await self._committed(_take_group(self._waiting))
                 self._room.set()
+                await self._answer(settled, asyncio.get_running_loop().time() - began)
                 await self._sweep()
             else:
                 self._news.clear()
@@ -123,16 +126,32 @@ class Writer:
         self._room.set()
         await self._drop()
 
-    async def _commit(self, requests: Sequence[Request]) -> None:
+    async def _answer(self, settled: _Settled, seconds: float) -> None:
+        """Answer a group that took `seconds`, so that neither the database nor a caller idles.
+
+        Where the database is the slower of the two, all callers come back at once, and the next
+        group is as large as can be. Else some work out what they ask next while it writes what the
+        others have asked.
+        """
+        loop = asyncio.get_running_loop()
+        first = len(settled)
+        if seconds < self._thinking * len(settled):
+            first = 0 if self._waiting else len(settled) // 2
+        began = loop.time()
+        _tell(settled[:first])
+        await asyncio.sleep(0)  # here they work, until each asks again or waits for something else
+        if first:
+            self._thinking = (loop.time() - began) / first
+        loop.call_soon(_tell, settled[first:])
+
+    async def _committed(self, requests: Sequence[Request]) -> _Settled:
         try:
-            settled = await self._settled(requests)
+            return await self._settled(requests)
         except Exception as error:
             _log.exception("log.group_failed", appends=len(requests))
             await self._drop()
             told = LogUnavailable(f"the log's writer met an error it does not know: {error!r}")
-            settled = [(request, told) for request in requests]
-        for request, answer in settled:
-            _answer(request, answer)
+            return [(request, told) for request in requests]
 
     async def _settled(self, requests: Sequence[Request]) -> _Settled:
         """Have each append written or decided against."""
@@ -274,11 +293,12 @@ def _take_group(waiting: deque[Request]) -> list[Request]:
     return requests
 
 
-def _answer(request: Request, answer: Answer) -> None:
-    future = request.future
-    if future.done():  # its caller gave up
-        return
-    if isinstance(answer, Appended):
-        future.set_result(answer)
-    else:
-        future.set_exception(answer)
+def _tell(settled: _Settled) -> None:
+    for request, answer in settled:
+        future = request.future
+        if future.done():  # its caller gave up
+            continue
+        if isinstance(answer, Appended):
+            future.set_result(answer)
+        else:
+            future.set_exception(answer)

@@ -43,7 +43,7 @@ def migrate(
     """Prepare a PostgreSQL database for this version. Safe while older ones use it."""
     from adapters.postgres.schema import NEWEST  # noqa: PLC0415 -- only for this verb
     from adapters.postgres.schema import migrate as apply  # noqa: PLC0415
-    from adapters.postgres.server import Server  # noqa: PLC0415
+    from adapters.postgres.server import PATIENT, Server  # noqa: PLC0415
     from bus.log import LogError  # noqa: PLC0415
 
     at = session(ctx)
@@ -51,7 +51,7 @@ def migrate(
     if not place.url:
         raise BadUse("only a log in PostgreSQL is migrated; name it by --log or `log.url`")
     try:
-        done = asyncio.run(apply(Server(place.url)))
+        done = asyncio.run(apply(Server(place.url, PATIENT)))
     except LogError as error:
         raise Trouble(str(error)) from error
     for step in done:

@@ -7,7 +7,8 @@ import pytest
 from bus.log import WatchedLog
 from simulation.disk import Disk
 from simulation.log import LogFaults, SimulatedLog
-from tests.contracts.log import LogContract
+from stateward.storing import ControlLog
+from tests.contracts.log import WEB, LogContract, event
 
 
 class TestSimulatedLog(LogContract):
@@ -32,3 +33,11 @@ class TestSimulatedLogOfASecondProcess(LogContract):
         yield second
         await second.close()
         await first.close()
+
+
+async def test_the_simulated_log_can_stand_for_any_log_of_a_control_plane() -> None:
+    log: ControlLog = SimulatedLog()
+    done = await log.append([event()], expect={WEB: 0})
+    assert await log.seal_at(done.positions[0]) == (await log.head()).seal
+    assert [row[0] async for page in log.scan(0) for row in page] == list(done.positions)
+    await log.close()

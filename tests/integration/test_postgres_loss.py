@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from adapters.postgres import watching
 from adapters.postgres.log import PostgresLog
 from bus.log import LogError, LogRewound, LogUnavailable
 from tests.support.cut_connections import Proxy
@@ -200,7 +201,10 @@ async def test_without_any_hint_a_tail_finds_what_others_commit(
         await until(lambda: one.position == 2)
 
 
-async def test_a_hint_tells_another_process_where_the_log_is(database: str, tmp_path: Path) -> None:
+async def test_a_hint_tells_another_process_where_the_log_is(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "POLL_SECONDS", 3600.0)
     async with opened(database, tmp_path / "a") as one, opened(database, tmp_path / "b") as other:
         await until(lambda: listens(database, 2))
         done = await append(other)

@@ -28,6 +28,9 @@ from tests.support.requirements import find_program
 
 PATIENCE: Final = 60.0  # seconds: for a server to start or stop
 USER: Final = "stateward"
+GUARDED: Final = "guarded"
+"""A user who needs a password, `RIGHT`."""
+RIGHT: Final = "right"
 QUICK: Final = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """For tests that crash no machine: they see the same, without waiting for the disk."""
 
@@ -47,16 +50,18 @@ class Cluster:
     def make(self) -> None:
         """Lay out an empty cluster."""
         options = ("--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--username", USER)
-        self._run("initdb", "-D", str(self.data), *options)
+        self.run("initdb", "-D", str(self.data), *options)
+        rules = self.data / "pg_hba.conf"
+        rules.write_text(f"host all {GUARDED} all scram-sha-256\n{rules.read_text()}")
 
     def copy(self, primary: "Cluster") -> None:
         """Become a standby of another cluster, that follows it from now on."""
         place = ("-h", "127.0.0.1", "-p", str(primary.port), "-U", USER)
-        self._run("pg_basebackup", "-D", str(self.data), "-R", "--checkpoint=fast", *place)
+        self.run("pg_basebackup", "-D", str(self.data), "-R", "--checkpoint=fast", *place)
 
     def promote(self) -> None:
         """Make a standby take writes."""
-        self._run("pg_ctl", "promote", "-D", str(self.data), "-w", "-t", str(int(PATIENCE)))
+        self.run("pg_ctl", "promote", "-D", str(self.data), "-w", "-t", str(int(PATIENCE)))
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
@@ -117,7 +122,8 @@ class Cluster:
             return False
         return True
 
-    def _run(self, program: str, *arguments: str) -> None:
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of the server's programs to its end, as the user that runs the server."""
         argv = [_program(program), *arguments]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, **_owner())
         if done.returncode:
@@ -152,6 +158,8 @@ def cluster(
             made.copy(of)
         try:
             made.start()
+            if of is None:
+                made.execute(f"CREATE ROLE {GUARDED} LOGIN PASSWORD '{RIGHT}'")
             yield made
         finally:
             made.stop()
