@@ -145,7 +145,11 @@ class Watch:
         return await self._following.next()
 
     async def reached(self, position: int) -> Event | Gap:
-        """Wait for a position: the first event at or after it, or a gap in which it may be."""
+        """Wait for a position: the first event at or after it, or a gap in which it may be.
+
+        That of an intent's own event is `generation` in the answer's changes; the position of the
+        answer may be that of an event of another resource, such as the project.
+        """
         async for found in self:
             if isinstance(found, Gap) or found.position >= position:
                 return found
