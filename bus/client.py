@@ -25,6 +25,7 @@ from bus.nats.replies import (
     NotAllowed,
     NotThere,
     Refused,
+    Submitted,
     Unanswered,
     accepted,
     answered,
@@ -32,17 +33,9 @@ from bus.nats.replies import (
 )
 from bus.nats.session import Message, NatsUnavailable, Opening, Server, Session
 from bus.nats.settings import NoMetrics
-from bus.nats.subjects import (
-    GAPS,
-    PREFIX,
-    intent_subject,
-    message_id,
-    resource_tokens,
-    submit_subject,
-)
+from bus.nats.subjects import PREFIX, intent_subject, message_id, submit_subject
 from bus.nats.tls import Tls
-from bus.nats.watching import Event, Following, Gap, Watch
-from bus.problems import Problem
+from bus.nats.watching import Event, Following, Gap, Watch, event_subjects
 from domain.names import Ref
 
 __all__ = [
@@ -77,18 +70,6 @@ class Conditions(TypedDict, total=False):
 
     generation: int
     expires: datetime
-
-
-@final
-class Submitted:
-    """What was handed in. `sequence` is its place in the submit stream."""
-
-    def __init__(self, key: str, subject: str, envelope: bytes) -> None:
-        self.key = key
-        self.subject = subject
-        self.envelope = envelope
-        self.sequence = 0
-        self.decided: asyncio.Future[Answer | Problem] = asyncio.Future()
 
 
 @final
@@ -250,7 +231,7 @@ class Producer(Part):
             after: the position up to which all is known already, for the first gap.
             waiting: how many events may wait to be taken before some are dropped, as a gap.
         """
-        following = Following(_subjects(resource, project), after=after, waiting=waiting)
+        following = Following(event_subjects(resource, project), after=after, waiting=waiting)
         self._followings[following] = None  # before it listens, lest a new session passes it by
         try:
             while True:
@@ -305,10 +286,3 @@ class Producer(Part):
 
 async def _admitted(_session: Session) -> None:
     """Any server will do: whose streams those are is the control plane's concern."""
-
-
-def _subjects(resource: str, project: str) -> tuple[str, ...]:
-    """Those of the events of a resource, a project or everything, and of gaps."""
-    if resource:
-        return (f"{PREFIX}.event.{resource_tokens(Ref.parse(resource))}.>", GAPS)
-    return (f"{PREFIX}.event.{project}.>" if project else f"{PREFIX}.event.>", GAPS)
