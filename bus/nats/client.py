@@ -24,7 +24,7 @@ from bus.nats.session import (
     Session,
 )
 from bus.nats.subjects import own_inbox
-from bus.nats.troubles import Greeting, refusal
+from bus.nats.troubles import SILENT, Greeting, refusal
 from bus.nats.versions import check_version
 
 CLOSE_SECONDS: Final = 2
@@ -109,7 +109,8 @@ class NatsSession(Session):
             check_version(session.version)
         except (nats.errors.Error, OSError, ValueError) as error:
             await session.close()
-            said = session._reason or str(error) or "no answer"
+            is_silent = isinstance(error, TimeoutError)
+            said = SILENT if is_silent else session._reason or str(error) or SILENT
             raise refusal(said, server, session._client.greeting) from error
         except BaseException:
             await session.close()

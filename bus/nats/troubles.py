@@ -23,6 +23,11 @@ _BAD_CERTIFICATE: Final = (
     "it does not take our certificate: "
     "give one that its ca_file vouches for as nats.tls_certificate and nats.tls_key"
 )
+SILENT: Final = "no answer"
+_NO_NATS: Final = (
+    "it cannot be reached, or hangs, or it is no NATS server, or begins with TLS: "
+    "start it, correct nats.servers, or turn handshake_first off there"
+)
 _REMEDIES: Final = (
     _Remedy("hostname mismatch", "its certificate is for another name: use a name that is in it"),
     _Remedy("ip address mismatch", "its certificate is for another name: use a name that is in it"),
@@ -55,11 +60,8 @@ _REMEDIES: Final = (
     ),
     _Remedy("credentials file", "give another nats.credentials_file or nats.nkey_file"),
     _Remedy("nkey seed", "give another nats.credentials_file or nats.nkey_file"),
-    _Remedy(
-        "expecting info",
-        "it is no NATS server, or one that begins with TLS (handshake_first): "
-        "correct nats.servers, or turn handshake_first off there",
-    ),
+    _Remedy("expecting info", _NO_NATS),
+    _Remedy(SILENT, _NO_NATS),
 )
 
 

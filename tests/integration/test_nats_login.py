@@ -238,6 +238,15 @@ async def test_a_server_without_tls_is_told_nothing_in_the_clear(
     assert set(heard) == {b""}
 
 
+async def test_a_server_that_begins_with_tls_is_told(tmp_path: Path, authority: Authority) -> None:
+    block = authority.server_block("server", verify=False).replace("}", ", handshake_first: true}")
+    async with foreign_server(tmp_path / "nats", block) as port:
+        with pytest.raises(NatsUnavailable, match="turn handshake_first off there"):
+            await NatsSession.open(Server(url=f"tls://127.0.0.1:{port}"))
+        found = await doctor(servers=f"tls://127.0.0.1:{port}")
+    assert "handshake_first off" in found.remedy
+
+
 async def test_something_else_than_nats_is_told(tmp_path: Path) -> None:
     async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mail.example ESMTP\r\n")
@@ -246,7 +255,7 @@ async def test_something_else_than_nats_is_told(tmp_path: Path) -> None:
     server = await asyncio.start_server(greet, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        assert "it is no NATS server" in await told(servers=f"nats://127.0.0.1:{port}")
+        assert "or it is no NATS server" in await told(servers=f"nats://127.0.0.1:{port}")
 
 
 async def test_a_file_of_tls_that_cannot_be_used_is_named(
