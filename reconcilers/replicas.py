@@ -148,7 +148,7 @@ def diff(want: Want, seen: Sequence[Seen], memory: Memory, now: float) -> Plan:
     """Return what may be done now to turn `seen` into `want`, starts before stops."""
     view = _View(want, seen, memory)
     ending = [Stop(one.replica, keep=True, reason=one.failed) for one in view.failed]
-    ending += [Stop(one.replica, keep=False, reason="extra") for one in view.doubles]
+    ending += _extra(want, view)
     ending += [_gone(one) for one in view.strangers if _runs(one)]
     held: list[Start] = []
     starts: list[Start] = []
@@ -192,9 +192,8 @@ def _gone(one: Seen) -> Stop:
 
 def _starts(want: Want, view: _View, memory: Memory) -> list[Start]:
     numbers = _new_starts(want, view) if want.revision in want.startable else []
-    probing = len(view.new) - len(view.ready_new) + len(numbers)
     starts = [_start(want.revision, number, view, memory) for number in numbers]
-    healed = _old_starts(want, view, numbers, probing)
+    healed = _old_starts(want, view, numbers)
     return starts + [_start(want.stable, number, view, memory) for number in healed]
 
 
@@ -218,10 +217,11 @@ def _new_starts(want: Want, view: _View) -> list[int]:
     return missing[: max(0, room)]
 
 
-def _old_starts(want: Want, view: _View, starting: Sequence[int], probing: int) -> list[int]:
+def _old_starts(want: Want, view: _View, starting: Sequence[int]) -> list[int]:
     """The slots in which to heal the revision before an unproven one.
 
-    Without room for a surge, or with one replica to a slot, the probe's slot stays its own.
+    Without room for a surge, or with one replica to a slot, the probe's slot stays its own; a probe
+    that waits for room gets the next that there is.
     """
     if view.proven or want.stable == 0 or want.stable not in want.startable:
         return []
@@ -230,8 +230,12 @@ def _old_starts(want: Want, view: _View, starting: Sequence[int], probing: int) 
     if want.stop_first:
         mine = set(starting) | set(view.new)
         return [number for number in uncovered if number not in mine]
-    spare = max(0, probing - want.surge)
-    return uncovered[: max(0, len(uncovered) - spare)]
+    probes = len(view.new) - len(view.ready_new) + len(starting)
+    waiting = not probes and want.max_unavailable > 0 and want.revision in want.startable
+    spare = max(0, probes + waiting - want.surge)
+    taken = len(view.new) + len(view.old) + len(starting) + waiting
+    room = want.replicas + want.surge - taken
+    return uncovered[: max(0, min(len(uncovered) - spare, room))]
 
 
 def _start(revision: int, number: int, view: _View, memory: Memory) -> Start:
@@ -242,6 +246,24 @@ def _start(revision: int, number: int, view: _View, memory: Memory) -> Start:
     everyone = (*view.dead, *view.failed, *view.old, *view.new.values(), *view.doubles)
     used = [one.replica.name.attempt for one in everyone if one.slot == slot]
     return Start(slot, 1 + max([memory.attempts.get(slot, 0), *used]))
+
+
+def _extra(want: Want, view: _View) -> list[Stop]:
+    """The second replicas of a slot, as from a list that left out the first.
+
+    While too few serve, one that serves or that nobody has asked yet is needed, too. Two that share
+    a volume of their slot never wait for anything.
+    """
+    least = max(0, want.replicas - want.max_unavailable)
+    serving = view.ready + sum(1 for one in view.doubles if one.ready)
+    stops: list[Stop] = []
+    for one in view.doubles:
+        may_serve = one.ready or not one.known
+        if may_serve and not want.stop_first and serving - one.ready < least:
+            continue
+        serving -= one.ready
+        stops.append(Stop(one.replica, keep=False, reason="extra"))
+    return stops
 
 
 def _stops(want: Want, view: _View) -> list[Stop]:

@@ -10,7 +10,7 @@ import msgspec
 
 from reconcilers.ports import EngineEvent, ReplicaName, ReplicaState
 from simulation.machine import KILLED, Machine, Running
-from simulation.program import ImpossibleWorld
+from simulation.program import ImpossibleWorld, program_of
 
 
 class Mischief:
@@ -40,9 +40,9 @@ class Mischief:
         sick.program = replace(sick.program, sick=0.0)
 
     def cure(self, name: ReplicaName) -> None:
-        """Let it pass its checks."""
+        """Let it do what its order chose, as before it was made sick."""
         well = self._running(name)
-        well.program = replace(well.program, sick=float("inf"), unready=0.0, deaf=False)
+        well.program = program_of(well.order)
 
     def squat(self, name: ReplicaName) -> None:
         """Give its name to something foreign."""

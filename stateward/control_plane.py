@@ -1,12 +1,11 @@
 """The control plane of one process: every part made, joined, started and stopped. No decisions."""
 
 import asyncio
-import gc
 import random
 import secrets as tokens_of_chance
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +33,7 @@ from reconcilers.ports import EngineUnavailable, Replica, ReplicaIO
 from reconcilers.projecting import Projecting
 from reconcilers.status import StatusMemory
 from reconcilers.worker import WorkerSettings
+from stateward.collecting import uncollected
 from stateward.data import Data
 from stateward.engines import Choice, Opener, choose
 from stateward.gauges import gauges
@@ -180,17 +180,6 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
         yield Running(serving, data, token_file, first, choice, bus, worker, intents)
         with suppress(OSError):
             await projecting.save(desired)
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Much is made here that stays, and nothing that is garbage in circles: do not look for it."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.freeze()  # going through it again and again would find nothing
 
 
 @final

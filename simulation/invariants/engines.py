@@ -7,12 +7,13 @@ from typing import Final, final
 from domain import events as e
 from domain.names import Ref
 from projections.desired import DesiredApp
-from reconcilers.ports import ReplicaState
+from reconcilers.ports import ReplicaName, ReplicaState
 from simulation.invariants.truth import PROBES_LAG, Truth
 from simulation.invariants.violations import Invariant, Report
 from simulation.machine import Deed, Machine, Running
 
 BEGUN: Final = 5.0  # seconds in which what was begun before may still arrive
+ON_THE_WAY: Final = 0.5  # seconds from a decision to its deed: what is lost meanwhile nobody knew
 MOST_ASKED: Final = 5  # replicas that anybody asks for in a world
 KNOWS_AFTER: Final = 20.0  # seconds after which a life that reads the log knows what is in it
 
@@ -32,6 +33,7 @@ class EngineInvariants:
         self._theirs: list[Running | None] = []
         self._named: list[list[tuple[str, Running | None]]] = []
         self._spoken: dict[str, float] = {}
+        self._ended_by_us: set[ReplicaName] = set()
         self._agreed: dict[str, deque[tuple[float, int]]] = defaultdict(lambda: deque(maxlen=8))
         self.rewound_since: Callable[[], float | None] = lambda: None
         self.frozen_since: dict[str, float] = {}
@@ -113,6 +115,9 @@ class EngineInvariants:
             return
         present = truth.running(app.ref.project, app.ref.name)
         well = [r for target, r in present if truth.is_well(truth.machines[target], r)]
+        lately = truth.served_lately(app.ref.project, app.ref.name, ON_THE_WAY)
+        well += [r for r in lately if r.order.name not in self._ended_by_us]
+        self._ended_by_us.add(one.order.name)
         if app.spec.rollout.strategy == "stopFirst" or app.paused is not None:
             return
         if self._is_settled(app) and self._is_wanted(app, one) and not _doubled(one, well):

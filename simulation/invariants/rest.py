@@ -109,8 +109,12 @@ class RestInvariants:
             truth.can_run(stable, machine) for machine in truth.machines.values()
         )
         if lasting and app.stable != app.revision and not app.spec.volumes:
-            least = app.wanted - app.spec.rollout.max_unavailable
-            probes = len(running) - len(well)
+            held = truth.revision(app, app.paused.revision) if app.paused else None
+            rollout = (held.spec if held is not None else app.spec).rollout
+            mine = 1 if rollout.strategy == "stopFirst" else 0  # the probe's slot is its own
+            least = app.wanted - max(mine, rollout.max_unavailable)
+            here = [one for target, one in running if target == app.target]  # else: as it was left
+            probes = sum(one not in well for one in here)
             if len(well) < least:
                 serving = f"only {len(well)} of at least {least} serve"
                 yield Invariant.PROBED, f"{app.ref} cannot run {app.revision}, and {serving}"

@@ -70,6 +70,18 @@ class Truth:
         ]
         return sorted(found, key=lambda pair: pair[1].order.name)
 
+    def served_lately(self, project: str, app: str, seconds: float) -> list[Running]:
+        """The owned replicas of an app that served until they ended, no longer ago than this."""
+        return [
+            one
+            for machine in self.machines.values()
+            for one in machine.owned(self.installation, (project, app))
+            if one.seen.finished_at is not None
+            and one.seen.finished_at > machine.now() - seconds
+            and not one.program.deaf
+            and one.program.is_well(one.seen.finished_at - (one.seen.started_at or 0.0))
+        ]
+
     def owned(self) -> list[tuple[str, Running]]:
         """Every owned replica, whatever its state."""
         return [

@@ -26,7 +26,7 @@ from bus import codec
 from domain import events as e
 from projections.desired import DesiredState
 from reconcilers.projecting import Projecting, name
-from stateward.control_plane import uncollected
+from stateward.collecting import uncollected
 from tests.benchmarks import sample
 from tests.benchmarks.places import on_disk
 from tests.benchmarks.rows import Promise, Row, Times, ratio_of, show

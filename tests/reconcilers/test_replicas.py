@@ -1,7 +1,7 @@
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from reconcilers.ports import ReplicaState
+from reconcilers.ports import Replica, ReplicaState
 from reconcilers.replicas import Memory, Remove, Seen, Slot, Start, Stop, Want, diff
 from tests.support.replicas import World, replica, wanting
 
@@ -125,6 +125,14 @@ def test_an_old_replica_that_dies_during_a_failed_rollout_is_healed() -> None:
     assert Start(Slot(1, 2), 2) in world.plan().actions
 
 
+def test_the_room_that_an_old_replica_leaves_is_the_probes() -> None:
+    """Else one heals into it, the next makes room, and both go on without end."""
+    world = World(wanting(3, 2, stable=1, surge=0, max_unavailable=1))
+    world.put(Seen(replica(1, 0)), *(Seen(replica(1, slot), ready=True) for slot in (3, 4)))
+    world.converge()
+    assert slots(world) == [(2, 0), (2, 1), (2, 2)]
+
+
 def test_a_third_revision_does_not_wait_for_the_failed_second() -> None:
     world = served(wanting(1, 3, stable=1), 1, 1)
     world.put(Seen(replica(2, 0)))
@@ -137,6 +145,32 @@ def test_health_that_is_not_known_yet_ends_nothing() -> None:
     world = World(wanting(2, 3, stable=1))
     world.put(*(Seen(replica(r, n), known=False) for r, n in ((1, 0), (1, 1), (2, 0))))
     assert not [a for a in world.plan().actions if isinstance(a, Stop)]
+
+
+def test_of_two_replicas_in_a_slot_none_ends_before_one_is_known_to_serve() -> None:
+    world = World(wanting(1, stable=1))
+    world.put(Seen(replica(1, 0, 1), known=False), Seen(replica(1, 0, 2), known=False))
+    assert world.plan().actions == ()
+    world.put(Seen(replica(1, 0, 1)), Seen(replica(1, 0, 2), ready=True))
+    assert [one.name.attempt for one in _stopped(world)] == [1]
+
+
+def test_a_second_replica_of_a_slot_stands_in_for_one_that_is_missing() -> None:
+    world = World(wanting(2, stable=1), memory=Memory(not_before={Slot(1, 1): 30.0}))
+    world.put(*(Seen(replica(1, 0, attempt), ready=True) for attempt in (1, 2)))
+    assert world.plan().actions == ()
+    world.put(Seen(replica(1, 1), ready=True))
+    assert [one.name for one in _stopped(world)] == [replica(1, 0, 2).name]
+
+
+def test_of_two_replicas_with_one_volume_the_second_ends_at_once() -> None:
+    world = World(wanting(1, stable=1, stop_first=True))
+    world.put(Seen(replica(1, 0, 1), known=False), Seen(replica(1, 0, 2), known=False))
+    assert [one.name.attempt for one in _stopped(world)] == [2]
+
+
+def _stopped(world: World) -> list[Replica]:
+    return [action.replica for action in world.plan().actions if isinstance(action, Stop)]
 
 
 def test_stop_first_replaces_one_slot_after_the_other_and_never_two_in_a_slot() -> None:
