@@ -13,6 +13,7 @@ from random import Random
 from types import TracebackType
 from typing import Final, Self, TypedDict, Unpack, final, override
 from weakref import WeakValueDictionary
+from zlib import crc32
 
 from bus.envelopes import intent_envelope
 from bus.intents import Answer, Change
@@ -185,9 +186,11 @@ class Producer(Part):
         """
         ref = Ref.parse(resource)
         envelope = intent_envelope(verb, ref, data, key=key, source=self._source, **conditions)
-        submitted = Submitted(key, submit_subject(self._actor, ref), envelope)
-        submitted = self._submitted.setdefault(key, submitted)
-        await self._store(submitted, message_id(self._actor, key), patience)
+        submitted = self._submitted.get(key)
+        if submitted is None or submitted.envelope != envelope:
+            submitted = Submitted(key, submit_subject(self._actor, ref), envelope)
+            self._submitted[key] = submitted
+        await self._store(submitted, 1, patience)
         return submitted
 
     async def outcome(self, submitted: Submitted, *, patience: float = PATIENCE) -> Answer:
@@ -207,8 +210,7 @@ class Producer(Part):
                     await asyncio.wait({submitted.decided}, timeout=self._jittered(silence))
                     if not submitted.decided.done():
                         silence, round_ = min(2 * silence, LONGEST_SILENCE), round_ + 1
-                        again = message_id(self._actor, f"{submitted.key}:{round_}")
-                        await self._store(submitted, again, patience)
+                        await self._store(submitted, round_, patience)
         except TimeoutError:
             why = self._connection.reason or "it is not decided yet"
             raise Unanswered(submitted.key, patience, why) from None
@@ -246,7 +248,11 @@ class Producer(Part):
             del self._followings[following]
             await following.leave()
 
-    async def _store(self, submitted: Submitted, identity: str, patience: float) -> None:
+    async def _store(self, submitted: Submitted, round_: int, patience: float) -> None:
+        # By its content, too: of another under the same key, somebody has to say that it is wrong.
+        content = f"{crc32(submitted.envelope):08x}"
+        identity = message_id(self._actor, f"{submitted.key}:{content}:{round_}")
+
         async def once(session: Session) -> int:
             return await session.store(submitted.subject, submitted.envelope, identity)
 
@@ -260,6 +266,7 @@ class Producer(Part):
         try:
             async with asyncio.timeout(patience):
                 while True:
+                    await self._connection.ready()  # or an outcome might come before it is heard
                     session = await self._connection.opened()
                     try:
                         return await once(session)

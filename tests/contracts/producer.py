@@ -126,6 +126,14 @@ class ProducerContract:
         refused = await producer.submit("scale", "App/shop/none", {"replicas": 2}, key="s5")
         with pytest.raises(NotThere):
             await producer.outcome(refused)
+        unreadable = await producer.submit("scale", WEB, {"replica": 2}, key="s6")
+        with pytest.raises(Invalid, match="UnknownField"):
+            await producer.outcome(unreadable)
+        other = await producer.submit("scale", WEB, {"replicas": 9}, key="s4")
+        with pytest.raises(Invalid, match="KeyReused"):
+            await producer.outcome(other)
+        same = await producer.submit("scale", WEB, {"replicas": 4}, key="s4")
+        assert same.sequence == kept[2].sequence  # it was kept once
 
     async def test_without_a_control_plane_submissions_wait_and_requests_are_unanswered(
         self, world: World, producer: Producer
