@@ -13,6 +13,7 @@ from random import Random
 from types import TracebackType
 from typing import Final, Self, TypedDict, Unpack, final, override
 from weakref import WeakValueDictionary
+from zlib import crc32
 
 from bus.envelopes import intent_envelope
 from bus.intents import Answer, Change
@@ -25,6 +26,7 @@ from bus.nats.replies import (
     NotAllowed,
     NotThere,
     Refused,
+    Submitted,
     Unanswered,
     accepted,
     answered,
@@ -32,17 +34,9 @@ from bus.nats.replies import (
 )
 from bus.nats.session import Message, NatsUnavailable, Opening, Server, Session
 from bus.nats.settings import NoMetrics
-from bus.nats.subjects import (
-    GAPS,
-    PREFIX,
-    intent_subject,
-    message_id,
-    resource_tokens,
-    submit_subject,
-)
+from bus.nats.subjects import PREFIX, intent_subject, message_id, submit_subject
 from bus.nats.tls import Tls
-from bus.nats.watching import Event, Following, Gap, Watch
-from bus.problems import Problem
+from bus.nats.watching import Event, Following, Gap, Watch, event_subjects
 from domain.names import Ref
 
 __all__ = [
@@ -77,18 +71,6 @@ class Conditions(TypedDict, total=False):
 
     generation: int
     expires: datetime
-
-
-@final
-class Submitted:
-    """What was handed in. `sequence` is its place in the submit stream."""
-
-    def __init__(self, key: str, subject: str, envelope: bytes) -> None:
-        self.key = key
-        self.subject = subject
-        self.envelope = envelope
-        self.sequence = 0
-        self.decided: asyncio.Future[Answer | Problem] = asyncio.Future()
 
 
 @final
@@ -204,9 +186,11 @@ class Producer(Part):
         """
         ref = Ref.parse(resource)
         envelope = intent_envelope(verb, ref, data, key=key, source=self._source, **conditions)
-        submitted = Submitted(key, submit_subject(self._actor, ref), envelope)
-        submitted = self._submitted.setdefault(key, submitted)
-        await self._store(submitted, message_id(self._actor, key), patience)
+        submitted = self._submitted.get(key)
+        if submitted is None or submitted.envelope != envelope:
+            submitted = Submitted(key, submit_subject(self._actor, ref), envelope)
+            self._submitted[key] = submitted
+        await self._store(submitted, 1, patience)
         return submitted
 
     async def outcome(self, submitted: Submitted, *, patience: float = PATIENCE) -> Answer:
@@ -226,8 +210,7 @@ class Producer(Part):
                     await asyncio.wait({submitted.decided}, timeout=self._jittered(silence))
                     if not submitted.decided.done():
                         silence, round_ = min(2 * silence, LONGEST_SILENCE), round_ + 1
-                        again = message_id(self._actor, f"{submitted.key}:{round_}")
-                        await self._store(submitted, again, patience)
+                        await self._store(submitted, round_, patience)
         except TimeoutError:
             why = self._connection.reason or "it is not decided yet"
             raise Unanswered(submitted.key, patience, why) from None
@@ -250,7 +233,7 @@ class Producer(Part):
             after: the position up to which all is known already, for the first gap.
             waiting: how many events may wait to be taken before some are dropped, as a gap.
         """
-        following = Following(_subjects(resource, project), after=after, waiting=waiting)
+        following = Following(event_subjects(resource, project), after=after, waiting=waiting)
         self._followings[following] = None  # before it listens, lest a new session passes it by
         try:
             while True:
@@ -265,7 +248,11 @@ class Producer(Part):
             del self._followings[following]
             await following.leave()
 
-    async def _store(self, submitted: Submitted, identity: str, patience: float) -> None:
+    async def _store(self, submitted: Submitted, round_: int, patience: float) -> None:
+        # By its content, too: of another under the same key, somebody has to say that it is wrong.
+        content = f"{crc32(submitted.envelope):08x}"
+        identity = message_id(self._actor, f"{submitted.key}:{content}:{round_}")
+
         async def once(session: Session) -> int:
             return await session.store(submitted.subject, submitted.envelope, identity)
 
@@ -279,6 +266,7 @@ class Producer(Part):
         try:
             async with asyncio.timeout(patience):
                 while True:
+                    await self._connection.ready()  # or an outcome might come before it is heard
                     session = await self._connection.opened()
                     try:
                         return await once(session)
@@ -305,10 +293,3 @@ class Producer(Part):
 
 async def _admitted(_session: Session) -> None:
     """Any server will do: whose streams those are is the control plane's concern."""
-
-
-def _subjects(resource: str, project: str) -> tuple[str, ...]:
-    """Those of the events of a resource, a project or everything, and of gaps."""
-    if resource:
-        return (f"{PREFIX}.event.{resource_tokens(Ref.parse(resource))}.>", GAPS)
-    return (f"{PREFIX}.event.{project}.>" if project else f"{PREFIX}.event.>", GAPS)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Final, Self, final, override
+from typing import Any, Final, Self, final, override
 
 import nats.errors
 import structlog
@@ -24,7 +24,7 @@ from bus.nats.session import (
     Session,
 )
 from bus.nats.subjects import own_inbox
-from bus.nats.troubles import remedy
+from bus.nats.troubles import SILENT, Greeting, refusal
 from bus.nats.versions import check_version
 
 CLOSE_SECONDS: Final = 2
@@ -45,12 +45,25 @@ class _Client(Client):
     def __init__(self, ended: asyncio.Event) -> None:
         super().__init__()
         self._ended = ended
-        self.demands_tls = False
+        self._server: Server | None = None
+
+    def admit(self, server: Server, public_nkey: str | None) -> None:
+        """Say where it will connect, and with the key of which user."""
+        self._server = server
+        self._public_nkey = public_nkey  # nats-py's own way needs another library
+
+    @property
+    def greeting(self) -> Greeting:
+        info = self._server_info
+        return Greeting(bool(info.get("auth_required")), bool(info.get("tls_verify")))
 
     @override
     def _connect_command(self) -> bytes:
-        if self.demands_tls and not self._server_info.get("tls_required"):
+        assert self._server is not None
+        if self._server.demands_tls and not self._server_info.get("tls_required"):
             raise nats.errors.Error("the server offers no TLS, and nothing is sent in the clear")
+        if self.greeting.wants_certificate and self._server.tls.certificate is None:
+            raise nats.errors.Error("the server wants a certificate of its clients")
         return super()._connect_command()
 
     @override
@@ -83,25 +96,28 @@ class NatsSession(Session):
             NatsUnavailable: it is not there, or does not let us in.
             UnsupportedServer: it is too old.
         """
+        try:
+            options, public_nkey = login(server.credentials)
+            context = server.tls.context() if server.tls.is_set else None
+        except BadCredentials as error:
+            raise NatsUnavailable(str(error)) from error
         session = cls()
+        session._client.admit(server, public_nkey)
         try:
             async with asyncio.timeout(2 * CONNECT_SECONDS):
-                await session._connect(server)
+                await session._connect(server, {**options, "tls": context})
             check_version(session.version)
-        except (nats.errors.Error, OSError, ValueError, BadCredentials) as error:
+        except (nats.errors.Error, OSError, ValueError) as error:
             await session.close()
-            said = session._reason or str(error) or "no answer"
-            raise NatsUnavailable(said, remedy(said, server)) from error
+            is_silent = isinstance(error, TimeoutError)
+            said = SILENT if is_silent else session._reason or str(error) or SILENT
+            raise refusal(said, server, session._client.greeting) from error
         except BaseException:
             await session.close()
             raise
         return session
 
-    async def _connect(self, server: Server) -> None:
-        options, public_nkey = login(server.credentials)
-        self._client._public_nkey = public_nkey  # noqa: SLF001 -- its own way needs another library
-        options["tls"] = server.tls.context() if server.tls.is_set else None
-        self._client.demands_tls = server.demands_tls
+    async def _connect(self, server: Server, options: dict[str, Any]) -> None:
         await self._client.connect(
             server.url,
             name=server.name,

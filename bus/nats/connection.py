@@ -150,6 +150,7 @@ class NatsConnection:
                 attaching = [group.create_task(self._attach(p, session)) for p in self._parts]
                 try:
                     await session.ended.wait()
+                    self._say(session.reason or "the connection ended")
                 finally:  # here, for a group that is cancelled cancels in no order
                     for task in attaching:
                         task.cancel()
@@ -157,7 +158,6 @@ class NatsConnection:
             self._session = None
             self._attached.clear()
             self._metrics.connected(is_connected=False)
-            self._say(session.reason or "the connection ended")
             await session.close()
 
     async def _attach(self, part: Part, session: Session) -> None:

@@ -9,8 +9,9 @@ Exception
 └── Unanswered      nobody knows whether it was done; ask again under the same key
 """
 
+import asyncio
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 import msgspec
 
@@ -52,6 +53,18 @@ class Unanswered(Exception):
             "send it again under the same key: it is done once"
         )
         self.key = key
+
+
+@final
+class Submitted:
+    """What was handed in. `sequence` is its place in the submit stream."""
+
+    def __init__(self, key: str, subject: str, envelope: bytes) -> None:
+        self.key = key
+        self.subject = subject
+        self.envelope = envelope
+        self.sequence = 0
+        self.decided: asyncio.Future[Answer | Problem] = asyncio.Future()
 
 
 class Decided(NamedTuple):

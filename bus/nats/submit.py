@@ -13,8 +13,10 @@ from datetime import datetime
 from random import Random
 from typing import Final, final, override
 
+import msgspec
 import structlog
 
+from bus.envelopes import MAX_KEY
 from bus.intents import Answer
 from bus.log import KeyReused, LogError
 from bus.manifests import SecretManifest
@@ -51,6 +53,12 @@ class _Delivery:
     sequence: int
     reply: str
     message: Message
+
+
+class _Id(msgspec.Struct):
+    """All that is needed of a message to tell its sender that it is refused."""
+
+    id: str
 
 
 @final
@@ -240,9 +248,12 @@ def _check_identity(message: Message) -> None:
 
 
 def _key(message: Message) -> str | None:
-    """The idempotency key of what could not be read, by its `Nats-Msg-Id`."""
-    given = message.headers.get(MESSAGE_ID)
-    return given and given.partition(":")[2]
+    """The idempotency key of what could not be read: its `id`, or by its `Nats-Msg-Id`."""
+    try:
+        return msgspec.json.decode(message.data, type=_Id).id[:MAX_KEY]
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        given = message.headers.get(MESSAGE_ID)
+        return given and given.partition(":")[2]
 
 
 def _check_no_values(received: Received) -> None:

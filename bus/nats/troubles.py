@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 from bus.nats.credentials import Credentials
-from bus.nats.session import Server
+from bus.nats.session import NatsUnavailable, Server
 
 
 class _Remedy(NamedTuple):
@@ -13,6 +13,21 @@ class _Remedy(NamedTuple):
     remedy: str
 
 
+_CUT_OFF: Final = (
+    *("unknown ca", "unknown_ca", "bad certificate", "bad_certificate"),
+    *("broken pipe", "connection reset", "empty response"),
+)
+"""What may be heard of a server that refuses us: no more than the end of the connection."""
+_NOT_LET_IN: Final = "the server does not let us in (Authorization Violation)"
+_BAD_CERTIFICATE: Final = (
+    "it does not take our certificate: "
+    "give one that its ca_file vouches for as nats.tls_certificate and nats.tls_key"
+)
+SILENT: Final = "no answer"
+_NO_NATS: Final = (
+    "it cannot be reached, or hangs, or it is no NATS server, or begins with TLS: "
+    "start it, correct nats.servers, or turn handshake_first off there"
+)
 _REMEDIES: Final = (
     _Remedy("hostname mismatch", "its certificate is for another name: use a name that is in it"),
     _Remedy("ip address mismatch", "its certificate is for another name: use a name that is in it"),
@@ -25,18 +40,8 @@ _REMEDIES: Final = (
         "give that authority's certificate as nats.tls_ca",
     ),
     _Remedy(
-        "certificate required",
-        "it wants a certificate of ours: give nats.tls_certificate and nats.tls_key",
-    ),
-    _Remedy(
-        "unknown ca",
-        "it does not know the authority of our certificate: "
-        "give one that its ca_file vouches for as nats.tls_certificate and nats.tls_key",
-    ),
-    _Remedy(
-        "bad certificate",
-        "it does not take our certificate: "
-        "give one that its ca_file vouches for as nats.tls_certificate and nats.tls_key",
+        "wants a certificate",
+        "give nats.tls_certificate and nats.tls_key",
     ),
     _Remedy("account authentication expired", "the account's JWT has expired: renew it there"),
     _Remedy(
@@ -55,20 +60,33 @@ _REMEDIES: Final = (
     ),
     _Remedy("credentials file", "give another nats.credentials_file or nats.nkey_file"),
     _Remedy("nkey seed", "give another nats.credentials_file or nats.nkey_file"),
-    _Remedy(
-        "expecting info",
-        "it is no NATS server, or one that begins with TLS (handshake_first): "
-        "correct nats.servers, or turn handshake_first off there",
-    ),
+    _Remedy("expecting info", _NO_NATS),
+    _Remedy(SILENT, _NO_NATS),
 )
 
 
-def remedy(said: str, server: Server) -> str:
-    """What to do about what was said when connecting; empty if that is not known."""
+class Greeting(NamedTuple):
+    """What a server says of itself before anybody logs in."""
+
+    wants_login: bool = False
+    wants_certificate: bool = False
+
+
+def refusal(said: str, server: Server, greeting: Greeting) -> NatsUnavailable:
+    """What went wrong when connecting, with what to do about it if that is known.
+
+    A server that does not let us in says so, and ends the connection; the end may be all that
+    arrives. Lest the reason changes at each attempt, both are told alike.
+    """
     lower = said.lower()
-    if "authorization violation" in lower:
-        return _not_let_in(server.credentials)
-    return next((what for sign, what in _REMEDIES if sign in lower), "")
+    cut_off = any(sign in lower for sign in _CUT_OFF)
+    if "authorization violation" in lower or (cut_off and greeting.wants_login):
+        login = _not_let_in(server.credentials)
+        both = cut_off and greeting.wants_certificate
+        return NatsUnavailable(_NOT_LET_IN, f"{login}; or {_BAD_CERTIFICATE}" if both else login)
+    if cut_off and greeting.wants_certificate:
+        return NatsUnavailable("the connection ended during TLS", _BAD_CERTIFICATE)
+    return NatsUnavailable(said, next((what for sign, what in _REMEDIES if sign in lower), ""))
 
 
 def _not_let_in(given: Credentials) -> str:

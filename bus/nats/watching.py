@@ -14,7 +14,8 @@ import msgspec
 
 from bus.envelopes import EventEnvelope, GapEnvelope
 from bus.nats.session import Leave, Message, NatsUnavailable, Session
-from bus.nats.subjects import GAPS
+from bus.nats.subjects import GAPS, PREFIX, resource_tokens
+from domain.names import Ref
 
 REMEMBERED: Final = 1_000  # positions, among which that before a gap is found
 
@@ -33,6 +34,13 @@ class Gap(NamedTuple):
     """Events whose position is higher than `after` may be missing; read them from the log."""
 
     after: int
+
+
+def event_subjects(resource: str, project: str) -> tuple[str, ...]:
+    """Those of the events of a resource, of a project or of everything, and of gaps."""
+    if resource:
+        return (f"{PREFIX}.event.{resource_tokens(Ref.parse(resource))}.>", GAPS)
+    return (f"{PREFIX}.event.{project}.>" if project else f"{PREFIX}.event.>", GAPS)
 
 
 _EVENT = msgspec.json.Decoder(EventEnvelope)
@@ -145,7 +153,11 @@ class Watch:
         return await self._following.next()
 
     async def reached(self, position: int) -> Event | Gap:
-        """Wait for a position: the first event at or after it, or a gap in which it may be."""
+        """Wait for a position: the first event at or after it, or a gap in which it may be.
+
+        That of an intent's own event is `generation` in the answer's changes; the position of the
+        answer may be that of an event of another resource, such as the project.
+        """
         async for found in self:
             if isinstance(found, Gap) or found.position >= position:
                 return found

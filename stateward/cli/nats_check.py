@@ -69,7 +69,7 @@ async def _look(server: "Server", replicas: int) -> ServerFinding:
         async with asyncio.timeout(SECONDS):
             session = await NatsSession.open(server)
     except TimeoutError:
-        remedy = "start it, or correct nats.servers; until then healing waits for the replay tick"
+        remedy = "see whether it hangs, or is a NATS server; turn tls.handshake_first off there"
         return ServerFinding(address, f"{address}: no answer", remedy, away=True)
     except UnsupportedServer as error:
         return ServerFinding(address, f"{address}: {error}", "upgrade it to 2.11 or later")

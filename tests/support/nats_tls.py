@@ -53,16 +53,16 @@ class Authority:
         made.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return made
 
-    def tls(self, name: str = "") -> Tls:
-        """What a client trusts, and with a name also what it proves itself with."""
-        if not name:
-            return Tls(ca=self.file)
+    def tls(self, name: str) -> Tls:
+        """What a client trusts, and what it proves itself with."""
         own = self.certify(name)
         return Tls(ca=self.file, certificate=own.certificate, key=own.key)
 
-    def server_block(self, name: str, host: str = LOOPBACK, *, verify: bool = True) -> str:
+    def server_block(
+        self, name: str, host: str = LOOPBACK, *, verify: bool = True, days: int = 1
+    ) -> str:
         """The `tls` of a server's configuration, or of its cluster's."""
-        own = self.certify(name, host)
+        own = self.certify(name, host, days=days)
         return (
             f'tls {{cert_file: "{own.certificate}", key_file: "{own.key}", '
             f'ca_file: "{self.file}", verify: {str(verify).lower()}}}'
