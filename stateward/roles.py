@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from adapters.postgres.company import Presence
 from adapters.postgres.statuses import PostgresStatuses
 from bus.calls import CallFailed
 from bus.lease_session import LeaseSettings
@@ -140,9 +141,18 @@ class Answers:
 async def company(
     settings: Settings, directory: Path, installation: str, stack: AsyncExitStack
 ) -> Company:
-    """Get what is needed to work with others, or alone."""
-    answers = Answers()
-    if not is_shared(settings):
+    """Get what is needed to work with others, or alone.
+
+    Raises:
+        LogUnusable: somebody else works over the log, and one of the two is set up to be alone.
+        LogUnavailable: it does not answer.
+    """
+    answers, is_alone = Answers(), not is_shared(settings)
+    if settings.log.url is not None:
+        url = settings.log.url.reveal()
+        presence = await Presence.announce(url, alone=is_alone)
+        stack.push_async_callback(presence.close)
+    if is_alone:
         return Company("", StatusMemory(), HoldsAll(), None, None, (), answers)
     assert settings.log.url is not None, "as `is_shared` says"
     status = await PostgresStatuses.open(settings.log.url.reveal())
