@@ -18,7 +18,7 @@ from tests.support.serving import ControlPlane
 APPS: Final = 2000
 SET: Final = 1000  # in one request
 CALL_SECONDS: Final = 0.02
-PASSES: Final = 8  # at once in a worker: waiting for the engine is what is measured
+PASSES: Final = 4  # at once in a worker: waiting for the engine is what is measured
 TTL: Final = 10.0
 DEATHS: Final = 3
 CONVERGING: Final = Promise(

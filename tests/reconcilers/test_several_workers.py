@@ -7,6 +7,10 @@ from contextvars import ContextVar
 from itertools import count
 from typing import final
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from bus.lease_session import LeaseSettings
 from bus.leasing import Leasing
 from domain import intents as i
@@ -18,7 +22,7 @@ from simulation import loop
 from simulation.faults import Trouble, on_verb
 from simulation.leases import Bucket, SimulatedLeases
 from simulation.log import SimulatedLog
-from simulation.machine import Deed, Machine
+from simulation.machine import Deed, Machine, Running
 from simulation.secrets import SimulatedSecrets
 from tests.support.house import EPOCH, INSTALLATION, House
 from tests.support.intents import manifest
@@ -77,6 +81,8 @@ class Town:
         self.bucket = Bucket(now)
         self.workers: list[Worker] = []
         self.deeds: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        self.epochs: dict[tuple[str, str], int] = {}
+        self.wanted: dict[str, int] = {}
         self.wrong: list[tuple[str, list[str], Deed]] = []
         self.machine.witness = lambda deed: self._note("local", deed)
         self.far.witness = lambda deed: self._note("far", deed)
@@ -95,7 +101,17 @@ class Town:
         ]
         if able != [ACTOR.get()]:  # what is raised here is caught by a pass
             self.wrong.append((ACTOR.get(), able, deed))
+        for one in self.workers:
+            if one.name == ACTOR.get():
+                epoch = one.house.parts.sharing.epoch(target, stream)
+                if epoch < self.epochs.get((target, stream), 0):
+                    self.wrong.append((ACTOR.get(), ["a fence that went back"], deed))
+                self.epochs[target, stream] = epoch
         self.deeds[stream].append((deed.verb, ACTOR.get()))
+
+    def living(self) -> list[Running]:
+        found = [one for one in self.machine.named.values() if one is not None]
+        return [one for one in found if one.seen.state == "running"]
 
     def running(self) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -252,5 +268,73 @@ def test_what_was_deleted_goes_and_its_project_leaves_nothing() -> None:
             lambda: not any(ground.is_prepared for ground in town.machine.grounds.values())
         )
         assert INSTALLATION in {owner for owner, _ in town.machine.grounds}
+
+    play(story)
+
+
+deeds = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.sampled_from(["cut", "mend", "lose", "slow", "die", "vanish", "scale", "kill", "leave"]),
+        st.integers(0, 7),
+        st.floats(0, 12),
+    ),
+    min_size=3,
+    max_size=20,
+)
+
+
+async def happen(town: Town, step: tuple[int, str, int, float], number: int) -> None:
+    which, what, app_number, seconds = step
+    worker, name = town.workers[which], f"a{app_number}"
+    match what:
+        case "cut" | "mend":
+            worker.way.is_cut = what == "cut"
+        case "lose":
+            worker.way.loses_answers = not worker.way.loses_answers
+        case "slow":
+            worker.way.delay_seconds = seconds / 10
+        case "vanish":
+            town.bucket.vanish()
+        case "scale":
+            town.wanted[name] = 1 + number % 3
+            await worker.house.send(i.Scale(ref=app("shop", name), replicas=town.wanted[name]))
+        case "kill":
+            for running in town.living():
+                if running.order.name.app == name:
+                    town.machine.finish(running, 137)
+        case _:
+            if what == "leave":
+                await worker.leasing.leave()
+            await worker.die()
+            town.workers[which] = Worker(f"{worker.name[0]}{number}", town)
+            town.workers[which].start()
+    await asyncio.sleep(seconds)
+
+
+@pytest.mark.timeout(600)
+@settings(max_examples=25)
+@given(deeds)
+def test_whatever_happens_two_never_decide_and_in_the_end_all_is_as_it_should_be(
+    steps: list[tuple[int, str, int, float]],
+) -> None:
+    async def story(town: Town) -> None:
+        for name in "abc":
+            town.worker(name)
+        await town.furnish(8)
+        town.wanted = {f"a{number}": 1 for number in range(8)}
+        for number, step in enumerate(steps):
+            await happen(town, step, number)
+        for worker in town.workers:
+            worker.way.is_cut = worker.way.loses_answers = False
+            worker.way.delay_seconds = 0.001
+        await town.until(lambda: town.running() == town.wanted and town.is_shared(), within=600)
+        slots = [(one.order.name.app, one.order.name.slot) for one in town.living()]
+        assert len(slots) == len(set(slots)), "a slot runs twice"
+        await asyncio.sleep(60)
+        before = town.machine.writes.total()
+        await asyncio.sleep(60)
+        assert town.running() == town.wanted
+        assert town.machine.writes.total() == before
 
     play(story)
