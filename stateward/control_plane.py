@@ -18,8 +18,6 @@ from bus.announcing import Announcer
 from bus.intents import IntentService
 from bus.log import WatchedLog
 from bus.nats.bus import NatsBus
-from bus.nats.credentials import Credentials
-from bus.nats.settings import NatsSettings
 from domain.access import Actor, part_of_ours
 from domain.intents import Apply
 from domain.names import Ref
@@ -42,6 +40,7 @@ from stateward.gauges import gauges
 from stateward.liveness import liveness
 from stateward.metered_log import MeteredLog
 from stateward.metrics import Metrics
+from stateward.nats_settings import nats_settings
 from stateward.probing import ProberByTarget
 from stateward.settings import Nats, Settings
 from stateward.storing import stores
@@ -245,22 +244,8 @@ def _bus(
 ) -> NatsBus | None:
     if not settings.enabled:
         return None
-    if settings.starts_server:
-        chosen = NatsSettings(directory=data.directory / "nats", instance=data.installation[:8])
-    else:
-        chosen = NatsSettings(
-            url=settings.url or "",
-            credentials=Credentials(
-                user=settings.user or "",
-                password=settings.password.reveal() if settings.password else "",
-                token=settings.token.reveal() if settings.token else "",
-                creds_file=settings.credentials_file,
-                nkey_seed_file=settings.nkey_file,
-            ),
-            instance=data.installation[:8],
-        )
     return NatsBus(
-        chosen,
+        nats_settings(settings, data.directory, data.installation[:8]),
         intents,
         actor_of=lambda name: Actor(name=f"program:{name}", role="editor"),
         hinted=assembled.worker.hint,

@@ -17,6 +17,7 @@ from pydantic import (
     PlainValidator,
     model_validator,
 )
+from pydantic_settings import NoDecode
 
 from domain import quantities
 from domain.secret import SecretText
@@ -48,6 +49,14 @@ def _log_url(value: object) -> SecretText:
     return url
 
 
+def _listed(value: object) -> object:
+    """Texts as they come from flags and variables: separated by commas, in one or in several."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        return value
+    return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+
+
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
@@ -56,6 +65,8 @@ Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=86_400)]
 """Written with its unit: `10s`, `1m30s`, `500ms`."""
 Secret = Annotated[SecretText, PlainValidator(_secret)]
 File = Annotated[Path, AfterValidator(_absolute)]
+Address = Annotated[str, Field(pattern=r"^(nats|tls)://[^\s/,]+$")]
+"""Of a NATS server: `nats://HOST:PORT`, or `tls://HOST:PORT` where nothing may go in the clear."""
 
 
 class Api(BaseModel):
@@ -96,12 +107,18 @@ class Secrets(BaseModel):
 
 
 class Nats(BaseModel):
-    """The bus: a server of our own, an external one by `url`, or none."""
+    """The bus: a server of our own, or the cluster of `servers`, or none. `replicas` is on how many
+    servers of a cluster each stream is kept.
+    """
 
     model_config = FROZEN
     enabled: bool = True
     embedded: bool = True
-    url: Annotated[str, Field(pattern=r"^(nats|tls|ws|wss)://[^\s/]+.*$")] | None = None
+    servers: Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_listed)] = ()
+    replicas: int = Field(default=1, ge=1, le=5)
+    tls_ca: File | None = None
+    tls_certificate: File | None = None
+    tls_key: File | None = None
     user: str | None = None
     password: Secret | None = None
     token: Secret | None = None
@@ -115,16 +132,20 @@ class Nats(BaseModel):
             raise ValueError("give one of user, token, credentials_file and nkey_file")
         if (self.user is None) != (self.password is None):
             raise ValueError("user and password go together")
-        if self.enabled and self.url is None and not self.embedded:
-            raise ValueError("give a url, or embedded: true, or enabled: false")
-        if self.url is None and any(way is not None for way in ways):
-            raise ValueError("credentials are for an external server; give its url")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        if self.enabled and not self.servers and not self.embedded:
+            raise ValueError("give servers, or embedded: true, or enabled: false")
+        if not self.servers and any(way is not None for way in (*ways, self.tls_ca, self.tls_key)):
+            raise ValueError("credentials and TLS are for external servers; give servers")
+        if not self.servers and self.replicas > 1:
+            raise ValueError("the embedded server is one: give the servers of a cluster")
         return self
 
     @property
     def starts_server(self) -> bool:
-        """Whether a server of our own is wanted: a `url` takes its place."""
-        return self.enabled and self.embedded and self.url is None
+        """Whether a server of our own is wanted: `servers` take its place."""
+        return self.enabled and self.embedded and not self.servers
 
 
 class Replay(BaseModel):

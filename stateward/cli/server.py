@@ -29,11 +29,14 @@ def serve(
     log: flags.LogAddress = "",
     config: flags.Config = None,
     nats: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            "--nats", help="An external NATS server: nats://HOST:PORT.", show_default=False
+            "--nats",
+            help="A NATS server of a cluster, nats://HOST:PORT or tls://HOST:PORT; repeatable.",
+            metavar="ADDRESS",
+            show_default=False,
         ),
-    ] = "",
+    ] = None,
     no_nats: Annotated[bool, typer.Option("--no-nats", help="Run without a bus.")] = False,
     nats_credentials: Annotated[
         Path | None, typer.Option("--nats-credentials", help="Its credentials file.")
@@ -72,7 +75,7 @@ def serve(
     for place, value in (
         ("data.directory", data and data.absolute()),
         ("log.url", log),
-        ("nats.url", nats),
+        ("nats.servers", nats),
         ("nats.enabled", False if no_nats else None),
         ("nats.credentials_file", nats_credentials),
         ("engine.default", engine),
@@ -81,7 +84,7 @@ def serve(
         ("logging.format", log_format),
         ("logging.level", log_level),
     ):
-        if value not in (None, ""):
+        if value not in (None, "", []):
             _put(given, place, value)
     for word in settings or []:
         place, separator, text = word.partition("=")
