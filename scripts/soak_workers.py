@@ -8,6 +8,7 @@ NATS, each asking again under its key until it is answered. At the end all is lo
 
 import argparse
 import asyncio
+import logging
 import random
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import structlog
 from rich.console import Console
 from rich.table import Table
 
@@ -101,5 +103,12 @@ def summarise(
             say(fault, markup=False)
 
 
+def quiet() -> None:
+    """Say nothing of what is only troubled: that is what is wanted here."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
+
+
 if __name__ == "__main__":
+    quiet()
     sys.exit(main())
