@@ -52,13 +52,14 @@ async def judged(town: Town, owners: Sequence[Owner]) -> list[Check]:
     await asyncio.sleep(QUIET_SECONDS)
     after = town.fleet.machine.ask()["writes"]
     replicas = sum(one.replicas for one in wanted.values())
+    docked = sum(app.startswith("d") for app in wanted)
     served = await asyncio.to_thread(_served, town, wanted)
     return [
         Check("every intent is answered, none is refused", f"{asked} intents", refused),
         await _outcomes(town, owners, repeated),
         Check(
             "what runs is what was asked for last, once",
-            f"{len(wanted)} apps, {replicas} replicas, {rested:.0f} s after the last intent",
+            f"{len(wanted)} apps ({docked} on Docker), {replicas} replicas, {rested:.0f} s later",
             faults,
         ),
         Check(
