@@ -34,6 +34,7 @@ from simulation.machine import Deed, Machine
 from simulation.mischief import Mischief
 from simulation.producers import ACTOR, Producer
 from simulation.secrets import SimulatedSecrets
+from simulation.sinks import Sinks
 from simulation.tracing import Trace
 
 EPOCH: Final = 1_900_000_000.0  # seconds: when every world begins, as wall clocks there say
@@ -82,6 +83,7 @@ class World:
             name: Machine(self.now, name=name) for name in targets
         }
         self.disk = disk or Disk()
+        self.sinks = Sinks(self.report)
         self.site = Site(
             installation=INSTALLATION,
             machines=self.machines,
@@ -90,8 +92,11 @@ class World:
             secrets=secrets or SimulatedSecrets(),
             settings=settings or WorkerSettings(passes=8),
             direct=direct,
+            read=self.sinks.read,
         )
-        self.broker = Broker(heard=lambda line: self.trace.note("broker", line))
+        self.broker = Broker(
+            heard=lambda line: self.trace.note("broker", line), read=self.sinks.read
+        )
         self.site.bus_of = self._bus_of
         self.truth = Truth(self.disk, self.machines, INSTALLATION)
         self.history = HistoryInvariants(self.disk, self.report, self.rng("history"))
@@ -240,6 +245,14 @@ class World:
         for task in sent:
             task.cancel()
         await asyncio.gather(*sent, return_exceptions=True)
+        self.search()
+
+    def search(self) -> None:
+        """Look for secrets in all that is kept, and in what clients were refused."""
+        self.sinks.search(self.disk)
+        for who in (self.client.requests, self.producer):
+            for key, why in who.refused.items():
+                self.sinks.read(f"the refusal of {key}", why)
 
     def _bus_of(self, life: Life, intents: IntentService, hinted: Hinted) -> NatsBus:
         return NatsBus(
@@ -270,11 +283,13 @@ class World:
     def answered(self, actor: str, key: str, answer: Answer) -> None:
         """A client was told that its intent is on disk."""
         self.trace.note("client", f"{key} is at {answer.position}")
+        self.sinks.read(f"the answer to {key}", repr(answer))
         self.history.answered(actor, key, answer)
 
     def _committed(self, events: Sequence[StoredEvent]) -> None:
         for event in events:
             self.trace.note("log", f"{event.position} {event.type} in {event.stream}")
+            self.sinks.read(f"the event at {event.position}", event.data)
             if (ref := app_of(event)) is not None:
                 self.engines.spoken(ref.stream)
         self.truth.follow(events)

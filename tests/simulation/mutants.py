@@ -38,6 +38,7 @@ from simulation.invariants.violations import Invariant
 from simulation.knobs import MOST, Fault
 from simulation.log import SimulatedLog
 from simulation.machine import Machine, Running
+from simulation.secrets import SimulatedSecrets
 from tests.simulation import starving
 
 BUDGET: Final = 15
@@ -343,6 +344,15 @@ def _secret_logged() -> Patched:
     return patch.object(orders, "order", order)
 
 
+def _token_in_clear() -> Patched:
+    """What the log holds instead of a secret's values tells them."""
+
+    def token(_self: SimulatedSecrets, values: Mapping[str, SecretText]) -> str:
+        return "+".join(value.reveal() for value in values.values())
+
+    return patch.object(SimulatedSecrets, "token", token)
+
+
 # -- engines -----------------------------------------------------------------------------------
 
 
@@ -431,6 +441,7 @@ MUTANTS: Final = (
     Mutant(name="never converged", patched=_never_converged, faults=(Fault.REPLICA_KILLED,)),
     Mutant(name="dead replicas left", patched=_dead_not_removed, faults=(Fault.REPLICA_KILLED,)),
     Mutant(name="secret in a log line", patched=_secret_logged),
+    Mutant(name="secret in a token", patched=_token_in_clear),
     Mutant(name="owner forgotten", patched=_owner_forgotten),
     Mutant(name="replay tick at high priority", patched=_tick_first, caught=_starved),
     Mutant(name="unordered iteration", patched=_order_by_chance, caught=_told_otherwise),

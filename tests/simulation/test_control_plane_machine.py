@@ -253,6 +253,7 @@ class ControlPlaneMachine(RuleBasedStateMachine):
         try:
             if not self.world.violations:
                 self._comes_to_rest()
+                self.world.search()
                 self.world.check()
         finally:
             self.run(self._end())
