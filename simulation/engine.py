@@ -32,7 +32,7 @@ from reconcilers.ports import (
 )
 from simulation.faults import Trouble
 from simulation.looking import SimulatedIO
-from simulation.machine import EVENTS, KILLED, STOPPED, Deed, Machine, Running
+from simulation.machine import EVENTS, KILLED, STOPPED, Deed, Machine, Running, whom
 from simulation.program import MISSING, ImpossibleWorld
 
 
@@ -60,6 +60,7 @@ async def _call(
     machine.calls[verb] += 1
     if writes:
         machine.writes[verb] += 1
+        machine.written[whom(verb, about)] += 1
     trouble = machine.faults.meet(verb, about)
     if trouble.delay_seconds:
         await asyncio.sleep(trouble.delay_seconds / 2)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from domain.app import Volume
+from domain.names import Ref
 from reconcilers.ports import Address, EngineEvent, LogLine, Replica, ReplicaName, ReplicaState
 from reconcilers.ports import StartReplica as Order
 from simulation.faults import Faults
@@ -86,6 +87,9 @@ class Machine:
         self.faults = faults or Faults()
         self.calls: Counter[str] = Counter()  # by verb
         self.writes: Counter[str] = Counter()  # those that may change the machine
+        self.written: Counter[str] = (
+            Counter()
+        )  # the same by what they are about, as `whom` names it
         self.named: dict[str, Running | None] = {}  # by name on the engine; None is foreign
         self.apps: dict[tuple[str, str, str], dict[ReplicaName, Running]] = {}
         self.hosts: dict[str, Running] = {}
@@ -225,6 +229,17 @@ class Machine:
         if running.end:
             running.end.cancel()
             running.end = None
+
+
+def whom(verb: str, about: ReplicaName | str | tuple[str, str] | None) -> str:
+    """What a call is about: the stream of an app or a project, or an image."""
+    match about:
+        case ReplicaName(project=project, app=app) | (project, app):
+            return Ref("App", project, app).stream
+        case str() if verb == "resolve":
+            return f"image {about}"
+        case _:
+            return f"Project/{about}"
 
 
 def _empty(queue: asyncio.Queue[EngineEvent]) -> None:

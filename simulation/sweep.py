@@ -180,10 +180,10 @@ def _choose(world: World, crashes: Sequence[Crash], begin: int) -> None:
 async def _stays(scene: Scene) -> None:
     """What is at rest stays so, and nothing more is done to it."""
     world = scene.world
-    before = dict(world.engines.deeds)
+    before = world.written()
     await asyncio.sleep(QUIET_SECONDS)
-    if world.engines.deeds != before:
-        world.report(Invariant.QUIET, f"{dict(world.engines.deeds)} deeds, at rest {before}")
+    if more := world.written() - before:
+        world.report(Invariant.QUIET, f"{dict(more)} written at rest")
     for invariant, what in scene.broken():
         world.report(invariant, f"at rest no more: {what}")
 

@@ -7,6 +7,7 @@ invariant is kept in `violations`, for no task of the control plane may swallow 
 import asyncio
 import math
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -162,6 +163,10 @@ class World:
             self.restart_seconds = math.inf
             for controller in self.controllers:
                 controller.life.end("it does too much")
+
+    def written(self) -> Counter[str]:
+        """How many calls that may change a machine were made, by what they are about."""
+        return sum((machine.written for machine in self.machines.values()), Counter())
 
     def check(self) -> None:
         """Raises the first `Violation` that was found, if there is one."""

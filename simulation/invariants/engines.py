@@ -1,6 +1,6 @@
 """Invariants of what is done to machines: each deed is judged by the truth at its moment."""
 
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Final, final
 
@@ -38,15 +38,12 @@ class EngineInvariants:
         self.rewound_since: Callable[[], float | None] = lambda: None
         self.frozen_since: dict[str, float] = {}
         self.confused_until = 0.0
-        self.deeds: Counter[str] = Counter()
-        """How often something was done to each app, by stream."""
 
     def deed(self, machine: Machine, deed: Deed) -> None:
         truth = self._truth
         if deed.installation != truth.installation:
             return
         stream = Ref("App", deed.project, deed.app).stream
-        self.deeds[stream] += 1
         now = self._clock()
         words = f"{deed.verb} of {_named(deed)}"
         if deed.verb == "remove_volumes":

@@ -275,12 +275,10 @@ class ControlPlaneMachine(RuleBasedStateMachine):
             self.world.check()
             self.time_passes(1.0)
         self.time_passes(QUIET)  # what an earlier life had begun to end is taken away at a tick
-        quiet = rest.settled()
-        before = {stream: self.world.engines.deeds[stream] for stream in quiet}
+        before = self.world.written()
         self.time_passes(QUIET)
-        after = {stream: self.world.engines.deeds[stream] for stream in quiet}
-        if before != after:
-            self.world.report(Invariant.QUIET, f"{after} deeds, at rest {before}")
+        for one, what in rest.quiet(self.world.written() - before):
+            self.world.report(one, what)
 
     async def _calm(self) -> None:
         world = self.world
