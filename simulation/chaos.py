@@ -218,7 +218,9 @@ class Chaos:
         def back() -> None:
             self.troubles.log_away = False
 
-        self._later(self._rng.uniform(5, 90), back)
+        seconds = self._rng.uniform(5, 90)
+        self._world.engines.unread(seconds)
+        self._later(seconds, back)
         return "for a while"
 
     async def _pause(self) -> str:
@@ -229,6 +231,7 @@ class Chaos:
         controller.life.pause()
         self._later(seconds, controller.life.go_on)
         self._world.engines.confused(seconds + MINUTE)
+        self._world.engines.stands(seconds)
         return f"{controller.life.name} stands still for {seconds:.0f} s"
 
     async def _start_a_second(self) -> str:

@@ -50,7 +50,7 @@ class Deed(NamedTuple):
     """What an installation is about to do to the machine, for whoever watches.
 
     `about` is the replica that it is done to, where it is there; `project` and `app` name whom it
-    concerns, as far as the verb does.
+    concerns, as far as the verb does; `sent` is when (of the loop) somebody asked for it.
     """
 
     installation: str
@@ -58,6 +58,7 @@ class Deed(NamedTuple):
     project: str
     app: str
     about: Running | None
+    sent: float
 
 
 @dataclass(slots=True)
@@ -195,10 +196,10 @@ class Machine:
         return self.apps.get((installation, name.project, name.app), {}).get(name)
 
     def tell_witness(
-        self, installation: str, verb: str, name: ReplicaName, about: Running | None
+        self, installation: str, verb: str, name: ReplicaName, about: Running | None, sent: float
     ) -> None:
         """Something is about to be done to one replica."""
-        self.witness(Deed(installation, verb, name.project, name.app, about))
+        self.witness(Deed(installation, verb, name.project, name.app, about, sent))
 
     def write_line(self, running: Running, stream: str, text: str) -> None:
         if len(running.lines) >= LOG_LINES:

@@ -14,6 +14,7 @@ from reconcilers.ports import EngineError, EngineUnavailable, NameTaken, Replica
 from simulation.faults import Call, Trouble
 from simulation.knobs import Fault
 from simulation.lives import Life
+from simulation.machine import whom
 from simulation.world import World
 
 LATE_SECONDS: Final = 130.0  # longer than any caller waits
@@ -69,7 +70,7 @@ class Troubles:
         if before is None and self.hits(Fault.ENGINE_ERROR_AFTER, words):
             after = EngineUnavailable("the answer never came")
         if before is None and self.hits(Fault.ENGINE_LATE_SUCCESS, words):
-            self._world.engines.confused(2 * LATE_SECONDS)
+            self._world.engines.confused(2 * LATE_SECONDS, whom(call.verb, call.about))
             delay = 2 * LATE_SECONDS
         return Trouble(delay_seconds=delay, before=before, after=after)
 

@@ -315,11 +315,10 @@ class World:
                     self.history.prefix(controller.desired)
 
     def _rewound_since(self) -> float | None:
-        """Since when whoever acts now knows that the log went backwards."""
-        for one in self.controllers:
-            if one.log.rewound is not None and one.life.is_alive:
-                if self._rewound_at is None:
-                    self._rewound_at = self.clock()
-                return self._rewound_at
-        self._rewound_at = None
-        return None
+        """Since when all who act now know that the log went backwards."""
+        alive = [one for one in self.controllers if one.life.is_alive]
+        if not alive or any(one.log.rewound is None for one in alive):
+            self._rewound_at = None
+        elif self._rewound_at is None:
+            self._rewound_at = self.clock()
+        return self._rewound_at
