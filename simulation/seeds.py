@@ -216,8 +216,7 @@ async def _rest(world: World) -> None:
     await asyncio.sleep(QUIET_SECONDS)
     for invariant, what in rest.quiet(world.written() - before):
         world.report(invariant, what)
-    for controller in world.controllers:
-        world.history.prefix(controller.desired)
+    world.compare()
     if not world.violations:
         await _compare(world, rest.summary())
 

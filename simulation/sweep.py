@@ -26,6 +26,7 @@ QUIET_SECONDS: Final = 12.0
 """How long a world at rest is watched: longer than from one replay tick to the next."""
 SETTINGS: Final = WorkerSettings(passes=2)
 DOUBLES: Final = 100  # double crashes of each scenario
+COMPARED: Final = 10  # the one in so many runs whose states are compared at its end, too
 NEAR: Final = 12  # effects after the first crash, within which the second comes
 SLOW_FIRSTS: Final = 12  # single crashes of a slow telling, that double ones are drawn from
 TAKES: Final = {"start": 0.2, "stop": 0.1, "resolve": 0.3}
@@ -171,6 +172,8 @@ async def _tell(run: Run, scenario: Scenario, line_told: Callable[[str], None] |
                 scene.longest = 0.0
                 await scenario.story(scene)
                 await _stays(scene)
+                if sum(crash.effect for crash in run.crashes) % COMPARED == 0:
+                    world.compare()
                 end = scene.end()
     return Told(
         run=run,

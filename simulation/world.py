@@ -168,6 +168,11 @@ class World:
         """How many calls that may change a machine were made, by what they are about."""
         return sum((machine.written for machine in self.machines.values()), Counter())
 
+    def compare(self) -> None:
+        """Every live state is what the log says, in whatever way it is read."""
+        for controller in self.controllers:
+            self.history.prefix(controller.desired)
+
     def check(self) -> None:
         """Raises the first `Violation` that was found, if there is one."""
         if self.violations:
@@ -311,8 +316,7 @@ class World:
             self._rewound_since()
             if self.history.due:
                 self.history.due = False
-                for controller in self.controllers:
-                    self.history.prefix(controller.desired)
+                self.compare()
 
     def _rewound_since(self) -> float | None:
         """Since when all who act now know that the log went backwards."""

@@ -280,6 +280,7 @@ class ControlPlaneMachine(RuleBasedStateMachine):
         self.time_passes(QUIET)
         for one, what in rest.quiet(self.world.written() - before):
             self.world.report(one, what)
+        self.world.compare()
 
     async def _calm(self) -> None:
         world = self.world
