@@ -172,7 +172,7 @@ class Controller:
         Returns:
             how many events were lost with it.
         """
-        lost = self.log.abandon(keeps=keeps)
+        lost = self.log.abandon(keeps=keeps, tears=self.life.tears)
         if self._bus is not None:
             with suppress(asyncio.CancelledError):
                 await self._bus.stop()

@@ -51,11 +51,15 @@ class Troubles:
 
     def hits(self, fault: Fault, what: str) -> bool:
         """Whether a fault befalls this; counted if so."""
+        is_hit = self.befalls(fault)
+        if is_hit:
+            self._world.trace.fire(fault, what)
+        return is_hit
+
+    def befalls(self, fault: Fault) -> bool:
+        """Whether a fault befalls something; whoever makes it so counts it."""
         rate = self.rates.get(fault)
-        if not rate or self._rng.random() >= rate:
-            return False
-        self._world.trace.fire(fault, what)
-        return True
+        return bool(rate) and self._rng.random() < (rate or 0.0)
 
     # -- engines ------------------------------------------------------------------------------
 
@@ -126,7 +130,8 @@ class Troubles:
         """Between the writing of a group and its fsync: a power cut takes or tears it."""
         if self.hits(Fault.LOG_POWER_CUT, f"{len(events)} events"):
             self._cut(life, "the power is cut")
-        elif self.hits(Fault.LOG_TORN_RECORD, f"{len(events)} events"):
+        elif self.befalls(Fault.LOG_TORN_RECORD):  # counted when it is found
+            life.tears = True
             self._cut(life, "a record is torn")
         await life.present()
 

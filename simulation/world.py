@@ -30,6 +30,7 @@ from simulation.invariants.engines import EngineInvariants
 from simulation.invariants.history import HistoryInvariants, app_of
 from simulation.invariants.truth import Truth
 from simulation.invariants.violations import Invariant, Violation
+from simulation.knobs import Fault
 from simulation.lives import Effects, Life
 from simulation.machine import Deed, Machine
 from simulation.mischief import Mischief
@@ -192,6 +193,8 @@ class World:
         """Start one more control plane; None if it finds no log."""
         self._lives += 1
         life = Life(f"life-{self._lives}", self.effects, self.trace, self._gone.set)
+        if not self.controllers:
+            self.recover()
         self.trace.note(life.name, f"begins at position {self.disk.head.position}")
         try:
             controller = await Controller.begin(self.site, life, self.rng(life.name))
@@ -212,12 +215,17 @@ class World:
         self.trace.note(controller.life.name, f"is gone, with {lost} events that were not synced")
         self.history.crashed()
 
-    def lose_after(self, position: int) -> int:
-        """The disk itself loses what is behind a position, while nobody has it open."""
-        self.is_forgetful = True
-        lost = self.disk.lose_after(position)
-        self.history.lost(position)
-        self.reread()
+    def recover(self) -> int:
+        """Have what is not whole dropped, while nobody has the disk open; how many events go."""
+        found, lost = self.disk.recover(), 0
+        if found.torn:
+            self.trace.fire(Fault.LOG_TORN_RECORD, f"its {found.torn} bytes are dropped")
+        if found.sound is not None:
+            self.is_forgetful = True
+            lost = self.disk.lose_after(found.sound)
+            self.history.lost(found.sound)
+            self.reread()
+            self.trace.fire(Fault.LOG_FLIPPED_BIT, f"{lost} events behind {found.sound} are lost")
         return lost
 
     def reread(self) -> None:
