@@ -261,10 +261,18 @@ class Chaos:
         return "starts"
 
     async def _downgrade(self) -> str:
-        if not releases.is_newer():
-            return ""
-        await self._release(releases.become_ours)
-        return "is back"
+        if releases.is_newer():
+            await self._release(releases.become_ours)
+            return "is back"
+        await self._release(releases.become_newer)  # no release is older than the first
+        self._run_beside(self._downgrade_soon())
+        return ""
+
+    async def _downgrade_soon(self) -> None:
+        await asyncio.sleep(self._rng.uniform(10, 60))
+        if releases.is_newer():
+            await self._release(releases.become_ours)
+            self._world.trace.fire(Fault.OLDER_RELEASE, "is back")
 
     async def _release(self, become: Callable[[], None]) -> None:
         world = self._world

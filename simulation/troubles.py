@@ -34,7 +34,7 @@ class Troubles:
         )
         self.log_away = False
         self.disk_full = False
-        self._soon = 0  # the effect at which a second crash follows a first
+        self._second = 0  # the effect at which a second crash follows a first
 
     def wire(self) -> None:
         world = self._world
@@ -143,17 +143,22 @@ class Troubles:
 
     def _effect(self, words: str) -> str:
         if self.hits(Fault.CRASH_BEFORE, words):
-            return self._crashing("before")
+            return "before"
         if self.hits(Fault.CRASH_AFTER, words):
-            return self._crashing("after")
-        if self._soon and self._world.effects.done >= self._soon:
-            self._soon = 0
-            self._world.trace.fire(Fault.CRASH_TWICE, words)
             return "after"
+        if self._second:
+            return self._again(words)
+        if self.befalls(Fault.CRASH_TWICE):  # counted when the second one happens
+            self._second = self._world.effects.done + self._rng.randrange(1, 12)
+            return self._rng.choice(["before", "after"])
         return ""
 
-    def _crashing(self, when: str) -> str:
-        rate = self.rates.get(Fault.CRASH_TWICE, 0.0)
-        if rate and self._rng.random() < 0.5:
-            self._soon = self._world.effects.done + self._rng.randrange(1, 12)
-        return when
+    def _again(self, words: str) -> str:
+        """The second crash, when its effect has come; it is left out when faults have ended."""
+        if self._world.effects.done < self._second:
+            return ""
+        self._second = 0
+        if Fault.CRASH_TWICE not in self.rates:
+            return ""
+        self._world.trace.fire(Fault.CRASH_TWICE, words)
+        return "after"
