@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, final
 
-from bus import manifests
 from bus.log import NewEvent
 from domain import intents as i
 from domain.names import Ref
-from domain.refusals import Refusal
 from reconcilers.ports import ReplicaState
 from simulation import releases
 from simulation.asking import People
@@ -23,6 +21,15 @@ from simulation.troubles import Troubles
 from simulation.world import World
 
 MINUTE: Final = 60.0
+NONSENSE: Final = (
+    b"{",
+    b"[]",
+    b'{"kind":"App"}',
+    b'{"apiVersion":"stateward/v1","kind":"App","metadata":{"name":"A B"}}',
+    b"\xff\xfe",
+)
+_LONG: Final = b'{"apiVersion":"' + b"x" * (1 << 20) + b'"}'  # more than a manifest may have
+_DEEP: Final = b"[" * 100_000
 UNKNOWN_EVENT: Final = "app.teleported"  # of a version to come
 
 type Deed = Callable[[], Awaitable[str]]
@@ -424,30 +431,23 @@ class Chaos:
         return f"{ref}"
 
     async def _write_nonsense(self) -> str:
-        text = self._rng.choice(
-            [
-                b"{",
-                b"[]",
-                b'{"kind":"App"}',
-                b'{"apiVersion":"stateward/v1","kind":"App","metadata":{"name":"A B"}}',
-                b"\xff\xfe",
-            ]
-        )
-        self._refused(text)
-        return repr(text[:40])
+        text = self._rng.choice(NONSENSE)
+        self._run_beside(self._refused(Fault.INTENT_MALFORMED, text))
+        return ""
 
     async def _write_much(self) -> str:
-        self._refused(b'{"apiVersion":"' + b"x" * (2 << 20) + b'"}')
-        self._refused(b"[" * 100_000)
-        return "2 MiB, and 100,000 levels"
+        text = self._rng.choice([_LONG, _DEEP])
+        self._run_beside(self._refused(Fault.INTENT_HUGE, text))
+        return ""
 
-    def _refused(self, text: bytes) -> None:
-        """What nobody can mean is refused, and nothing else happens."""
-        try:
-            manifests.read(text)
-        except Refusal:
-            return
-        except Exception as error:
-            self._world.report(Invariant.ALIVE, f"nonsense broke the reader: {error!r}")
+    async def _refused(self, fault: Fault, text: bytes) -> None:
+        """What nobody can mean is refused on every way that it may come in, and counted then."""
+        world, ref, key = self._world, self._rng.choice(self._people.apps), self._key()
+        await world.client.write(text, key)
+        await world.producer.send(ref, key, text)
+        await world.producer.store(ref, key, text)
+        words = f"{len(text)} bytes, {text[:20]!r}"
+        if key in world.client.requests.refused and key in world.producer.refused:
+            world.trace.fire(fault, words)
         else:
-            self._world.report(Invariant.ALIVE, f"nonsense was taken: {text[:40]!r}")
+            world.report(Invariant.ALIVE, f"nonsense was taken: {words}")
