@@ -89,6 +89,7 @@ class RestInvariants:
             and one.order.uid == app.uid
             and (one.order.name.revision, one.order.digest) == (number, held.digest)
             and truth.is_well(truth.machines[target], one)
+            and not one.seen.edited
         )
         if slots != list(range(app.wanted)) or len(running) != app.wanted:
             wanted = f"{app.wanted} of revision {number} on {app.target}"
