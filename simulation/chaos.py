@@ -33,7 +33,7 @@ _DEEP: Final = b"[" * 100_000
 UNKNOWN_EVENT: Final = "app.teleported"  # of a version to come
 
 type Deed = Callable[[], Awaitable[str]]
-"""Does something and says what; nothing, if it could not be done now."""
+"""Does something and says what; nothing, if it could not be done now, or is counted later."""
 
 
 @final
@@ -175,6 +175,8 @@ class Chaos:
 
     async def _end_the_bus(self) -> str:
         faults = self._world.broker.faults
+        if faults.down:
+            return ""
         faults.down = True
 
         def back() -> None:
@@ -213,15 +215,17 @@ class Chaos:
 
     async def _fill_the_disk(self) -> str:
         self.troubles.disk_full = True
+        self.troubles.await_meeting(Fault.LOG_DISK_FULL)
 
         def free() -> None:
             self.troubles.disk_full = False
 
         self._later(self._rng.uniform(5, 60), free)
-        return "no space"
+        return ""
 
     async def _take_the_log_away(self) -> str:
         self.troubles.log_away = True
+        self.troubles.await_meeting(Fault.LOG_AWAY)
 
         def back() -> None:
             self.troubles.log_away = False
@@ -229,7 +233,7 @@ class Chaos:
         seconds = self._rng.uniform(5, 90)
         self._world.engines.unread(seconds)
         self._later(seconds, back)
-        return "for a while"
+        return ""
 
     async def _pause(self) -> str:
         controller = self._world.acting()
@@ -387,7 +391,8 @@ class Chaos:
         self._world.mischief[name].forget_image(image)
         machine = self._world.machines[name]
         self._later(self._rng.uniform(30, 300), lambda: machine.missing_images.discard(image))
-        return f"{image} on {name}"
+        self.troubles.await_meeting(Fault.IMAGE_MISSING)
+        return ""
 
     async def _move_an_image(self) -> str:
         name, machine = self._target()

@@ -32,6 +32,7 @@ class Troubles:
         self._listed: dict[object, deque[tuple[float, Sequence[Replica]]]] = defaultdict(
             lambda: deque(maxlen=LISTS)
         )
+        self._unmet: dict[Fault, None] = {}
         self.log_away = False
         self.disk_full = False
         self._second = 0  # the effect at which a second crash follows a first
@@ -68,6 +69,8 @@ class Troubles:
         delay = self._rng.uniform(0.0, 0.1)
         if call.verb == "list":
             return self._list(target, call, words, delay)
+        if call.verb == "resolve" and call.about in self._world.machines[target].missing_images:
+            self._meet(Fault.IMAGE_MISSING, words)
         if call.verb in ("logs", "run", "projects"):
             return Trouble(delay_seconds=delay)
         before, after = self._before(call, words), None
@@ -95,14 +98,20 @@ class Troubles:
         now = self._world.clock()
         known = self._listed[target, call.about]
         old = next((seen for at, seen in known if at >= now - STALE_SECONDS), None)
-        stale = old is not None and self.hits(Fault.ENGINE_STALE_LIST, words)
-        partial_list = not stale and self.hits(Fault.ENGINE_PARTIAL_LIST, words)
+        stale = old is not None and self.befalls(Fault.ENGINE_STALE_LIST)
+        partial_list = not stale and self.befalls(Fault.ENGINE_PARTIAL_LIST)
+        fault = Fault.ENGINE_STALE_LIST if stale else Fault.ENGINE_PARTIAL_LIST
 
         def distort(seen: Sequence[Replica]) -> Sequence[Replica]:
             known.append((now, list(seen)))
+            shown = seen
             if stale and old is not None:
-                return old
-            return [one for one in seen if self._rng.random() < 0.7] if partial_list else seen
+                shown = old
+            elif partial_list:
+                shown = [one for one in seen if self._rng.random() < 0.7]
+            if list(shown) != list(seen):
+                self._world.trace.fire(fault, words)
+            return shown
 
         return Trouble(delay_seconds=delay, distort=distort)
 
@@ -110,11 +119,26 @@ class Troubles:
 
     def _refuses(self) -> LogError | None:
         if self.log_away:
-            return LogUnavailable("the log is away")
-        return LogFull("no space is left on the disk") if self.disk_full else None
+            return self._hides()
+        if self.disk_full:
+            self._meet(Fault.LOG_DISK_FULL, "an append")
+            return LogFull("no space is left on the disk")
+        return None
 
     def _hides(self) -> LogError | None:
-        return LogUnavailable("the log is away") if self.log_away else None
+        if not self.log_away:
+            return None
+        self._meet(Fault.LOG_AWAY, "somebody")
+        return LogUnavailable("the log is away")
+
+    def await_meeting(self, fault: Fault) -> None:
+        """A fault lasts from now on; it is counted when something meets it first."""
+        self._unmet[fault] = None
+
+    def _meet(self, fault: Fault, who: str) -> None:
+        if fault in self._unmet:
+            del self._unmet[fault]
+            self._world.trace.fire(fault, f"{who} meets it")
 
     def _sync_seconds(self) -> float:
         if self.hits(Fault.LOG_SLOW_SYNC, "a commit"):
