@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from unittest.mock import patch
@@ -23,7 +23,7 @@ from bus.log import Appended, IdempotencyKey, NewEvent
 from domain.secret import SecretText
 from projections.desired import DesiredState
 from reconcilers import health, orders, replicas
-from reconcilers.ports import Replica
+from reconcilers.ports import EngineError, Replica
 from reconcilers.projecting import Snapshot
 from reconcilers.queue import KeyQueue, Priority
 from reconcilers.removal import Remover
@@ -38,6 +38,7 @@ from simulation.invariants.violations import Invariant
 from simulation.knobs import MOST, Fault
 from simulation.log import SimulatedLog
 from simulation.machine import Machine, Running
+from simulation.secrets import SimulatedSecrets
 from tests.simulation import starving
 
 BUDGET: Final = 15
@@ -319,6 +320,19 @@ def _never_converged() -> Patched:
     return patch.object(replicas, "_is_new", is_new)
 
 
+def _prepared_again() -> Patched:
+    """Every replay tick makes the network of every project anew."""
+    original = Worker._sweep
+
+    async def sweep(self: Any, view: Any) -> None:
+        await original(self, view)
+        for stream in self._desired.streams("Project"):
+            with suppress(EngineError):
+                await view.engine.grounds.prepare(stream.partition("/")[2])
+
+    return patch.object(Worker, "_sweep", sweep)
+
+
 def _dead_not_removed() -> Patched:
     """The dead stay where they are."""
     original = replicas._removals
@@ -341,6 +355,15 @@ def _secret_logged() -> Patched:
         return original(*args, env=env, **rest)
 
     return patch.object(orders, "order", order)
+
+
+def _token_in_clear() -> Patched:
+    """What the log holds instead of a secret's values tells them."""
+
+    def token(_self: SimulatedSecrets, values: Mapping[str, SecretText]) -> str:
+        return "+".join(value.reveal() for value in values.values())
+
+    return patch.object(SimulatedSecrets, "token", token)
 
 
 # -- engines -----------------------------------------------------------------------------------
@@ -429,8 +452,10 @@ MUTANTS: Final = (
     Mutant(name="network leaked", patched=_network_left),
     Mutant(name="volumes taken unasked", patched=_volumes_taken),
     Mutant(name="never converged", patched=_never_converged, faults=(Fault.REPLICA_KILLED,)),
+    Mutant(name="network made anew at rest", patched=_prepared_again),
     Mutant(name="dead replicas left", patched=_dead_not_removed, faults=(Fault.REPLICA_KILLED,)),
     Mutant(name="secret in a log line", patched=_secret_logged),
+    Mutant(name="secret in a token", patched=_token_in_clear),
     Mutant(name="owner forgotten", patched=_owner_forgotten),
     Mutant(name="replay tick at high priority", patched=_tick_first, caught=_starved),
     Mutant(name="unordered iteration", patched=_order_by_chance, caught=_told_otherwise),
