@@ -33,6 +33,7 @@ from reconcilers.targets import TargetView
 from reconcilers.worker import Worker
 from simulation import seeds
 from simulation.disk import Disk, Request, Snapshots
+from simulation.engine import SimulatedGrounds
 from simulation.guarded import GuardedLog
 from simulation.invariants.violations import Invariant
 from simulation.knobs import MOST, Fault
@@ -133,6 +134,20 @@ def _key_ignored() -> Patched:
 
     _attempts: dict[str, int] = {}
     return patch.object(GuardedLog, "append", append)
+
+
+def _keys_forgotten() -> Patched:
+    """The log does again what it has done under a key."""
+    original = Disk.add
+
+    def add(self: Disk, group: Any, request: Request) -> Appended:
+        if request.key is not None:
+            name = (request.key.actor, request.key.key)
+            group.keys.pop(name, None)
+            self.keys.pop(name, None)
+        return original(self, group, request)
+
+    return patch.object(Disk, "add", add)
 
 
 def _versions_not_expected() -> Patched:
@@ -393,6 +408,20 @@ def _owner_forgotten() -> Patched:
     return patched()
 
 
+def _others_network_cleared() -> Patched:
+    """A project's network goes by its name, whoever made it, and volumes with it."""
+    original = SimulatedGrounds.clear
+
+    async def clear(self: Any, project: str) -> None:
+        await original(self, project)
+        for (_, named), ground in self._machine.grounds.items():
+            if named == project:
+                ground.is_prepared = False
+                ground.volumes.clear()
+
+    return patch.object(SimulatedGrounds, "clear", clear)
+
+
 def _tick_first() -> Patched:
     """A replay tick is as urgent as an intent."""
     original = KeyQueue.add
@@ -417,6 +446,7 @@ LOST: Final = (Fault.LOG_POWER_CUT, Fault.LOG_TORN_RECORD)
 MUTANTS: Final = (
     Mutant(name="ack before fsync", patched=_acknowledged_too_early, faults=LOST),
     Mutant(name="idempotency key ignored", patched=_key_ignored, faults=(Fault.LOG_LOST_REPLY,)),
+    Mutant(name="keys forgotten", patched=_keys_forgotten, faults=(Fault.LOG_LOST_REPLY,)),
     Mutant(
         name="no expected version",
         patched=_versions_not_expected,
@@ -457,6 +487,7 @@ MUTANTS: Final = (
     Mutant(name="secret in a log line", patched=_secret_logged),
     Mutant(name="secret in a token", patched=_token_in_clear),
     Mutant(name="owner forgotten", patched=_owner_forgotten),
+    Mutant(name="network of others cleared", patched=_others_network_cleared),
     Mutant(name="replay tick at high priority", patched=_tick_first, caught=_starved),
     Mutant(name="unordered iteration", patched=_order_by_chance, caught=_told_otherwise),
 )
