@@ -150,6 +150,17 @@ def _keys_forgotten() -> Patched:
     return patch.object(Disk, "add", add)
 
 
+def _seals_unchained() -> Patched:
+    """A seal is over its own event alone."""
+    original = Disk._keep
+
+    def keep(self: Disk, event: Any) -> None:
+        original(self, event)
+        self._seals[-1] = b"its own"
+
+    return patch.object(Disk, "_keep", keep)
+
+
 def _versions_not_expected() -> Patched:
     """An intent is appended, whatever happened since it was decided."""
     original = Disk.add
@@ -348,6 +359,11 @@ def _prepared_again() -> Patched:
     return patch.object(Worker, "_sweep", sweep)
 
 
+def _probes_unbounded() -> Patched:
+    """All replicas of a revision that cannot run go on trying."""
+    return patch.object(replicas, "_probes_too_many", lambda _want, _view: [])
+
+
 def _dead_not_removed() -> Patched:
     """The dead stay where they are."""
     original = replicas._removals
@@ -447,6 +463,7 @@ MUTANTS: Final = (
     Mutant(name="ack before fsync", patched=_acknowledged_too_early, faults=LOST),
     Mutant(name="idempotency key ignored", patched=_key_ignored, faults=(Fault.LOG_LOST_REPLY,)),
     Mutant(name="keys forgotten", patched=_keys_forgotten, faults=(Fault.LOG_LOST_REPLY,)),
+    Mutant(name="seals not chained", patched=_seals_unchained),
     Mutant(
         name="no expected version",
         patched=_versions_not_expected,
@@ -483,6 +500,11 @@ MUTANTS: Final = (
     Mutant(name="volumes taken unasked", patched=_volumes_taken),
     Mutant(name="never converged", patched=_never_converged, faults=(Fault.REPLICA_KILLED,)),
     Mutant(name="network made anew at rest", patched=_prepared_again),
+    Mutant(
+        name="probes without bound",
+        patched=_probes_unbounded,
+        rates={Fault.REPLICA_NEVER_READY: 1.0},
+    ),
     Mutant(name="dead replicas left", patched=_dead_not_removed, faults=(Fault.REPLICA_KILLED,)),
     Mutant(name="secret in a log line", patched=_secret_logged),
     Mutant(name="secret in a token", patched=_token_in_clear),
