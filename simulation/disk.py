@@ -224,13 +224,13 @@ class Disk:
         """
         torn, self.torn = self.torn, None
         dropped = len(torn) if torn is not None and not _is_whole(torn) else 0
-        sound = self._sound()
+        sound = self.count_sound()
         return Recovered(dropped, None if sound == len(self.events) else self._position(sound))
 
-    def _sound(self) -> int:
-        """How many events there are before the first that its seal does not fit."""
-        for at, event in enumerate(self.events):
-            if self._sealed(at, event) != self._seals[at + 1]:
+    def count_sound(self, start: int = 0) -> int:
+        """How many events there are before the first from `start` on that its seal does not fit."""
+        for at in range(start, len(self.events)):
+            if self._sealed(at, self.events[at]) != self._seals[at + 1]:
                 return at
         return len(self.events)
 

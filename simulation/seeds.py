@@ -238,6 +238,8 @@ async def _compare(world: World, summary: Mapping[str, object]) -> None:
         until = other.clock() + SETTLE_SECONDS
         while other.clock() < until and rest.summary() != summary:  # noqa: ASYNC110 -- virtual
             await asyncio.sleep(5.0)
+    for violation in other.violations:
+        world.report(violation.invariant, f"without faults, {violation.what}")
     calm = rest.summary()
     for stream in sorted({*summary, *calm}):
         if summary.get(stream) != calm.get(stream):

@@ -125,7 +125,10 @@ class World:
             machine.witness = self._witness(name)
 
     def settle_neighbour(self, apps: Sequence[Ref]) -> None:
-        """Let another installation run one replica of each of these apps on every machine."""
+        """Let another installation run one replica of each of these apps on every machine.
+
+        It has a network for each of their projects there, and a volume for each of them.
+        """
         for machine in self.machines.values():
             for ref in apps:
                 order = StartReplica(
@@ -146,6 +149,8 @@ class World:
                     stop_grace=10.0,
                 )
                 machine.begin(machine.create(NEIGHBOUR, order))
+                ground = machine.ground(NEIGHBOUR, ref.project)
+                ground.is_prepared, ground.volumes[ref.name, "data", 0] = True, {}
         self.engines.foreign()
 
     def rng(self, name: str) -> random.Random:

@@ -33,6 +33,7 @@ class EngineInvariants:
         self._truth, self._report, self._clock = truth, report, clock
         self._foreign: dict[tuple[str, str], str] = {}
         self._theirs: list[Running | None] = []
+        self._grounds: dict[tuple[str, str, str], tuple[bool, list[str]]] = {}
         self._named: list[list[tuple[str, Running | None]]] = []
         self._spoken: dict[str, float] = {}
         self._ended_by_us: set[ReplicaName] = set()
@@ -64,6 +65,12 @@ class EngineInvariants:
 
     def foreign(self) -> None:
         """What belongs to others is as it was."""
+        grounds = self._others_grounds()
+        for place in sorted(self._grounds):
+            if grounds.get(place) != self._grounds[place]:
+                was = f"was {self._grounds[place]}, and is {grounds.get(place)}"
+                self._report(Invariant.OWNED, f"network and volumes of {place}: it {was}")
+        self._grounds = grounds
         machines = self._truth.machines
         named = [list(machine.named.items()) for machine in machines.values()]
         states = [_state(one) for one in self._theirs]
@@ -80,6 +87,15 @@ class EngineInvariants:
             if present.get(key) != state:
                 self._report(Invariant.OWNED, f"{key} was {state}, and is {present.get(key)}")
         self._foreign, self._theirs, self._named = present, list(theirs.values()), named
+
+    def _others_grounds(self) -> dict[tuple[str, str, str], tuple[bool, list[str]]]:
+        """Whether others have networks, and their volumes, by target, owner and project."""
+        return {
+            (target, owner, project): (ground.is_prepared, sorted(map(str, ground.volumes)))
+            for target, machine in self._truth.machines.items()
+            for (owner, project), ground in machine.grounds.items()
+            if owner != self._truth.installation
+        }
 
     def foreign_changed(self) -> None:
         """The world itself did something to what belongs to others."""

@@ -36,6 +36,9 @@ class HistoryInvariants:
     def committed(self, events: Sequence[StoredEvent]) -> None:
         """A group is on the disk."""
         self._commits += 1
+        count = len(self._disk.events)
+        if self._disk.count_sound(count - len(events)) != count:
+            self._report(Invariant.ORDERED, f"no seal fits what was added after {self._last}")
         for event in events:
             if event.position <= self._last:
                 self._report(Invariant.ORDERED, f"{event.position} came after {self._last}")
