@@ -13,7 +13,6 @@ from typing import Any, Final, get_args
 
 import msgspec
 from pydantic import TypeAdapter, ValidationError
-from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from bus import remedies
@@ -21,6 +20,7 @@ from domain import app, project, target, wish
 from domain.intents import Apply
 from domain.names import KINDS, KINDS_WITHOUT_PROJECT, Ref, check_name
 from domain.refusals import BadValue, Refusal, UnknownField
+from domain.schema import camel
 from domain.secret import SecretText
 
 API_VERSION: Final = "stateward/v1"
@@ -57,6 +57,20 @@ ALIASES: Final[Mapping[str, str]] = {
     "mountPath": "path",
     "imagePullPolicy": "imagePull",
     "namespace": "project",
+    "ingress": "routes",
+    "hostname": "host",
+    "fqdn": "host",
+    "pathPrefix": "path",
+    "path_prefix": "path",
+    "httpPort": "port",
+    "targetPort": "port",
+    "authentication": "auth",
+    "internetPort": "hostPort",
+    "published": "hostPort",
+    "nodePort": "hostPort",
+    "portPublications": "publish",
+    "https": "tls",
+    "availableDomains": "domains",
 }
 """What other systems call it, to what it is called here."""
 
@@ -273,10 +287,10 @@ def _fields_at(adapter: TypeAdapter[Any], place: Iterable[int | str]) -> Iterabl
         at = _dataclass_in(at)
         if at is None or isinstance(part, int):
             continue
-        found = {to_camel(field.name): field.type for field in fields(at)}
+        found = {camel(field.name): field.type for field in fields(at)}
         at = found.get(part, at)
     at = _dataclass_in(at)
-    return (to_camel(field.name) for field in fields(at)) if at else ()
+    return (camel(field.name) for field in fields(at)) if at else ()
 
 
 def _dataclass_in(annotation: Any) -> Any:

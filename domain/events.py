@@ -111,6 +111,12 @@ class AppRolloutSet(AppEvent, frozen=True, kw_only=True):
     type = "app.rollout-set"
 
 
+class AppRouted(AppEvent, frozen=True, kw_only=True):
+    """By which URLs it is reached was set anew; nothing that runs differs, nor the revision."""
+
+    type = "app.routed"
+
+
 class AppLabelled(AppEvent, frozen=True, kw_only=True):
     type = "app.labelled"
 
@@ -200,6 +206,22 @@ class MemberJoined(Event, frozen=True, kw_only=True):
 class MemberLeft(Event, frozen=True, kw_only=True):
     type = "members.left"
     member: str
+
+
+class ClaimsTaken(Event, frozen=True, kw_only=True):
+    """The app `owner` has these claims, such as `https://shop.example.org/api`, of this stream."""
+
+    type = "claims.taken"
+    owner: str
+    claims: tuple[str, ...]
+
+
+class ClaimsReleased(Event, frozen=True, kw_only=True):
+    """Anybody may take these claims."""
+
+    type = "claims.released"
+    owner: str
+    claims: tuple[str, ...]
 
 
 class Transition(Event, frozen=True, kw_only=True):
@@ -299,6 +321,7 @@ APP_EVENTS: tuple[type[AppEvent], ...] = (
     AppStarted,
     AppStopped,
     AppRolloutSet,
+    AppRouted,
     AppLabelled,
     AppPaused,
     AppResumed,
@@ -316,6 +339,8 @@ INTENT_EVENTS: tuple[type[Event], ...] = (
     SecretDeleted,
     MemberJoined,
     MemberLeft,
+    ClaimsTaken,
+    ClaimsReleased,
 )
 TRANSITIONS: tuple[type[Transition], ...] = (
     RolloutStarted,

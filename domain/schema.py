@@ -13,9 +13,15 @@ from domain import quantities
 from domain.names import check_name
 from domain.refusals import BadValue
 
+
+def camel(name: str) -> str:
+    """How a field is written; `h2c` stays as it is, whose letter begins no word."""
+    return to_camel(name) if "_" in name else name
+
+
 SPEC = ConfigDict(
     extra="forbid",
-    alias_generator=to_camel,
+    alias_generator=camel,
     validate_by_name=False,
     strict=True,
     ser_json_inf_nan="null",

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from pydantic import TypeAdapter
 
+from domain import route
 from domain.app import Rollout
 
 _ROLLOUT: Final[TypeAdapter[Rollout]] = TypeAdapter(Rollout)
@@ -18,12 +19,13 @@ _TARGET: Final = b'{"target":"'  # what a template begins with
 
 
 class Shape(msgspec.Struct, gc=False, frozen=True):
-    """`rollout` is canonical JSON: equal ones are equal bytes."""
+    """`rollout` and `routes` (empty for none) are canonical JSON: equal ones are equal bytes."""
 
     target: str
     replicas: int
     running: bool
     rollout: bytes
+    routes: bytes = b""
 
 
 class _Stored(msgspec.Struct, gc=False):
@@ -31,6 +33,7 @@ class _Stored(msgspec.Struct, gc=False):
     replicas: int = 1
     running: bool = True
     rollout: msgspec.Raw = msgspec.Raw(b"{}")
+    routes: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Drain(msgspec.Struct):
@@ -58,7 +61,8 @@ def of(stored: bytes) -> Shape:
 def _shape(stored: bytes) -> Shape:
     found = _decoder.decode(stored)
     rollout = rollout_json(_ROLLOUT.validate_json(bytes(found.rollout)))
-    return Shape(found.target, found.replicas, found.running, rollout)
+    routes = route.encode(route.decode(bytes(found.routes)))
+    return Shape(found.target, found.replicas, found.running, rollout, routes)
 
 
 _known_shape = lru_cache(maxsize=1024)(_shape)
@@ -72,12 +76,13 @@ def ending(stored: bytes) -> tuple[str, str]:
 
 def stored(template: bytes, shape: Shape) -> bytes:
     """The canonical JSON of a complete spec: equal specs give equal bytes."""
-    return b'%b%b%d,"running":%b,"rollout":%b}' % (
+    return b'%b%b%d,"running":%b,"rollout":%b%b}' % (
         template[:-1],
         _SEAM,
         shape.replicas,
         b"true" if shape.running else b"false",
         shape.rollout,
+        b',"routes":%b' % shape.routes if shape.routes else b"",
     )
 
 

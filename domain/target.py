@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter
 
-from domain import addresses
+from domain import addresses, routing
 from domain.refusals import BadValue
+from domain.routing import Routing
 from domain.schema import SPEC
 
 
@@ -40,6 +41,7 @@ class TargetSpec:
     docker: DockerSettings | None = None
     simulated: SimulatedSettings | None = None
     description: Annotated[str, StringConstraints(max_length=1000)] = ""
+    routing: Routing | None = None
 
 
 type Place = tuple[str, str]
@@ -70,6 +72,8 @@ def check(spec: TargetSpec) -> None:
         raise BadValue("spec.simulated", "set", f"engine {spec.engine} has no simulated settings")
     if spec.docker:
         _check_host(spec.docker.host)
+    if spec.routing:
+        routing.check(spec.routing)
 
 
 def _check_host(url: str) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 
-from domain import app, shape
+from domain import app, route, shape
 from domain.app import (
     MAX_REPLICAS,
     MAX_VARIABLES,
@@ -58,13 +58,15 @@ class _Unusual(Exception):
 class Frame(msgspec.Struct, gc=False, frozen=True):
     """What seldom changes: a spec without its target, image, env, replicas and running.
 
-    `before_env`, `after_env` and `rollout` are parts of canonical JSON. The rollout is complete.
+    `before_env`, `after_env`, `rollout` and `routes` are parts of canonical JSON. The last two are
+    complete.
     """
 
     spec: AppSpec
     before_env: bytes
     after_env: bytes
     rollout: bytes
+    routes: bytes
     is_sound: bool
 
 
@@ -198,15 +200,18 @@ def _variables(env: Mapping[str, EnvValue]) -> Variables:
 
 
 def _frame_of(spec: AppSpec) -> Frame:
+    after_env = {*_AFTER_ENV, "publish"} if spec.publish else _AFTER_ENV  # older than which is this
     before, after = (
         SPEC_ADAPTER.dump_json(spec, by_alias=True, exclude_none=True, include=fields)[1:-1]
-        for fields in (_BEFORE_ENV, _AFTER_ENV)
+        for fields in (_BEFORE_ENV, after_env)
     )
+    routes = route.complete(spec.routes, spec.port_protocols) if spec.routes else ()
     return Frame(
         spec=spec,
         before_env=before + b",",
         after_env=b"," + after,
         rollout=shape.rollout_json(app.complete_rollout(spec)),
+        routes=route.encode(routes),
         is_sound=_is_sound(spec),
     )
 

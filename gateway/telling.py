@@ -41,7 +41,7 @@ def tell(row: StoredEvent) -> Told:
     }
 
 
-def sentence_of(event: e.Event) -> str:  # noqa: PLR0911 -- one flat match, as below
+def sentence_of(event: e.Event) -> str:  # noqa: C901, PLR0911 -- one flat match, as below
     """What happened, without who, when and to what: `scaled to 3 replicas`."""
     if isinstance(event, e.AppEvent):
         return _of_app(event)
@@ -58,6 +58,10 @@ def sentence_of(event: e.Event) -> str:  # noqa: PLR0911 -- one flat match, as b
             return f"{member} joined"
         case e.MemberLeft(member=member):
             return f"{member} left"
+        case e.ClaimsTaken(owner=owner, claims=claims):
+            return f"{owner} took {', '.join(claims)}"
+        case e.ClaimsReleased(owner=owner, claims=claims):
+            return f"{owner} gave back {', '.join(claims)}"
         case e.ProjectDefined(uid=uid) | e.TargetDefined(uid=uid):
             return "configured" if uid else "created"
         case _:
@@ -95,6 +99,7 @@ _PLAIN: Final = {
     e.AppStarted.type: "started",
     e.AppStopped.type: "stopped",
     e.AppRolloutSet.type: "the way of its rollouts was set",
+    e.AppRouted.type: "its routes were set",
     e.AppLabelled.type: "labelled",
     e.AppResumed.type: "rollouts go on",
 }

@@ -5,13 +5,13 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Final, get_args, get_type_hints
 
 from pydantic import TypeAdapter
-from pydantic.alias_generators import to_camel
 
 from bus.manifests import ALIASES, API_VERSION, MAX_BYTES, MAX_DEPTH
 from domain import app, schema
 from domain.app import AppSpec
 from domain.names import KINDS, KINDS_WITHOUT_PROJECT
 from domain.project import ProjectSpec
+from domain.schema import camel
 from domain.target import TargetSpec
 from gateway.explaining import explain
 from stateward.reference.markdown import code, page, prose, table
@@ -82,7 +82,7 @@ def _fields(spec: type[Any]) -> Iterator[tuple[str, ...]]:
     hints = get_type_hints(spec, include_extras=True)
     required = set(described.get("required", ()))
     for field in fields(spec):
-        name = to_camel(field.name)
+        name = camel(field.name)
         shown = described["properties"][name]
         kind = typed(hints[field.name], _NAMED)
         preset = "required" if name in required else default(shown.get("default"))
