@@ -27,6 +27,7 @@ from domain.routing import Acme, Domain, Entries
 
 REDACTED: Final = "redacted"
 OURS: Final = "SIMULATED"  # the variable whose words are read by the simulated engine alone
+_PORT: Final = re.compile(r"(tcp|udp)/[0-9]{1,5}")
 _HOST: Final = "Host/"
 _WORD: Final = re.compile(r"[a-zA-Z]{1,20}")
 _ENDING: Final = re.compile(r"#(members|status|claims)$")
@@ -271,8 +272,10 @@ class _Redaction:
         return self._names.of("host", host)
 
     def _claim(self, text: str) -> str:
-        if claims.is_port(text):
+        if _PORT.fullmatch(text):
             return text
+        if claims.is_port(text):
+            return self._names.of("claim", text)
         url = claims.Url.parse(text)
         header, _, value = url.context.partition(": ")
         context = header and f"{self._header(header)}: {self._names.of('value', value)}"

@@ -85,9 +85,7 @@ PathPrefix = Annotated[str, Field(max_length=1024), AfterValidator(path_prefix)]
 HeaderName = Annotated[
     str, StringConstraints(pattern=_HEADER, max_length=128), AfterValidator(str.lower)
 ]
-HeaderValue = Annotated[
-    str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$", max_length=1024)
-]
+HeaderValue = Annotated[str, StringConstraints(pattern=r"^[!-~]+( +[!-~]+)*$", max_length=1024)]
 HostPort = Annotated[int, Field(ge=1, le=65535)]
 
 
