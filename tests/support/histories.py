@@ -183,14 +183,16 @@ poisons: st.SearchStrategy[Told] = st.sampled_from(
 )
 
 
-def played(told: Sequence[Told]) -> list[StoredEvent]:
-    """The log after a target, a project, a secret and two apps were made, and the steps taken."""
+def played(told: Sequence[Told], *, furnished: bool = True) -> list[StoredEvent]:
+    """The log after a target, a project and (`furnished`) a secret and two apps were made, and the
+    steps taken.
+    """
 
     async def play() -> list[StoredEvent]:
         desk = Desk()
         await desk.furnish()
         apps = [_apply(name, "a:1", 2, secret=name == "web") for name in NAMES]
-        for one in (_secret("a"), *apps, *told):
+        for one in (*((_secret("a"), *apps) if furnished else ()), *told):
             with suppress(Refusal):
                 await one.step(desk)
         return desk.log.events
