@@ -169,7 +169,7 @@ class _Redaction:
                 return {"message": REDACTED}
             case e.ReplicaHealed():
                 return {"reason": REDACTED}
-            case e.DriftRepaired(fields=fields):
+            case e.DriftRepaired(fields=fields) | e.RouterRepaired(fields=fields):
                 return {"fields": tuple(f if _WORD.fullmatch(f) else REDACTED for f in fields)}
             case _:
                 return {}

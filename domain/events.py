@@ -294,6 +294,16 @@ class HealthChanged(Transition, frozen=True, kw_only=True):
     message: str
 
 
+class RouterRepaired(Transition, frozen=True, kw_only=True):
+    """Another hand had edited the configuration of a target's router, and it was put right.
+
+    The stream is the target's; `fields` name what was edited.
+    """
+
+    type = "router.repaired"
+    fields: tuple[str, ...]
+
+
 class RemovalCompleted(Transition, frozen=True, kw_only=True):
     """The engine confirmed that nothing of the deleted app is left."""
 
@@ -350,6 +360,7 @@ TRANSITIONS: tuple[type[Transition], ...] = (
     ReplicaRenamed,
     DriftRepaired,
     HealthChanged,
+    RouterRepaired,
     RemovalCompleted,
     AdoptionCompleted,
 )

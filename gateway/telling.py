@@ -121,6 +121,8 @@ def _of_transition(event: e.Transition) -> str:  # noqa: PLR0911 -- as above
             return f"attempt {attempt} of slot {slot} was passed over: {message}"
         case e.DriftRepaired(slot=slot, fields=fields):
             return f"slot {slot} differed in {', '.join(fields)} and was replaced"
+        case e.RouterRepaired(fields=fields):
+            return f"its router's {', '.join(fields)} had been edited and was put right"
         case e.HealthChanged(ready=ready, reason=reason, message=message):
             return f"{'ready' if ready else 'not ready'} ({reason}): {message}"
         case e.AdoptionCompleted(installation=installation):

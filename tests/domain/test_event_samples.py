@@ -87,6 +87,7 @@ EXPECTED: tuple[e.Event, ...] = (
     e.ReplicaRenamed(**SEEN, revision=3, slot=1, attempt=2, message="the name 'x' is taken"),
     e.DriftRepaired(**SEEN, revision=3, slot=1, fields=("memory", "cpu")),
     e.HealthChanged(**SEEN, ready=False, reason="CrashLoop", message="0 of 2 replicas are ready"),
+    e.RouterRepaired(**SEEN, fields=("apps/http/servers/shop",)),
     e.RemovalCompleted(**SEEN),
     e.AdoptionCompleted(**SEEN, installation=OTHERS, adopted=42),
 )
