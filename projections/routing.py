@@ -67,6 +67,9 @@ class _Ordered:
             self._of_host[host] = rows
         self._table = None
 
+    def of_host(self, host: str) -> tuple[RouteRow, ...]:
+        return self._of_host.get(host, ())
+
     def publish(self, stream: str, published: tuple[Published, ...]) -> None:
         if published:
             self.published[stream] = published
@@ -108,6 +111,20 @@ class RouteTables:
         self._catch_up()
         ordered = self._targets.get(target)
         return ordered.table() if ordered is not None else _EMPTY
+
+    def rows_of(self, stream: str) -> tuple[RouteRow, ...]:
+        """The rows that lead to an app."""
+        self._catch_up()
+        reached = self._reached.get(stream)
+        if reached is None:
+            return ()
+        ordered = self._ordered(reached.target)
+        return tuple(
+            row
+            for _, host in _hosts_of(reached)
+            for row in ordered.of_host(host)
+            if any(share.backend.app == stream for share in row.shares)
+        )
 
     def targets(self) -> Sequence[str]:
         """Those that have a route or a published port, in order."""

@@ -74,8 +74,8 @@ class OpenedRouter(NamedTuple):
 
 
 class RouterOpener(Protocol):
-    async def __call__(self, target: str, spec: TargetSpec) -> OpenedRouter:
-        """Reach the router of a target, as its `routing` says, and start it if it does not run.
+    async def __call__(self, name: str, spec: TargetSpec) -> OpenedRouter:
+        """Reach a target's router, as its `routing` says, and start it if it does not run.
 
         Raises:
             RouterMissing: its program is not installed.

@@ -20,6 +20,7 @@ from reconcilers.metrics import ReconcileMetrics, Uncounted
 from reconcilers.passing import WorkerSettings
 from reconcilers.ports import EngineUnavailable, Prober, ProbeResult, Replica, ReplicaIO
 from reconcilers.projecting import Projecting
+from reconcilers.router_ports import OpenedRouter, RouterMissing
 from reconcilers.targets import OpenedEngine
 from simulation.disk import Disk
 from simulation.guarded import GuardedIO, GuardedLog, GuardedSecrets, Sent, guarded
@@ -27,6 +28,7 @@ from simulation.lives import Life
 from simulation.log import LogFaults, SimulatedLog
 from simulation.looking import SimulatedProber
 from simulation.machine import Machine
+from simulation.router import GuardedRouter, SimulatedRouter
 from simulation.secrets import SimulatedSecrets
 from simulation.sinks import ReadStatuses
 
@@ -54,6 +56,7 @@ class Site:
     `machines` are the targets' by name; `now` is seconds since the epoch, which may jump. With
     `direct`, a life hints its own worker by itself; without, hints come over the bus alone.
     `mismatched` is told of a snapshot that differs from its log.
+    `routers` are the targets'.
     `read` gets what is put where others read it, and the name of that place.
     `syncing` is awaited by a life between the writing and the fsync of each group.
     """
@@ -72,6 +75,7 @@ class Site:
     read: Callable[[str, str], None] = lambda _sink, _words: None
     metrics: ReconcileMetrics = field(default_factory=Uncounted)
     sent: Sent = field(default_factory=dict)
+    routers: Mapping[str, SimulatedRouter] = field(default_factory=dict)
 
 
 @final
@@ -109,6 +113,7 @@ class Controller:
                 halted=lambda: str(self.log.rewound) if self.log.rewound else None,
                 report_seen=self.log.report_seen,
                 appended=self._appended,
+                open_router=self._open_router,
             ),
             site.settings,
         )
@@ -203,6 +208,13 @@ class Controller:
             raise EngineUnavailable(f"nothing answers at target {name}")
         engine = guarded(machine, self.site.installation, self.life, name, self.site.sent)
         return OpenedEngine(engine, _nothing)
+
+    async def _open_router(self, name: str, spec: TargetSpec) -> OpenedRouter:  # noqa: ARG002 -- a port
+        await self.life.present()
+        router = self.site.routers.get(name)
+        if router is None:
+            raise RouterMissing(f"target {name} has no router in this world")
+        return OpenedRouter(GuardedRouter(router, self.life), _nothing)
 
 
 @final
