@@ -13,6 +13,7 @@ from bus.intents import IntentService
 from bus.log import Log
 from gateway.tokens import Tokens
 from projections.desired import DesiredState
+from projections.routing import RouteTables
 from reconcilers.ports import ForeignReplica, Replica, ReplicaIO
 from reconcilers.status import StatusStore
 
@@ -58,6 +59,7 @@ class Services:
     catch_up: Callable[[int], Awaitable[None]]
     io: OpenReplicas
     foreign: ListForeign
+    tables: RouteTables
     explain_plan: Callable[[str], Awaitable[Sequence[str]]]
     checks: Callable[[], Sequence[Check]]
     metrics: Callable[[], bytes]

@@ -123,7 +123,7 @@ class RouteTables:
             row
             for _, host in _hosts_of(reached)
             for row in ordered.of_host(host)
-            if any(share.backend.app == stream for share in row.shares)
+            if row.app == stream and not row.redirect
         )
 
     def targets(self) -> Sequence[str]:
@@ -228,6 +228,7 @@ def _row(
         tls=_tls(one) if scheme == "https" else None,
         request_headers=tuple(Header(h.name, h.value) for h in headers.request),
         response_headers=tuple(Header(h.name, h.value) for h in headers.response),
+        app=one.stream,
     )
 
 
