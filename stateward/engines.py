@@ -63,6 +63,11 @@ class Opener(EngineOpener):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 engine = ProcessEngine(folder, self._installation)
                 return OpenedEngine(engine.ports, engine.close)
+            case "k8s":
+                raise EngineUnavailable(
+                    f"target {name} is a Kubernetes cluster, which this version of Stateward "
+                    "renders apps for but does not write to; move its apps to another target"
+                )
             case "simulated":
                 machine = self._machines.setdefault(name, Machine(self._now))
                 return OpenedEngine(simulated_engine(machine, self._installation), _nothing)

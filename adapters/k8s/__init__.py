@@ -1,0 +1,1 @@
+"""Apps as objects of a Kubernetes cluster."""
