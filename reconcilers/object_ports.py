@@ -23,6 +23,7 @@ import msgspec
 from domain.app import AppSpec
 from domain.secret import SecretText
 from reconcilers.ports import EngineError, EngineUnavailable
+from reconcilers.status import ReplicaStatus
 
 type Json = Mapping[str, Any]
 
@@ -127,12 +128,43 @@ class ProjectOrder(msgspec.Struct, frozen=True, kw_only=True):
     uid: int
 
 
+class Cause(NamedTuple):
+    """What keeps an app from being well: a reason for programs, a sentence for people."""
+
+    reason: str
+    message: str
+
+
+class ObjectView(msgspec.Struct, frozen=True, kw_only=True):
+    """An app as its objects show it. `causes` begin with the most telling.
+
+    `wanted` is how many replicas the cluster itself means to run; of them `ready` serve, `updated`
+    of which are of the workload's present revision, `revision`. `serving` is the newest revision
+    of those that serve. `is_settled`: the cluster has taken in all that was applied. `is_stalled`:
+    it has given up waiting for this revision.
+    """
+
+    wanted: int = 0
+    ready: int = 0
+    updated: int = 0
+    revision: int = 0
+    serving: int = 0
+    is_settled: bool = False
+    is_stalled: bool = False
+    causes: tuple[Cause, ...] = ()
+    replicas: tuple[ReplicaStatus, ...] = ()
+
+
 class ObjectRenderer(Protocol):
     """From orders to objects: pure, the same order gives the same bytes, ordered by stage."""
 
     def app(self, order: AppOrder) -> tuple[Manifest, ...]: ...
 
     def project(self, order: ProjectOrder) -> tuple[Manifest, ...]: ...
+
+    def view(self, live: Sequence[Json], app: str) -> ObjectView:
+        """What the objects of an app, and what the cluster made of them, say of it."""
+        ...
 
 
 class Applied(NamedTuple):
@@ -200,7 +232,8 @@ class ObjectEngine(Protocol):
         """Return what is owned, or that of one (project, app), as last seen: perhaps a little old.
 
         With it comes what the cluster made of it: ReplicaSets, ControllerRevisions, Pods,
-        PersistentVolumeClaims, and the Events about them. Of `metadata.managedFields` only the
+        PersistentVolumeClaims, and the Events about them. Each says its `apiVersion` and `kind`,
+        which items of a server's lists do not. Of `metadata.managedFields` only the
         entries of managers other than ours need be there. Values of Secrets never are.
 
         Raises:

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.k8s.render.labels import DIGEST, Owner
+from adapters.k8s.render.labels import Owner
 from adapters.k8s.render.manifests import content_hash, sent, stored
 from adapters.k8s.render.pods import claim_name, volume_name
 from domain.app import Volume
+from reconcilers.object_labels import DIGEST
 from reconcilers.object_ports import AppOrder, Manifest, Stage
 from tests.support import golden, k8s_grammar, pod_security
 from tests.support import k8s_orders as orders
@@ -58,7 +59,9 @@ def test_every_pod_may_run_under_restricted(asked: AppOrder) -> None:
 
 @given(asked=orders.orders())
 def test_the_same_order_gives_the_same_bytes(asked: AppOrder) -> None:
-    turned = msgspec.structs.replace(asked, env=dict(reversed(asked.env.items())))
+    turned = msgspec.structs.replace(
+        asked, env={n: asked.env[n] for n in reversed(list(asked.env))}
+    )
     first, second = (
         msgspec.json.encode([m.body for m in RENDERER.app(o)]) for o in (asked, turned)
     )

@@ -137,7 +137,7 @@ _env = st.dictionaries(
 @st.composite
 def _check(draw: st.DrawFn, ports: list[dict[str, Any]]) -> dict[str, Any]:
     tcp = [one["name"] for one in ports if one.get("protocol") != "udp"]
-    ways = [{"exec": {"argv": draw(st.lists(_line, min_size=1, max_size=3))}}]
+    ways: list[dict[str, Any]] = [{"exec": {"argv": draw(st.lists(_line, min_size=1, max_size=3))}}]
     if tcp:
         port = draw(st.sampled_from(tcp))
         ways += [{"tcp": {"port": port}}, {"http": {"port": port, "path": "/ok"}}]

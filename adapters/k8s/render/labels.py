@@ -11,16 +11,9 @@ import base64
 import hashlib
 from typing import Final, NamedTuple
 
-INSTALLATION: Final = "stateward/installation"
-TARGET: Final = "stateward/target"  # two targets may be one cluster, and neither sees the other's
-PROJECT: Final = "stateward/project"
-APP: Final = "stateward/app"
-UID: Final = "stateward/uid"
-REVISION: Final = "stateward/revision"
-DIGEST: Final = "stateward/digest"  # of the object as it was sent
-POSITION: Final = "stateward/position"  # the head of the log when it was sent; never compared
+from reconcilers.object_labels import APP, INSTALLATION, PROJECT, REVISION, TARGET, UID
+
 SET_ID: Final = "applyset.kubernetes.io/id"
-PART_OF: Final = "applyset.kubernetes.io/part-of"
 TOOLING: Final = "applyset.kubernetes.io/tooling"
 GROUP_KINDS: Final = "applyset.kubernetes.io/contains-group-kinds"
 

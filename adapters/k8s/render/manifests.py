@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.k8s.render.labels import DIGEST, PART_OF, POSITION, Labels, Owner
+from adapters.k8s.render.labels import Labels, Owner
+from reconcilers.object_labels import DIGEST, PART_OF, POSITION
 from reconcilers.object_ports import Json, Manifest, Stage
 
 # where nothing inside means something: everything, or the default way
@@ -51,8 +52,10 @@ def manifest(
 def sent(manifest: Manifest, position: int) -> dict[str, Any]:
     """The body that goes to the server, with secrets revealed: never log it."""
     metadata = manifest.body["metadata"]
-    labels = {**metadata["labels"], POSITION: str(position)}
-    body = {**manifest.body, "metadata": {**metadata, "labels": labels}}
+    body = {**manifest.body}
+    if "labels" in metadata:
+        labels = {**metadata["labels"], POSITION: str(position)}
+        body["metadata"] = {**metadata, "labels": labels}
     if manifest.confidential:
         # `stringData` would never take a key away again
         body["data"] = {

@@ -1,13 +1,22 @@
 """The renderer of one target: what an app and a project are there, ordered by stage."""
 
+from collections.abc import Sequence
 from typing import final, override
 
+from adapters.k8s import viewing
 from adapters.k8s.render import around, projects
 from adapters.k8s.render.labels import Owner
 from adapters.k8s.render.variables import variables
 from adapters.k8s.render.workloads import claims, workload
 from domain.target import K8sSettings
-from reconcilers.object_ports import AppOrder, Manifest, ObjectRenderer, ProjectOrder
+from reconcilers.object_ports import (
+    AppOrder,
+    Json,
+    Manifest,
+    ObjectRenderer,
+    ObjectView,
+    ProjectOrder,
+)
 
 
 @final
@@ -43,6 +52,10 @@ class KubernetesRenderer(ObjectRenderer):
             *projects.bounds(owner),
             *projects.doors(owner),
         )
+
+    @override
+    def view(self, live: Sequence[Json], app: str) -> ObjectView:
+        return viewing.view(live, app)
 
     def owner(self, project: str, app: str, uid: int) -> Owner:
         """Whose the objects of an app are, or (`app` empty) those that a project shares."""
