@@ -55,7 +55,8 @@ def _is_ending(pod: Json) -> bool:
 
 
 def _is_over(pod: Json) -> bool:
-    return pod.get("status", {}).get("phase") == "Succeeded"
+    is_over: bool = pod.get("status", {}).get("phase") == "Succeeded"
+    return is_over
 
 
 def _is_ready(pod: Json) -> bool:

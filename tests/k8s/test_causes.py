@@ -230,7 +230,7 @@ def test_the_newest_event_is_told() -> None:
     assert found(live)[0][1] == "web-1: status 503"
 
 
-_texts = st.text(max_size=1000) | st.sampled_from([QUOTA, SECURITY])
+_texts = st.text(max_size=1000) | st.sampled_from([QUOTA, SECURITY, "it broke\n" * 90])
 _reasons = st.sampled_from(["ErrImagePull", "CrashLoopBackOff", "CreateContainerError", "Else"])
 
 

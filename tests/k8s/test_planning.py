@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconcilers.object_labels import INSTALLATION as OF_INSTALLATION
+from reconcilers.object_labels import PART_OF
 from reconcilers.object_planning import ApplyObject, DeleteObject, is_rolled_out, plan, removal
 from reconcilers.object_ports import HANDOVER, AppOrder, Manifest, ObjectKey, Stage
 from tests.support import k8s_orders as orders
@@ -107,6 +108,30 @@ def _fields(path: str) -> dict[str, Any]:
     return {f"f:{name}": inner}
 
 
+def test_one_more_rule_in_a_list_that_is_one_value_is_taken_back() -> None:
+    cluster = converged()
+    rules = [*cluster.find("NetworkPolicy")["spec"]["ingress"], {}]
+    cluster.others[key(WEB, "NetworkPolicy")] = {"spec": {"ingress": rules}}
+    [action] = plan(WEB, cluster.live(), OWNER).actions
+    assert isinstance(action, ApplyObject)
+    assert action.fields == ("spec.ingress",)
+
+
+def test_what_an_intent_changed_is_no_edit() -> None:
+    changed = RENDERER.app(order(orders.WEB, revision=2))
+    [action] = plan(changed, converged().live(), OWNER).actions
+    assert isinstance(action, ApplyObject)
+    assert (action.because, action.fields, action.by) == ("changed", (), ())
+
+
+def test_of_secrets_no_more_need_be_seen_than_their_metadata() -> None:
+    live = [
+        {n: one[n] for n in ("apiVersion", "kind", "metadata")} if one["kind"] == "Secret" else one
+        for one in converged().live()
+    ]
+    assert plan(WEB, live, OWNER).actions == ()
+
+
 def test_an_edit_of_a_container_names_the_container_and_the_field() -> None:
     cluster = converged()
     edited = deepcopy(dict(cluster.find("Deployment")))["spec"]
@@ -172,12 +197,17 @@ def test_replicas_are_handed_over_to_a_new_autoscaler(ran: int, kept: int) -> No
     assert plan(busy, cluster.live(), whose(busy)).actions == ()
 
 
-def test_what_an_autoscaler_decided_is_left_alone() -> None:
+def test_what_an_autoscaler_decided_is_left_alone_and_is_no_addition() -> None:
     busy = RENDERER.app(order(orders.BUSY, app="busy"))
     cluster = converged(busy)
     assert not any(HANDOVER in managers for managers in cluster.applied.values())
-    cluster.others[key(busy, "Deployment")] = {"spec": {"replicas": 13}}
-    assert plan(busy, cluster.live(), whose(busy)).actions == ()
+    scaled = {"manager": "keda", "subresource": "scale", "fieldsV1": _fields("spec.replicas")}
+    cluster.others[key(busy, "Deployment")] = {
+        "spec": {"replicas": 13},
+        "metadata": {"managedFields": [scaled]},
+    }
+    found = plan(busy, cluster.live(), whose(busy))
+    assert (found.actions, found.additions) == ((), {})
 
 
 # --- what goes, and what never does -------------------------------------------------------------
@@ -209,6 +239,20 @@ def test_what_belongs_to_another_installation_is_neither_applied_nor_pruned() ->
     acted = {action.key for action in plan(portless, cluster.live(), OWNER).actions}
     assert key(WEB, "Service") not in acted
     assert key(WEB, "PodDisruptionBudget") in acted
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_in_set"), [("Service", False), ("PersistentVolumeClaim", True)]
+)
+def test_what_is_in_no_set_and_any_data_is_not_pruned(kind: str, *, is_in_set: bool) -> None:
+    cluster = converged()
+    found = deepcopy(dict(cluster.find("Service")))
+    found["kind"] = kind
+    found["metadata"]["name"] = "api"
+    if not is_in_set:
+        del found["metadata"]["labels"][PART_OF]
+    cluster.made.append(found)
+    assert plan(WEB, cluster.live(), OWNER).actions == ()
 
 
 def test_what_a_controller_made_with_our_labels_is_not_a_stray() -> None:
