@@ -259,8 +259,11 @@ class Worker:
         for stream in self._desired.adopting():
             self._queue.add(stream, Priority.REPLAY)
 
-    def _swept(self, view: TargetView, _done: asyncio.Task[None]) -> None:
+    def _swept(self, view: TargetView, done: asyncio.Task[None]) -> None:
         del self._sweeping[view]
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._metrics.lost("sweep")
+            _log.error("sweep broke", target=view.name, exc_info=error)
 
     async def _quietly_catch_up(self, *, by_timer: bool) -> None:
         try:

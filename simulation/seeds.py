@@ -123,6 +123,10 @@ async def lived(
     def broken(text: str) -> None:
         world.report(Invariant.ALIVE, text)
 
+    def unhandled(_loop: object, told: Mapping[str, Any]) -> None:
+        broken(f"{told['message']}: {told.get('exception')!r}")
+
+    asyncio.get_running_loop().set_exception_handler(unhandled)
     with heard(broken, leaked):
         world.settle_neighbour(people.apps)
         async with world.living():

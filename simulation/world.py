@@ -243,7 +243,7 @@ class World:
 
     def _bus_of(self, life: Life, intents: IntentService, hinted: Hinted) -> NatsBus:
         return NatsBus(
-            NatsSettings(url="nats://simulated", instance=life.name),
+            NatsSettings(servers=("nats://simulated",), instance=life.name),
             intents,
             actor_of=lambda name: PROGRAM if name == ACTOR else None,
             hinted=hinted,

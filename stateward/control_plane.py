@@ -4,6 +4,7 @@ import asyncio
 import random
 import secrets as tokens_of_chance
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -11,15 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple, final
 
+from adapters.files.snapshots import Snapshots
 from adapters.probes.network import NetworkProber
-from adapters.sqlite.log import SqliteLog
-from adapters.sqlite.secrets import SqliteSecrets
-from adapters.sqlite.snapshots import Snapshots
 from bus.announcing import Announcer
 from bus.intents import IntentService
+from bus.log import WatchedLog
 from bus.nats.bus import NatsBus
-from bus.nats.credentials import Credentials
-from bus.nats.settings import NatsSettings
 from domain.access import Actor, part_of_ours
 from domain.intents import Apply
 from domain.names import Ref
@@ -42,8 +40,10 @@ from stateward.gauges import gauges
 from stateward.liveness import liveness
 from stateward.metered_log import MeteredLog
 from stateward.metrics import Metrics
+from stateward.nats_settings import nats_settings
 from stateward.probing import ProberByTarget
 from stateward.settings import Nats, Settings
+from stateward.storing import stores
 
 DEFAULT_PROJECT: Final = "default"
 SHOWN: Final = 3  # of the streams that cannot be read, where they are only mentioned
@@ -53,6 +53,10 @@ SWEEP_AFTER: Final = 5.0  # seconds from the start: labels may show by then that
 def now() -> float:
     """Seconds since the epoch: the one place where the wall clock is read."""
     return time.time()  # noqa: TID251 -- handed to everybody from here
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())  # noqa: TID251 -- an installation is minted here
 
 
 def utc() -> datetime:
@@ -79,15 +83,14 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
     Raises:
         AddressInUse: the API's address is taken.
         LogUnavailable: the log cannot be opened.
+        DataTrouble: the directory is of another installation than the log.
     """
     async with AsyncExitStack() as stack:
         rng = random.Random()
         metrics = Metrics()
         metrics.build.labels(version("stateward")).set(1)
-        log = await SqliteLog.open(data.directory, now=now, synchronous=settings.log.synchronous)
-        stack.push_async_callback(log.close)
-        secrets = await SqliteSecrets.open(data.directory, now=now)
-        stack.push_async_callback(secrets.close)
+        opened = stores(settings, data, now=now, new_id=new_id)
+        log, secrets, data = await stack.enter_async_context(opened)
         projecting = Projecting(
             log,
             Snapshots(data.directory / "snapshots"),
@@ -212,7 +215,7 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 
 async def _furnish(
-    settings: Settings, intents: IntentService, desired: DesiredState, log: SqliteLog
+    settings: Settings, intents: IntentService, desired: DesiredState, log: WatchedLog
 ) -> Choice | None:
     """At the first start: the target `local` and the project `default`."""
     if desired.position or log.rewound:
@@ -226,7 +229,7 @@ async def _furnish(
     return choice
 
 
-async def _swept(intents: IntentService, log: SqliteLog) -> None:
+async def _swept(intents: IntentService, log: WatchedLog) -> None:
     await asyncio.sleep(SWEEP_AFTER)
     await intents.values.sweep(lambda: log.rewound is None)
 
@@ -241,22 +244,8 @@ def _bus(
 ) -> NatsBus | None:
     if not settings.enabled:
         return None
-    if settings.starts_server:
-        chosen = NatsSettings(directory=data.directory / "nats", instance=data.installation[:8])
-    else:
-        chosen = NatsSettings(
-            url=settings.url or "",
-            credentials=Credentials(
-                user=settings.user or "",
-                password=settings.password.reveal() if settings.password else "",
-                token=settings.token.reveal() if settings.token else "",
-                creds_file=settings.credentials_file,
-                nkey_seed_file=settings.nkey_file,
-            ),
-            instance=data.installation[:8],
-        )
     return NatsBus(
-        chosen,
+        nats_settings(settings, data.directory, data.installation[:8]),
         intents,
         actor_of=lambda name: Actor(name=f"program:{name}", role="editor"),
         hinted=assembled.worker.hint,
@@ -281,7 +270,7 @@ async def _io(
 
 def _checks(
     settings: Settings,
-    log: SqliteLog,
+    log: WatchedLog,
     desired: DesiredState,
     assembled: Assembled,
     bus: NatsBus | None,

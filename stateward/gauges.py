@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
-from adapters.sqlite.log import SqliteLog
+from bus.log import WatchedLog
 from projections.desired import DesiredState
 from reconcilers.assembling import Assembled
 
 ABOUT: Final[Mapping[str, str]] = {
     "stateward_log_position": "The last position of the log.",
-    "stateward_log_read_only": "1 while appends fail for want of space.",
+    "stateward_log_read_only": "1 while the store of the log takes nothing new.",
     "stateward_log_rewound": "1 when the log is older than what it acknowledged.",
     "stateward_projection_position": "The last position that was folded.",
     "stateward_projection_lag_events": "Events of the log that are not folded yet.",
@@ -27,7 +27,7 @@ ABOUT: Final[Mapping[str, str]] = {
 
 
 def gauges(
-    log: SqliteLog, desired: DesiredState, assembled: Assembled, clock: float
+    log: WatchedLog, desired: DesiredState, assembled: Assembled, clock: float
 ) -> Mapping[str, tuple[str, float]]:
     """Every value by name, with its words and its value."""
     head = log.position

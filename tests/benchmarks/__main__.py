@@ -25,6 +25,7 @@ NAMES: Final = (
     "log",
     "intents",
     "bus",
+    "postgres",
     "rebuilding",
     "sweeping",
     "simulating",

@@ -155,6 +155,7 @@ MARKED_SPEC = {
     "replicas": 1,
     "running": True,
     "rollout": {"strategy": "stopFirst"},
+    "autoscale": {"max": 2},
 }
 SPECS = {
     "app": MARKED_SPEC,
@@ -162,6 +163,11 @@ SPECS = {
     "target": {
         "engine": "docker",
         "docker": {"host": f"tcp://{MARK}:1"},
+        "k8s": {
+            "kubeconfig": f"/{MARK}",
+            "context": MARK,
+            "namespacePrefix": f"{MARK}-",
+        },
         "description": MARK,
     },
 }
