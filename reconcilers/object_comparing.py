@@ -66,9 +66,12 @@ def immutable(kind: str, fields: Sequence[str]) -> tuple[str, ...]:
 
 def additions(wanted: Json, live: Json) -> tuple[Addition, ...]:
     """What others added, by manager; nothing where the object does not say who manages it."""
+    managed = list(_managed(live))
+    if not managed:
+        return ()
     stated = set(_paths(wanted, ""))
     found: dict[str, list[str]] = {}
-    for manager, path in _managed(live):
+    for manager, path in managed:
         theirs = found.setdefault(manager, [])
         if path not in stated and not any(path.startswith(f"{above}.") for above in theirs):
             theirs.append(path)
@@ -91,11 +94,14 @@ def _differing(wanted: object, live: object, at: str) -> Iterator[str]:
             yield at
             return
         for name, value in wanted.items():
+            there = live.get(name)
+            if value == there:
+                continue  # nearly always, and cheap
             path = f"{at}.{name}" if at else name
-            if value is None or name in live:
-                yield from _differing(value, live.get(name), path)
-            else:
+            if there is None:
                 yield path
+            else:
+                yield from _differing(value, there, path)
     elif isinstance(wanted, list):
         yield from _differing_lists(wanted, live, at)
     elif wanted != live:
