@@ -43,11 +43,23 @@ class K8sSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedSettings:
+    """Where a simulated engine listens that several processes share; without one each has its own.
+
+    It is for trying things out, and for measuring them.
+    """
+
+    __pydantic_config__ = SPEC
+    host: Annotated[str, StringConstraints(pattern=r"^unix:///\S+$")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSpec:
     __pydantic_config__ = SPEC
     engine: Literal["process", "docker", "k8s", "simulated"]
     docker: DockerSettings | None = None
     k8s: K8sSettings | None = None
+    simulated: SimulatedSettings | None = None
     description: Annotated[str, StringConstraints(max_length=1000)] = ""
 
 
@@ -61,7 +73,7 @@ def place(spec: TargetSpec) -> Place:
         return spec.engine, (spec.docker or DockerSettings()).host
     if spec.engine == "k8s":
         return spec.engine, _cluster(spec.k8s or K8sSettings())
-    return spec.engine, ""
+    return spec.engine, spec.simulated.host if spec.simulated else ""
 
 
 def _cluster(settings: K8sSettings) -> str:
@@ -80,6 +92,8 @@ def check(spec: TargetSpec) -> None:
     """
     if spec.docker and spec.engine != "docker":
         raise BadValue("spec.docker", "set", f"engine {spec.engine} has no docker settings")
+    if spec.simulated and spec.engine != "simulated":
+        raise BadValue("spec.simulated", "set", f"engine {spec.engine} has no simulated settings")
     if spec.docker:
         _check_host(spec.docker.host)
     if spec.k8s and spec.engine != "k8s":

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 from bus.intents import Asked
 from bus.nats.subjects import REFUSED_STREAM, SUBMIT_STREAM
 from domain.names import Ref, app
+from reconcilers.passing import WorkerSettings
 from reconcilers.status import AppStatus
-from reconcilers.worker import WorkerSettings
 from simulation import loop, releases
 from simulation.asking import PROJECTS, People
 from simulation.chaos import Chaos

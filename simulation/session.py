@@ -59,10 +59,15 @@ class SimulatedSession(Session, Party):
 
     @override
     async def publish(
-        self, subject: str, data: bytes, headers: dict[str, str] | None = None
+        self,
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        reply: str = "",
     ) -> None:
         self._check_open()
-        self._exchange.send(self, Message(subject, "", data, dict(headers or {})))
+        self._exchange.send(self, Message(subject, reply, data, dict(headers or {})))
 
     @override
     async def ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> bytes:

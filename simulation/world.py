@@ -19,8 +19,8 @@ from bus.nats.hints import Hinted
 from bus.nats.settings import NatsSettings
 from domain.access import Actor
 from domain.names import Ref
+from reconcilers.passing import WorkerSettings
 from reconcilers.ports import ReplicaName, StartReplica
-from reconcilers.worker import WorkerSettings
 from simulation.broker import Broker
 from simulation.clients import Client
 from simulation.controller import Controller, Site

@@ -13,6 +13,7 @@ from reconcilers.ports import EngineUnavailable
 from reconcilers.targets import EngineOpener, OpenedEngine
 from simulation.engine import simulated_engine
 from simulation.machine import Machine
+from simulation.shared import Way, shared_engine
 
 
 class Choice(NamedTuple):
@@ -68,6 +69,9 @@ class Opener(EngineOpener):
                     f"target {name} is a Kubernetes cluster, which this version of Stateward "
                     "renders apps for but does not write to; move its apps to another target"
                 )
+            case "simulated" if spec.simulated is not None:
+                way = Way(spec.simulated.host.removeprefix("unix://"), self._installation)
+                return OpenedEngine(shared_engine(way), way.close)
             case "simulated":
                 machine = self._machines.setdefault(name, Machine(self._now))
                 return OpenedEngine(simulated_engine(machine, self._installation), _nothing)

@@ -63,6 +63,7 @@ def _absolute(path: Path) -> Path:
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=86_400)]
 """Written with its unit: `10s`, `1m30s`, `500ms`."""
+Role = Literal["gateway", "worker"]
 Secret = Annotated[SecretText, PlainValidator(_secret)]
 File = Annotated[Path, AfterValidator(_absolute)]
 Address = Annotated[str, Field(pattern=r"^(nats|tls)://[^\s/,]+$")]
@@ -168,6 +169,35 @@ class Reconcile(BaseModel):
     hints: bool = True
 
 
+class Serve(BaseModel):
+    """What this process is for: `gateway`, where people and programs come in, `worker`, or both.
+
+    Only processes that share a log in PostgreSQL and an external NATS can be one alone.
+    """
+
+    model_config = FROZEN
+    roles: Annotated[tuple[Role, ...], NoDecode, BeforeValidator(_listed)] = ("gateway", "worker")
+
+    @property
+    def is_gateway(self) -> bool:
+        return "gateway" in self.roles
+
+    @property
+    def is_worker(self) -> bool:
+        return "worker" in self.roles
+
+
+class Worker(BaseModel):
+    """Of several workers: which `targets` this one serves (names or patterns; `*` are all that are
+    not processes), how it is called, and after which time without a word others take over.
+    """
+
+    model_config = FROZEN
+    targets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ("*",)
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] | None = None
+    lease_ttl: Annotated[float, BeforeValidator(_seconds), Field(ge=2, le=300)] = 10.0
+
+
 class Engine(BaseModel):
     """What the target `local` is made of at the first start: `auto` is Docker if it answers."""
 
@@ -195,8 +225,22 @@ class Settings(BaseModel):
     nats: Nats = Nats()
     replay: Replay = Replay()
     reconcile: Reconcile = Reconcile()
+    serve: Serve = Serve()
+    worker: Worker = Worker()
     engine: Engine = Engine()
     logging: Logging = Logging()
+
+    @model_validator(mode="after")
+    def _is_of_use(self) -> Self:
+        shared = self.log.url is not None and self.nats.enabled and bool(self.nats.servers)
+        if not self.serve.roles:
+            raise ValueError("serve.roles is empty; give gateway, worker or both")
+        if len(set(self.serve.roles)) < 2 and not shared:
+            raise ValueError(
+                "a process that is a gateway or a worker alone shares log.url (PostgreSQL) and "
+                "nats.servers with others; give both, or leave out serve.roles"
+            )
+        return self
 
 
 SECTIONS: Final[Mapping[str, type[BaseModel]]] = {

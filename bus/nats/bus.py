@@ -15,7 +15,7 @@ import structlog
 from bus.intents import IntentService
 from bus.log import StoredEvent
 from bus.nats.client import NatsSession
-from bus.nats.connection import NatsConnection
+from bus.nats.connection import NatsConnection, Part
 from bus.nats.discovery import Discovery
 from bus.nats.hints import Hinted, HintSubscriber
 from bus.nats.intent_service import NatsIntentService
@@ -46,6 +46,8 @@ class NatsBus:
         random: for jitter.
         metrics: told what happens.
         opening: how a session is opened.
+        is_gateway: intents come in here.
+        parts: what else listens on every session.
     """
 
     def __init__(  # noqa: PLR0913 -- the assembly hands in one of each part
@@ -60,6 +62,8 @@ class NatsBus:
         random: Random,
         metrics: BusMetrics | None = None,
         opening: Opening = NatsSession.open,
+        is_gateway: bool = True,
+        parts: Sequence[Part] = (),
     ) -> None:
         self._settings = settings
         self._metrics = metrics or NoMetrics()
@@ -87,7 +91,11 @@ class NatsBus:
             opening,
             self._servers,
             lambda session: check_owner(session, installation),
-            (self._service, HintSubscriber(hinted, self._metrics), self._submit),
+            (
+                *((self._service, self._submit) if is_gateway else ()),
+                HintSubscriber(hinted, self._metrics),
+                *parts,
+            ),
             random=random,
             metrics=self._metrics,
         )

@@ -154,10 +154,15 @@ class NatsSession(Session):
 
     @override
     async def publish(
-        self, subject: str, data: bytes, headers: dict[str, str] | None = None
+        self,
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        reply: str = "",
     ) -> None:
         try:
-            await self._client.publish(subject, data, headers=headers)
+            await self._client.publish(subject, data, reply, headers=headers)
         except (nats.errors.Error, OSError) as error:
             raise NatsUnavailable(str(error) or type(error).__name__) from error
         task = asyncio.current_task()

@@ -16,6 +16,7 @@ from bus.nats.subjects import (
     HINTS,
     INBOX,
     IO,
+    LEASE_NEWS,
     LEASES,
     PREFIX,
     REFUSED_STREAM,
@@ -102,6 +103,8 @@ def worker(user: str) -> Permissions:
             STATUSES,
             HINTS,
             f"$KV.{LEASES}.>",
+            LEASE_NEWS,
+            f"{_API}.STREAM.PURGE.{leases}",
             *_made(leases),
             f"{_API}.STREAM.MSG.GET.{leases}",
             f"{_API}.DIRECT.GET.{leases}",
@@ -110,7 +113,7 @@ def worker(user: str) -> Permissions:
             f"{_API}.INFO",
             f"$JS.FC.{leases}.>",
         ),
-        subscribe=(f"{own_inbox(user)}.>", HINTS, IO),
+        subscribe=(f"{own_inbox(user)}.>", HINTS, IO, LEASE_NEWS),
     )
 
 

@@ -90,9 +90,14 @@ class Session(Protocol):
         ...
 
     async def publish(
-        self, subject: str, data: bytes, headers: dict[str, str] | None = None
+        self,
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        reply: str = "",
     ) -> None:
-        """Hand a message to the connection; it may still be lost.
+        """Hand a message to the connection; it may still be lost. `reply` is where answers go.
 
         Raises:
             NatsUnavailable: the session has ended.

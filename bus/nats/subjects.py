@@ -9,6 +9,7 @@ import re
 from typing import Final, NamedTuple
 
 from bus.envelopes import resource_of
+from bus.leases import Partition
 from domain.names import Ref
 from domain.refusals import BadValue
 
@@ -23,12 +24,14 @@ HINTS: Final = f"{PREFIX}.hint.*"
 STATUSES: Final = f"{PREFIX}.status.>"
 """Reserved: `….status.<target>.…` is published by the workers of a target, and read by gateways."""
 IO: Final = f"{PREFIX}.io.>"
-"""Reserved: `….io.<target>.…` is asked by gateways, and answered by a worker of the target."""
+"""`….io.<target>.<partition>` is asked by gateways, and answered by the worker that holds it."""
 DISCOVERY: Final = "$SRV"
 INBOX: Final = "_INBOX"
 SUBMIT_STREAM: Final = "STATEWARD_SUBMIT"
 REFUSED_STREAM: Final = "STATEWARD_REFUSED"
 ACCEPTED_STREAM: Final = "STATEWARD_ACCEPTED"
+LEASE_NEWS: Final = f"{PREFIX}.leases"
+"""Says that there is something to see in the bucket of leases."""
 LEASES: Final = "stateward-leases"
 """The KV bucket of the leases of partitions; its stream is `KV_stateward-leases`."""
 NO_PROJECT: Final = "_"
@@ -85,6 +88,10 @@ def accepted_subject(submitted: str) -> str:
 
 def hint_subject(partition: int) -> str:
     return f"{PREFIX}.hint.{partition}"
+
+
+def io_subject(partition: Partition) -> str:
+    return f"{PREFIX}.io.{partition.target}.{partition.number}"
 
 
 def event_subject(stream: str, event_type: str) -> str:

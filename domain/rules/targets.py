@@ -14,7 +14,11 @@ from domain.rules import members
 from domain.rules.context import Context, Moment, check_generation, need, unsuitable
 from domain.target import TargetSpec
 
-_PLACED_BY: Final = {"docker": "docker.host", "k8s": "cluster or namespacePrefix"}
+_PLACED_BY: Final = {
+    "docker": "docker.host",
+    "k8s": "cluster or namespacePrefix",
+    "simulated": "simulated.host",
+}
 
 
 def decide(context: Context, intent: i.Intent, at: Moment) -> tuple[Fact, ...]:

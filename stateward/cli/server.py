@@ -27,6 +27,14 @@ def serve(
     ] = "",
     data: flags.DataDirectory = None,
     log: flags.LogAddress = "",
+    roles: Annotated[
+        str,
+        typer.Option(
+            "--roles",
+            help="What this process is for: gateway, worker, or both (gateway,worker).",
+            show_default=False,
+        ),
+    ] = "",
     config: flags.Config = None,
     nats: Annotated[
         list[str] | None,
@@ -75,6 +83,7 @@ def serve(
     for place, value in (
         ("data.directory", data and data.absolute()),
         ("log.url", log),
+        ("serve.roles", roles),
         ("nats.servers", nats),
         ("nats.enabled", False if no_nats else None),
         ("nats.credentials_file", nats_credentials),

@@ -32,6 +32,7 @@ NAMES: Final = (
     "docker",
     "docker_apps",
     "converging",
+    "workers",
 )
 LONGEST: Final = 420.0  # seconds for one of them
 
