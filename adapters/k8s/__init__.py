@@ -1,0 +1,1 @@
+"""Kubernetes, as JSON over HTTP: the SDK gives the way there, none of its models is used."""
