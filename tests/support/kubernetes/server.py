@@ -71,6 +71,7 @@ class KubernetesServer:
         self.workloads = Workloads(self.inside)
         self.port = 0
         self._ids = 0
+        self._passed = 0  # seconds
         self._runner: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -80,8 +81,11 @@ class KubernetesServer:
 
     def now(self) -> str:
         """A time that moves on by a second with each change, so that runs are alike."""
-        at = _START + timedelta(seconds=self.store.version)
+        at = _START + timedelta(seconds=self.store.version + self._passed)
         return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def pass_time(self, seconds: int) -> None:
+        self._passed += seconds
 
     def _new_uid(self) -> str:
         self._ids += 1
