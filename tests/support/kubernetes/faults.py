@@ -15,6 +15,7 @@ class Fault:
 
     code: int = 0  # 0: no refusal; -1: the connection is cut without an answer
     times: int = 1
+    skip: int = 0  # so many that would be hit are let pass first
     verb: str = ""
     plural: str = ""
     retry_after: int | None = None  # seconds
@@ -22,11 +23,15 @@ class Fault:
     after_work: bool = False  # the request is carried out, and only its answer is lost
 
     def hits(self, request: Request) -> bool:
-        return (
-            self.times > 0
-            and self.verb in {"", request.verb}
-            and self.plural in {"", request.kind.plural}
-        )
+        """Whether it strikes now; each time it does is counted."""
+        fits = self.verb in {"", request.verb} and self.plural in {"", request.kind.plural}
+        if not fits or self.times <= 0:
+            return False
+        if self.skip > 0:
+            self.skip -= 1
+            return False
+        self.times -= 1
+        return True
 
 
 class ConnectionCut(Exception):
@@ -69,15 +74,13 @@ class Faults:
     async def before(self, request: Request) -> None:
         """Raises: Refused or ConnectionCut, as scripted."""
         for fault in self.pending:
-            if fault.hits(request) and not fault.after_work:
-                fault.times -= 1
+            if not fault.after_work and fault.hits(request):
                 await self._strike(fault)
 
     async def after(self, request: Request) -> None:
         """As `before`, once the request was carried out."""
         for fault in self.pending:
-            if fault.hits(request) and fault.after_work:
-                fault.times -= 1
+            if fault.after_work and fault.hits(request):
                 await self._strike(fault)
 
     def loses(self, line: bytes) -> bool:

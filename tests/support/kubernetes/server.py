@@ -6,6 +6,7 @@ be killed and started again on the same port, keeping what it stored.
 
 import asyncio
 import json
+import ssl
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -53,7 +54,10 @@ class Call:
 
 
 class KubernetesServer:
-    def __init__(self) -> None:
+    """With `tls`, it serves HTTPS and knows itself as `localhost`."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.store = Store()
         self.kinds = Kinds()
         self.reading = Reading(self.store)
@@ -77,7 +81,8 @@ class KubernetesServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        scheme, host = ("http", "127.0.0.1") if self._tls is None else ("https", "localhost")
+        return f"{scheme}://{host}:{self.port}"
 
     def now(self) -> str:
         """A time that moves on by a second with each change, so that runs are alike."""
@@ -123,7 +128,9 @@ class KubernetesServer:
             application, access_log=None, handler_cancellation=True, shutdown_timeout=0
         )
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(
+            runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self._tls
+        )
         await site.start()
         self._runner, self.port = runner, runner.addresses[0][1]
 
