@@ -9,21 +9,19 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, final
+from typing import Final, Literal, NamedTuple, final
 
 import msgspec
 import structlog
 
-from adapters.k8s.cluster import Cluster, Json, Page, WatchEvent
+from adapters.k8s.cluster import Cluster, Page, WatchEvent
 from adapters.k8s.errors import Gone, Throttled
+from adapters.k8s.held import Held, Key, Trimming, hold, version_of
 from adapters.k8s.kinds import Kind
 from reconcilers.ports import EngineError
 
-_SLICE: Final = 256 * 1024  # bytes decoded before others get a turn: about 3 ms
+_SLICE: Final = 256 * 1024  # bytes taken in before others get a turn: about a millisecond
 _log = structlog.get_logger(__name__)
-
-type Key = tuple[str, str]  # namespace and name
-type Trim = Callable[[Json], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +38,8 @@ class Change(NamedTuple):
     """What happened to one object; `before` or `after` is None when it is new or gone."""
 
     key: Key
-    before: Json | None
-    after: Json | None
+    before: Held | None
+    after: Held | None
 
 
 class Health(NamedTuple):
@@ -53,28 +51,6 @@ class Health(NamedTuple):
     state: Literal["syncing", "following", "cut"]
     error: EngineError | None
     seen: float
-
-
-def forget_managers(written: Json) -> None:
-    """Drop `managedFields`: more than half of the bytes of most objects."""
-    written["metadata"].pop("managedFields", None)
-
-
-def keep_foreign_managers(ours: frozenset[str]) -> Trim:
-    """Keep of `managedFields` what others own of the spec: by that, drift has a name."""
-
-    def trim(written: Json) -> None:
-        metadata = written["metadata"]
-        entries = metadata.get("managedFields") or ()
-        kept = [
-            one for one in entries if one.get("manager") not in ours and "subresource" not in one
-        ]
-        if kept:
-            metadata["managedFields"] = kept
-        else:
-            metadata.pop("managedFields", None)
-
-    return trim
 
 
 @final
@@ -89,7 +65,7 @@ class Reflector:
         *,
         selector: str = "",
         namespace: str = "",
-        trim: Trim = forget_managers,
+        trimming: Trimming | None = None,
         changed: Callable[[Change], None] = lambda _: None,
         pace: Pace | None = None,
     ) -> None:
@@ -99,9 +75,9 @@ class Reflector:
         self._cluster = cluster
         self._rng = rng
         self._selector, self._namespace = selector, namespace
-        self._trim, self._changed = trim, changed
+        self._trimming, self._changed = trimming or Trimming(), changed
         self._pace = pace or Pace()
-        self._objects: dict[Key, Json] = {}
+        self._objects: dict[Key, Held] = {}
         self._synced = asyncio.Event()
         self._version = ""  # empty: list first
         self._listed = 0.0
@@ -109,8 +85,8 @@ class Reflector:
         self.health = Health("syncing", None, 0.0)
 
     @property
-    def objects(self) -> Mapping[Key, Json]:
-        """The copy. Do not alter what is in it."""
+    def objects(self) -> Mapping[Key, Held]:
+        """The copy."""
         return self._objects
 
     @property
@@ -148,9 +124,10 @@ class Reflector:
             self.kind, selector=self._selector, namespace=self._namespace
         ):
             version = page.metadata.resource_version
-            async for written in _decoded(page):
-                seen.add(_key(written))
-                self._take(written)
+            async for item in _in_slices(page):
+                held = hold(item, self.kind, self._trimming)
+                seen.add(held.key)
+                self._take(held)
         for key in self._objects.keys() - seen:
             self._drop(key)
         self._version, self._listed = version, self._now()
@@ -176,26 +153,24 @@ class Reflector:
             await self._pause(0.0)
 
     def _follow(self, event: WatchEvent) -> None:
-        written: Json = msgspec.json.decode(event.object)
-        if event.type == "DELETED":
-            stored = self._objects.get(_key(written))
-            if stored is not None and _uid(stored) == _uid(written):
-                self._drop(_key(written))
-        elif event.type in {"ADDED", "MODIFIED"}:
-            self._take(written)
-        self._version = written["metadata"]["resourceVersion"]
+        if event.type == "BOOKMARK":
+            self._version = version_of(event.object)
+        else:
+            held = hold(event.object, self.kind, self._trimming)
+            self._version = held.version
+            if event.type != "DELETED":
+                self._take(held)
+            elif (stored := self._objects.get(held.key)) is not None and stored.uid == held.uid:
+                self._drop(held.key)
         self._following()
 
     # --- the copy -----------------------------------------------------------------------------
 
-    def _take(self, written: Json) -> None:
-        key = _key(written)
-        stored = self._objects.get(key)
-        if stored is not None and _is_older(written, stored):
-            return
-        self._trim(written)
-        self._objects[key] = written
-        self._changed(Change(key, stored, written))
+    def _take(self, held: Held) -> None:
+        stored = self._objects.get(held.key)
+        if stored is None or held.replaces(stored):
+            self._objects[held.key] = held
+            self._changed(Change(held.key, stored, held))
 
     def _drop(self, key: Key) -> None:
         self._changed(Change(key, self._objects.pop(key), None))
@@ -228,28 +203,12 @@ class Reflector:
         await asyncio.sleep(max(least, longest * self._rng.uniform(0.5, 1.0)))
 
 
-async def _decoded(page: Page) -> AsyncIterator[Json]:
+async def _in_slices(page: Page) -> AsyncIterator[msgspec.Raw]:
     """The items of a page, with a turn for others between slices of them."""
-    decoded = 0
+    taken = 0
     for item in page.items:
-        written: Json = msgspec.json.decode(item)
-        yield written
-        decoded += len(memoryview(item))
-        if decoded > _SLICE:
-            decoded = 0
+        yield item
+        taken += len(memoryview(item))
+        if taken > _SLICE:
+            taken = 0
             await asyncio.sleep(0)
-
-
-def _key(written: Json) -> Key:
-    metadata: Any = written["metadata"]
-    return metadata.get("namespace", ""), metadata["name"]
-
-
-def _uid(written: Json) -> Any:
-    return written["metadata"]["uid"]
-
-
-def _is_older(written: Json, stored: Json) -> bool:
-    """Versions compare as numbers within one kind (KEP-5504); of two uids the later told is new."""
-    versions = [int(one["metadata"]["resourceVersion"]) for one in (written, stored)]
-    return _uid(written) == _uid(stored) and versions[0] <= versions[1]

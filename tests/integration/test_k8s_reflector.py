@@ -11,8 +11,9 @@ import pytest
 
 from adapters.k8s.cluster import PAGE, Cluster
 from adapters.k8s.errors import Forbidden, KindMissing
+from adapters.k8s.held import Trimming
 from adapters.k8s.kinds import BUILT_IN, Kind
-from adapters.k8s.reflector import Change, Pace, Reflector, keep_foreign_managers
+from adapters.k8s.reflector import Change, Pace, Reflector
 from tests.contracts.kubernetes_place import deployment
 from tests.support.kubernetes.access import EVERYTHING, User
 from tests.support.kubernetes.definitions import HTTP_ROUTE
@@ -22,6 +23,7 @@ from tests.support.kubernetes.server import ADMIN_TOKEN, KubernetesServer
 from tests.support.kubernetes.store import Place
 
 CONFIG_MAPS = BUILT_IN["v1", "ConfigMap"]
+SECRETS = BUILT_IN["v1", "Secret"]
 DEPLOYMENTS = BUILT_IN["apps/v1", "Deployment"]
 ROUTES = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 QUICK = Pace(first=0.01, most=0.05)
@@ -144,7 +146,7 @@ async def test_only_what_is_selected_is_followed(
 async def test_managed_fields_are_dropped(server: KubernetesServer, cluster: Cluster) -> None:
     make(server, "web")
     async with following(cluster, CONFIG_MAPS) as followed:
-        assert "managedFields" not in followed.reflector.objects["shop", "web"]["metadata"]
+        assert "managedFields" not in followed.reflector.objects["shop", "web"].body["metadata"]
 
 
 async def test_what_others_own_may_be_kept(server: KubernetesServer, cluster: Cluster) -> None:
@@ -154,11 +156,21 @@ async def test_what_others_own_may_be_kept(server: KubernetesServer, cluster: Cl
     await cluster.apply(body, manager="stateward")
     server.inside.patch("Deployment", "shop", "d", {"metadata": {"annotations": {"by": "hand"}}})
     server.inside.patch_status("Deployment", "shop", "d", {"observedGeneration": 1})
-    trim = keep_foreign_managers(frozenset({"stateward"}))
-    async with following(cluster, DEPLOYMENTS, trim=trim) as followed:
-        metadata = followed.reflector.objects["shop", "d"]["metadata"]
+    trimming = Trimming(ours=frozenset({"stateward"}))
+    async with following(cluster, DEPLOYMENTS, trimming=trimming) as followed:
+        metadata = followed.reflector.objects["shop", "d"].body["metadata"]
     kept = [(one["manager"], sorted(one["fieldsV1"])) for one in metadata["managedFields"]]
     assert kept == [("kube-controller-manager", ["f:metadata"])]
+
+
+async def test_values_of_secrets_are_not_kept(server: KubernetesServer, cluster: Cluster) -> None:
+    body = {"metadata": {"name": "token"}, "data": {"password": "c2VjcmV0"}}
+    server.inside.create("Secret", "shop", body)
+    trimming = Trimming(without=frozenset({"data"}))
+    async with following(cluster, SECRETS, trimming=trimming) as followed:
+        held = followed.reflector.objects["shop", "token"]
+    assert held.body["type"] == "Opaque"
+    assert b"c2VjcmV0" not in held.encoded
 
 
 async def test_others_have_a_turn_while_a_long_list_is_taken_in(
