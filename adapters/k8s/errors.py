@@ -176,6 +176,8 @@ def refusal(
     refused = _Refused(cluster, asked, code, status, headers)
     if (by_code := _BY_CODE.get(code)) is not None:
         return by_code(refused)
+    if any(one.reason == "ResourceVersionTooLarge" for one in status.causes):
+        return _gone(refused)  # it was restored from a backup
     if code >= 500 and not _is_schema_error(status):
         return _unavailable(refused)
     return _rejected(refused)

@@ -77,12 +77,9 @@ class Held(NamedTuple):
         decoded: Json = msgspec.json.decode(self.encoded)
         return decoded
 
-    def replaces(self, other: "Held") -> bool:
-        """Whether this is news to who has the other.
-
-        Versions compare as numbers within one kind (KEP-5504); another uid is always news.
-        """
-        return self.uid != other.uid or int(self.version) > int(other.version)
+    def is_newer(self, other: "Held") -> bool:
+        """Versions compare as numbers within one kind (KEP-5504)."""
+        return int(self.version) > int(other.version)
 
 
 def hold(written: msgspec.Raw, kind: Kind, trimming: Trimming) -> Held:
@@ -91,17 +88,18 @@ def hold(written: msgspec.Raw, kind: Kind, trimming: Trimming) -> Held:
     told = _METADATA.decode(fields["metadata"])
     metadata = _FIELDS.decode(fields["metadata"])
     trimming.trim(fields, metadata)
-    fields |= {
+    whole = {
         "apiVersion": _encoded(kind.api_version),  # items of a list have none
         "kind": _encoded(kind.name),
         "metadata": _encoded(metadata),
     }
+    whole |= {name: of for name, of in fields.items() if name not in whole}
     return Held(
         (told.namespace, told.name),
         told.uid,
         told.resource_version,
         told.labels or {},
-        msgspec.json.encode(fields),
+        msgspec.json.encode(whole),
     )
 
 

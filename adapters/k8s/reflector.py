@@ -127,7 +127,8 @@ class Reflector:
             async for item in _in_slices(page):
                 held = hold(item, self.kind, self._trimming)
                 seen.add(held.key)
-                self._take(held)
+                if self._objects.get(held.key) != held:
+                    self._take(held)
         for key in self._objects.keys() - seen:
             self._drop(key)
         self._version, self._listed = version, self._now()
@@ -154,23 +155,33 @@ class Reflector:
 
     def _follow(self, event: WatchEvent) -> None:
         if event.type == "BOOKMARK":
-            self._version = version_of(event.object)
+            self._advance(version_of(event.object))
         else:
             held = hold(event.object, self.kind, self._trimming)
-            self._version = held.version
-            if event.type != "DELETED":
+            self._advance(held.version)
+            stored = self._objects.get(held.key)
+            if event.type == "DELETED":
+                if stored is not None and stored.uid == held.uid:
+                    self._drop(held.key)
+            elif stored is None or held.is_newer(stored):
                 self._take(held)
-            elif (stored := self._objects.get(held.key)) is not None and stored.uid == held.uid:
-                self._drop(held.key)
         self._following()
+
+    def _advance(self, version: str) -> None:
+        """Raises: Gone, when versions went back: the cluster was restored from a backup."""
+        if int(version) < int(self._version):
+            raise Gone(
+                f"the cluster at {self._cluster.address} went back from version {self._version} "
+                f"to {version} of {self.kind.resource}; it is listed anew"
+            )
+        self._version = version
 
     # --- the copy -----------------------------------------------------------------------------
 
     def _take(self, held: Held) -> None:
-        stored = self._objects.get(held.key)
-        if stored is None or held.replaces(stored):
-            self._objects[held.key] = held
-            self._changed(Change(held.key, stored, held))
+        before = self._objects.get(held.key)
+        self._objects[held.key] = held
+        self._changed(Change(held.key, before, held))
 
     def _drop(self, key: Key) -> None:
         self._changed(Change(key, self._objects.pop(key), None))

@@ -29,6 +29,7 @@ from adapters.k8s.patience import Patience
 ANSWER_TIMEOUT: Final = 30.0  # seconds; API servers give up on a request after 60
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 TRIES: Final = 5  # of a request that is throttled
+WORTH_WAITING: Final = 10.0  # seconds; who is asked for more patience is told, and may say so
 RENEWAL: Final = 30.0  # seconds between two readings of credentials that were not accepted
 
 type Query = Mapping[str, str]
@@ -87,7 +88,7 @@ class Transport:
                     return await self._request(asked, sent, within)
             except Throttled as throttled:
                 self._patience.pause(throttled.retry_after)
-                if not left:
+                if not left or throttled.retry_after > WORTH_WAITING:
                     raise
             except Unauthorized:
                 if not left or not await self._renew():

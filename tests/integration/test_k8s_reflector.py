@@ -268,6 +268,38 @@ async def test_an_expired_version_is_listed_anew_and_nothing_is_missed(
     assert followed.told("b") == ["new", "gone"]
 
 
+async def test_a_cluster_restored_from_a_backup_is_listed_anew(
+    server: KubernetesServer, cluster: Cluster
+) -> None:
+    server.reading.bookmarks = 0.01
+    make(server, "a", "b")
+    backup = server.store.backed_up()
+    async with following(cluster, CONFIG_MAPS) as followed:
+        await followed.until(lambda: watches(server))
+        change(server, "a", "lost")
+        remove(server, "b")
+        await followed.until(lambda: followed.names == ["a"])
+        server.store.restore(backup)
+        await followed.until(lambda: followed.names == ["a", "b"])
+        assert followed.reflector.objects["shop", "a"].body["data"] == {"k": "1"}
+
+
+async def test_what_a_second_list_finds_unchanged_is_not_told(
+    server: KubernetesServer, cluster: Cluster
+) -> None:
+    make(server, "a", "b")
+    async with following(cluster, CONFIG_MAPS) as followed:
+        await followed.until(lambda: watches(server))
+        change(server, "b")
+        await followed.until(lambda: followed.told("b") == ["new", "changed"])
+        server.faults.expire_versions()
+        server.faults.cut_watches()
+        make(server, "c")
+        server.faults.expire_versions()
+        await followed.until(lambda: "c" in followed.names)
+    assert (followed.told("a"), followed.told("b")) == (["new"], ["new", "changed"])
+
+
 async def test_a_list_whose_pages_expire_begins_anew(
     server: KubernetesServer, cluster: Cluster
 ) -> None:

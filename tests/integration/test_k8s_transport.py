@@ -168,6 +168,26 @@ async def test_a_throttled_request_is_repeated_when_the_cluster_says(
     assert [call.verb for call in server.calls] == ["patch"] * 4
 
 
+async def test_a_throttled_request_is_not_repeated_earlier(
+    server: KubernetesServer, cluster: Cluster
+) -> None:
+    clock = asyncio.get_running_loop().time
+    server.faults.throttle(retry_after=1)
+    began = clock()
+    await apply(cluster, config_map("a"))
+    assert clock() - began >= 1.0
+
+
+async def test_a_long_pause_is_told_instead_of_waited_for(
+    server: KubernetesServer, cluster: Cluster
+) -> None:
+    server.faults.throttle(retry_after=50)
+    with pytest.raises(Throttled) as caught:
+        await apply(cluster, config_map("a"))
+    assert caught.value.retry_after == 50
+    assert len(server.calls) == 1
+
+
 async def test_a_cluster_that_only_throttles_is_left_alone(
     server: KubernetesServer, cluster: Cluster
 ) -> None:

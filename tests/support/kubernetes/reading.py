@@ -133,7 +133,7 @@ class Reading:
                     await self.store.changed()
             except TimeoutError:
                 version = max(version, self.store.version)
-                yield _bookmark(request.kind, version, {})
+                yield _bookmark(request.kind, self.store.version, {})
 
     def _there(self, request: Request) -> Iterable[tuple[object, Stored]]:
         return self.store.all(request.kind.group, request.kind.plural, request.namespace)

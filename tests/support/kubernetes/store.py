@@ -60,6 +60,9 @@ class Stored:
         return msgspec.json.encode(bare)
 
 
+type Backup = tuple[int, dict[tuple[str, str], dict[tuple[str, str], Stored]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     version: int
@@ -122,6 +125,17 @@ class Store:
         """Let every version but the present one be too old, as after a compaction."""
         self.history.clear()
         self.oldest = self.version
+
+    def backed_up(self) -> Backup:
+        return self.version, {key: dict(found) for key, found in self._objects.items()}
+
+    def restore(self, backup: Backup) -> None:
+        """Go back to a backup, versions and all, as after a restore of etcd."""
+        self.version, kept = backup
+        self._objects = {key: dict(found) for key, found in kept.items()}
+        self.history.clear()
+        self.oldest = self.version
+        self.wake()
 
     async def changed(self) -> None:
         """Wait for the next change. Look at `after` again behind it."""
