@@ -17,7 +17,7 @@ SEED := 1
 SEEDS := 50
 DURATION := 300
 
-.PHONY: mutants help setup system-packages format lint types imports fast check test simulate simulate-deep \
+.PHONY: soak-workers mutants help setup system-packages format lint types imports fast check test simulate simulate-deep \
         soak demo bench docs docs-check constraints clean
 
 help: ## list these commands
@@ -61,6 +61,9 @@ simulate-deep: setup ## the tests of the simulation, searched far deeper than by
 
 soak: setup ## random worlds on all cores for DURATION=300 seconds; failing seeds become regressions
 	@$(BIN)/python -m scripts.soak --seconds $(DURATION)
+
+soak-workers: setup ## kill workers, NATS and PostgreSQL for DURATION=300 seconds under intents, then look whether all is right
+	@$(BIN)/python -m scripts.soak_workers --seconds $(DURATION)
 
 mutants: setup ## seeded bugs, and which invariant catches each after how many seeds
 	@$(BIN)/python -m tests.simulation.mutants

@@ -26,9 +26,12 @@ __all__ = [
     "PARAMETERS",
     "Envelope",
     "EventEnvelope",
+    "GapEnvelope",
     "Submission",
     "check_actor",
     "event_envelope",
+    "gap_envelope",
+    "intent_envelope",
     "intent_from",
     "read_action",
     "resource_of",
@@ -61,7 +64,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     actor: str | None = None
 
 
-class Envelope(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class Envelope(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An intent as a CloudEvent.
 
     `id` is the idempotency key, `subject` the resource. `data` is the manifest of an `apply` (or a
@@ -110,6 +113,31 @@ def intent_from(envelope: bytes) -> Submission:
         digest=_digest(read),
         expires=read.expires,
         actor=read.actor,
+    )
+
+
+def intent_envelope(
+    verb: str,
+    ref: Ref,
+    data: object,
+    *,
+    key: str,
+    source: str,
+    generation: int | None = None,
+    expires: datetime | None = None,
+) -> bytes:
+    """A message that asks for something, as `intent_from` reads it."""
+    return msgspec.json.encode(
+        Envelope(
+            specversion="1.0",
+            type=f"stateward.{ref.kind.lower()}.{verb}.v1",
+            id=key,
+            source=source,
+            subject=str(ref),
+            data=msgspec.Raw(msgspec.json.encode({} if data is None else data)),
+            expires=expires,
+            generation=generation,
+        )
     )
 
 
@@ -166,6 +194,30 @@ class EventEnvelope(msgspec.Struct, kw_only=True):
     time: datetime
     datacontenttype: str = "application/json"
     data: msgspec.Raw
+
+
+class GapData(msgspec.Struct, frozen=True, kw_only=True):
+    """Of events whose position is lower than `before`, some may never have been told."""
+
+    before: int
+
+
+class GapEnvelope(msgspec.Struct, kw_only=True):
+    """A CloudEvent that tells those who follow events that some may be missing: read the log."""
+
+    specversion: str = "1.0"
+    type: str = "stateward.events.gap.v1"
+    source: str
+    id: str
+    datacontenttype: str = "application/json"
+    data: GapData
+
+
+def gap_envelope(before: int, installation: str) -> bytes:
+    """Tells that events before a position may not have been told."""
+    source = f"/stateward/{installation}"
+    told = GapEnvelope(source=source, id=f"gap-{before}", data=GapData(before=before))
+    return msgspec.json.encode(told)
 
 
 _CORE = msgspec.json.Decoder(_Core)

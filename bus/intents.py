@@ -110,6 +110,8 @@ class IntentService:
         self._states = States(log)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.values = SecretValues(log, secrets)
+        self.acknowledged = 0
+        """The highest position that anybody was told of: a reader here must have seen it."""
 
     async def submit(
         self,
@@ -250,6 +252,7 @@ class IntentService:
         if not appended.positions:
             return Answer(position=(await self._log.head()).position, changes=changes), ()
         position = appended.positions[-1]
+        self.acknowledged = max(self.acknowledged, position)
         self._appended(position, [fact.stream for fact in plan.facts])
         gone = [fact.stream for fact in plan.facts if isinstance(fact.event, SecretDeleted)]
         answer = Answer(position=position, changes=_with_generations(changes, appended.positions))

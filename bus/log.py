@@ -10,11 +10,12 @@ LogError
 ├── KeyReused         the idempotency key was used for another intent: take a new key
 ├── LogRewound        the log is older than what it acknowledged: an operator must accept it
 └── LogUnavailable    not now: nothing was appended (or the key tells), retrying may succeed
-    └── LogFull       no space: the log is read-only until there is space
+    ├── LogFull       no space: the log is read-only until there is space
+    └── LogUnusable   not as it is set up: the message says what to change
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 
 class NewEvent(NamedTuple):
@@ -40,6 +41,10 @@ class Head(NamedTuple):
 
     position: int
     seal: bytes
+
+
+EMPTY: Final = Head(0, bytes(32))
+"""The head of a log without events."""
 
 
 class IdempotencyKey(NamedTuple):
@@ -90,6 +95,10 @@ class LogUnavailable(LogError):
 
 class LogFull(LogUnavailable):
     """There is no space to append; reading goes on, and appends work again once there is."""
+
+
+class LogUnusable(LogUnavailable):
+    """Somebody has to change something first: waiting alone does not help."""
 
 
 class LogRewound(LogError):
@@ -149,3 +158,35 @@ class Log(Protocol):
         Waits for commits of this process and looks on a timer (2 s) for those of others.
         """
         ...
+
+
+class WatchedLog(Log, Protocol):
+    """A log as a control plane holds it open: it can say how it is without being asked for data."""
+
+    @property
+    def position(self) -> int:
+        """The last position of the log, as far as this process has been told."""
+        ...
+
+    @property
+    def rewound(self) -> LogRewound | None:
+        """Why nothing is appended, when the log is older than what it acknowledged."""
+        ...
+
+    @property
+    def read_only(self) -> str | None:
+        """Why the store takes nothing new though it answers, while that is so."""
+        ...
+
+    def report_seen(self, position: int, witness: str) -> None:
+        """Tell that `witness` (an owned object's label) knows a position of this log."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what waits, answer it, and let go of the store. Twice is as once."""
+        ...
+
+
+def once_more(rewound: LogRewound) -> LogRewound:
+    """An error is raised once: its traceback belongs to one caller."""
+    return LogRewound(head=rewound.head, seen=rewound.seen, witness=rewound.witness)

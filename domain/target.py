@@ -23,10 +23,22 @@ class DockerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedSettings:
+    """Where a simulated engine listens that several processes share; without one each has its own.
+
+    It is for trying things out, and for measuring them.
+    """
+
+    __pydantic_config__ = SPEC
+    host: Annotated[str, StringConstraints(pattern=r"^unix:///\S+$")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSpec:
     __pydantic_config__ = SPEC
     engine: Literal["process", "docker", "simulated"]
     docker: DockerSettings | None = None
+    simulated: SimulatedSettings | None = None
     description: Annotated[str, StringConstraints(max_length=1000)] = ""
 
 
@@ -36,6 +48,8 @@ type Place = tuple[str, str]
 
 def place(spec: TargetSpec) -> Place:
     """The place that a spec leads to; what is left in one is never reached through another."""
+    if spec.simulated is not None:
+        return spec.engine, spec.simulated.host
     if spec.engine != "docker":
         return spec.engine, ""
     return spec.engine, (spec.docker or DockerSettings()).host
@@ -52,6 +66,8 @@ def check(spec: TargetSpec) -> None:
     """
     if spec.docker and spec.engine != "docker":
         raise BadValue("spec.docker", "set", f"engine {spec.engine} has no docker settings")
+    if spec.simulated and spec.engine != "simulated":
+        raise BadValue("spec.simulated", "set", f"engine {spec.engine} has no simulated settings")
     if spec.docker:
         _check_host(spec.docker.host)
 

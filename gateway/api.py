@@ -61,6 +61,15 @@ def build(services: Services) -> FastAPI:
     return app
 
 
+def build_health(services: Services) -> FastAPI:
+    """What answers for a process that is no gateway: its health and its metrics."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.include_router(About(services).health)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_middleware(Edge, services=services)
+    return app
+
+
 def _describe(app: FastAPI) -> None:
     async def openapi_file() -> Response:
         return reply(app.openapi_schema or openapi.complete(app.openapi()))

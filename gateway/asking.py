@@ -58,14 +58,10 @@ def reply(body: Any, status: int = 200, headers: Mapping[str, str] | None = None
 
 @final
 class Freshness:
-    """Remembers what was acknowledged here, and waits for the projection to have seen it."""
+    """Waits for the projection to have seen what this process acknowledged, by whatever way."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._acknowledged = 0
-
-    def acknowledged(self, position: int) -> None:
-        self._acknowledged = max(self._acknowledged, position)
 
     async def reached(self, position: int = 0) -> None:
         """Return once the projection has seen `position`, and all that was acknowledged.
@@ -73,7 +69,7 @@ class Freshness:
         Raises:
             Trouble: it does not get there.
         """
-        wanted = max(position, self._acknowledged)
+        wanted = max(position, self._services.intents.acknowledged)
         if self._services.desired.position >= wanted:
             return
         try:

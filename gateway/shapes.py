@@ -95,6 +95,7 @@ class TargetStatus(Shape):
     observed_at: datetime | None
     age_seconds: float | None
     replicas: int
+    worker: str = Field(description="Who decides over it, of several workers.")
 
 
 class ProjectStatus(Shape):

@@ -210,6 +210,7 @@ def _target_status(status: TargetStatus | None, now: float) -> View:
         "observedAt": shown(status.observed_at) if status else None,
         "ageSeconds": _age(status.observed_at, now) if status else None,
         "replicas": status.replicas if status else 0,
+        "worker": status.worker if status else "",
     }
 
 

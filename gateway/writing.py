@@ -125,7 +125,6 @@ class Writing:
         answer = await self._services.intents.submit(
             asked, actor=actor_of(request), key=key, digest=_digest(request, body)
         )
-        self._fresh.acknowledged(answer.position)
         return _acknowledged(answer, asked, ref, key)
 
     async def _rehearse(

@@ -167,6 +167,10 @@ class AppReconciler:
             book = self._books[app.ref.stream] = AppBook(app.uid)
         return book
 
+    def known(self) -> list[str]:
+        """The apps of which something is kept from one pass to the next."""
+        return list(self._books)
+
     def forget(self, stream: str) -> None:
         """There is no such app (any more)."""
         self._drop(stream)

@@ -5,25 +5,42 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from bus.intents import IntentService
+from bus.leases import Holding, HoldsAll, Partition
 from bus.log import Log
 from bus.secrets import SecretStore
+from domain.target import TargetSpec
 from projections.desired import DesiredState
 from reconcilers.adopting import Adopter
 from reconcilers.app_pass import AppReconciler
+from reconcilers.fencing import fenced
+from reconcilers.following import Following
 from reconcilers.images import ImageResolver
 from reconcilers.journal import Journal
 from reconcilers.metrics import ReconcileMetrics
 from reconcilers.orders import Revisions
+from reconcilers.passing import Passing, WorkerSettings
 from reconcilers.places import Places
 from reconcilers.ports import Prober
 from reconcilers.probing import Probing
+from reconcilers.publishing import OwnStatus
 from reconcilers.queue import KeyQueue, Priority
 from reconcilers.reading import Reader
 from reconcilers.removal import Remover
+from reconcilers.sharing import Sharing
 from reconcilers.status import StatusStore
 from reconcilers.surroundings import Gate, Surroundings
 from reconcilers.targets import EngineOpener, Targets
-from reconcilers.worker import Worker, WorkerSettings
+from reconcilers.worker import Worker
+
+type Offer = Callable[[list[Partition], list[str], list[str]], None]
+
+
+def _to_nobody(_partitions: list[Partition], _serves: list[str], _reaches: list[str]) -> None:
+    return
+
+
+def _all(_name: str, _spec: TargetSpec) -> bool:
+    return True
 
 
 class World(NamedTuple):
@@ -31,7 +48,9 @@ class World(NamedTuple):
 
     `clock` is the event loop's, `now` seconds since the epoch. `halted` is why nothing may be
     written to an engine (the log went backwards), or None; `report_seen` tells of a position found
-    on a replica; `appended` is told of each commit, as the intent service's.
+    on a replica; `appended` is told of each commit, as the intent service's. `holding` is what this
+    worker may decide over, `offer` is told what there is and what of it is reached, and `serves`
+    says on which targets it may work at all. `name` is that of this worker among several.
     """
 
     log: Log
@@ -48,12 +67,19 @@ class World(NamedTuple):
     halted: Callable[[], str | None]
     report_seen: Callable[[int, str], None]
     appended: Callable[[int, Sequence[str]], None]
+    holding: Holding = HoldsAll()
+    offer: Offer = _to_nobody
+    serves: Callable[[str, TargetSpec], bool] = _all
+    name: str = ""
 
 
 class Assembled(NamedTuple):
     """A worker, and the parts of it that others ask."""
 
+    following: Following
     worker: Worker
+    passing: Passing
+    sharing: Sharing
     queue: KeyQueue
     targets: Targets
     probing: Probing
@@ -69,17 +95,36 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
         queue.add(stream, Priority.ENGINE)
 
     async def seen(position: int) -> None:
-        await worker.seen(position)
+        await following.seen(position)
 
     def check(position: int, witness: str) -> None:
         if position > world.desired.position:
             world.report_seen(position, witness)
 
-    targets = Targets(world.open_engine, status=world.status, now=world.now, check=check)
+    status = OwnStatus(world.status, world.desired, lambda: sharing, world.name)
+    targets = Targets(
+        world.open_engine,
+        status=status,
+        now=world.now,
+        check=check,
+        fence=lambda name, engine: fenced(engine, name, sharing),
+        serves=world.serves,
+    )
+    sharing = Sharing(world.holding, world.desired, targets, world.offer)
     probing = Probing(world.prober, changed=again, clock=world.clock, now=world.now)
     journal = Journal(world.log, actor="system:replicas", now=world.now, appended=world.appended)
     images = ImageResolver(world.intents, world.secrets, changed=again, seen=seen, rng=world.rng)
     reader = Reader(world.log, world.desired)
+    following = Following(
+        reader,
+        world.desired,
+        metrics=world.metrics,
+        hints=settings.hints,
+        tail_interval=settings.tail_interval,
+        jitter=settings.replay_jitter,
+        clock=world.clock,
+        rng=world.rng,
+    )
     gate = Gate(
         halted=world.halted,
         log_answers=lambda: reader.answers,
@@ -96,7 +141,7 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
             images=images,
             probing=probing,
             journal=journal,
-            status=world.status,
+            status=status,
             metrics=world.metrics,
             gate=gate,
             clock=world.clock,
@@ -112,27 +157,42 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
     remover = Remover(
         world.desired,
         journal,
-        world.status,
+        status,
         places=places,
         targets=targets,
+        sharing=sharing,
         may_write=may_write,
         again=again,
     )
-    adopter = Adopter(world.desired, journal, world.status, may_write=may_write, again=again)
-    worker = Worker(
-        reader=reader,
+    adopter = Adopter(world.desired, journal, status, may_write=may_write, again=again)
+    passing = Passing(
         desired=world.desired,
         targets=targets,
         places=places,
+        sharing=sharing,
         queue=queue,
         apps=apps,
         remover=remover,
         adopter=adopter,
+        metrics=world.metrics,
+        settings=settings,
+        clock=world.clock,
+        progress=following.progress,
+    )
+    worker = Worker(
+        following=following,
+        desired=world.desired,
+        targets=targets,
+        places=places,
+        sharing=sharing,
+        queue=queue,
+        passing=passing,
+        apps=apps,
+        remover=remover,
         probing=probing,
         journal=journal,
         metrics=world.metrics,
         settings=settings,
         clock=world.clock,
-        rng=world.rng,
     )
-    return Assembled(worker, queue, targets, probing, journal, apps)
+    return Assembled(following, worker, passing, sharing, queue, targets, probing, journal, apps)

@@ -43,7 +43,7 @@ class Wanted:
 
     def _refresh(self, stream: str) -> None:
         before = self._place.pop(stream, None)
-        if before is not None:
+        if before is not None and before in self._by_target:  # else nothing ran there
             self._by_target[before].pop(stream, None)
         app = self._desired.app(stream)
         if app is None:

@@ -136,7 +136,9 @@ class ImageResolver:
 
     async def _record(self, desired: DesiredApp, number: int, image: str) -> None:
         asked = ResolveImage(ref=desired.ref, revision=number, image=image)
-        key = f"image-{desired.uid}-{number}-{image}"
+        # A key of its own each time: what was refused while the history could not be read may be
+        # asked again, and what was recorded before is recorded once, whatever the key.
+        key = f"image-{desired.uid}-{number}-{image}-{self._rng.getrandbits(32):08x}"
         try:
             answer = await self._intents.submit(asked, actor=part_of_ours("images"), key=key)
             await self._seen(answer.position)

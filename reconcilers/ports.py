@@ -5,6 +5,7 @@ repeat and names its target ("slot 2 of revision 7, attempt 1"), never an amount
 
 EngineError
 ├── EngineUnavailable   the engine cannot be reached, or answered too late: retry later
+│   └── LeaseEnded      the call was not begun: another worker may decide over the key by now
 ├── NameTaken           something else has this name: take the next attempt
 ├── ImageUnavailable    the image is not there and cannot be had: retrying may help, slowly
 └── StartFailed         the engine refused this replica: the spec cannot run as it is
@@ -26,6 +27,10 @@ class EngineError(Exception):
 
 class EngineUnavailable(EngineError):
     """The engine cannot be reached, or did not answer in time; retrying later may succeed."""
+
+
+class LeaseEnded(EngineUnavailable):
+    """Nothing was asked of the engine: this worker does not decide over the key any more."""
 
 
 class NameTaken(EngineError):

@@ -18,7 +18,8 @@ from reconcilers.ending import Patience, end, pause
 from reconcilers.journal import Journal
 from reconcilers.places import Places
 from reconcilers.ports import EngineUnavailable, Replica
-from reconcilers.status import StatusStore
+from reconcilers.sharing import Sharing
+from reconcilers.status import AppStatus, StatusStore
 from reconcilers.targets import Located, Targets, TargetView
 
 type _Ended = tuple[Located, str]
@@ -39,11 +40,12 @@ class Remover:
         *,
         places: Places,
         targets: Targets,
+        sharing: Sharing,
         may_write: Callable[[], bool],
         again: Callable[[str], None],
     ) -> None:
         self._desired, self._journal, self._status = desired, journal, status
-        self._places, self._targets = places, targets
+        self._places, self._targets, self._sharing = places, targets, sharing
         self._may_write, self._again = may_write, again
         self._ending: dict[_Ended, asyncio.Task[None]] = {}
         self._failures: dict[_Ended, int] = {}
@@ -90,8 +92,7 @@ class Remover:
             return "kept what is left: nothing may be taken away now"
         if app is not None:
             status = self._status.get(ref.stream)
-            there = status is not None and status.uid == app.uid
-            if status is None or not there or status.updated < app.wanted:
+            if status is None or not _is_there(app, status):
                 return f"kept what runs on {view.name} until it is ready on {app.target}"
         removals = self._desired.removals_of(ref.stream)
         deleted = {one.uid for one in removals if self._places.leads_to(one, view)}
@@ -163,7 +164,12 @@ class Remover:
             await self._clear_ground(view, project)
 
     async def _clear_ground(self, view: TargetView, project: str) -> None:
-        """Remove the project's network when its last app on this target is gone."""
+        """Remove the project's network when its last app on this target is gone.
+
+        Of all workers that share the target, one does this.
+        """
+        if not self._sharing.holds(view.name, f"Project/{project}"):
+            return
         if self._may_write() and not self._inhabited(view, {project}, removals=False):
             await view.engine.grounds.clear(project)
 
@@ -186,3 +192,9 @@ class Remover:
                 if app is None or self._targets.get(app.target) in sharing:
                     found.add(project)
         return found
+
+
+def _is_there(app: DesiredApp, status: AppStatus) -> bool:
+    """Whether an app is up where it should be now; a status may be older than its last move."""
+    is_current = status.uid == app.uid and status.observed_generation == app.generation
+    return is_current and status.updated >= app.wanted

@@ -313,7 +313,9 @@ def _probes_too_many(want: Want, view: _View) -> list[Stop]:
     """Of a revision past its deadline, while an earlier one serves, one replica goes on trying."""
     unready = [n for n in sorted(view.new) if n not in view.ready_new and n < want.replicas]
     return [
-        Stop(view.new[n].replica, keep=False, reason="one probe is enough") for n in unready[1:]
+        Stop(view.new[n].replica, keep=False, reason="one probe is enough")
+        for n in unready[1:]
+        if view.new[n].known
     ]
 
 

@@ -70,24 +70,31 @@ class AppStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class TargetStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Whether a target answers, since when it is so, and how many replicas are ours there."""
+    """Whether a target answers, since when it is so, and how many replicas are ours there.
+
+    `worker` decides over it, or over its first partition; empty where there is only one.
+    """
 
     answers: bool
     message: str
     observed_at: float
     replicas: int
+    worker: str = ""
 
 
 class StatusStore(Protocol):
-    """Where statuses are published. The last one wins."""
+    """Where statuses are published. The last one wins, and the highest epoch before it.
 
-    def put(self, stream: str, status: AppStatus) -> None: ...
+    `epoch` is the fence of whoever decides over what the status is about.
+    """
+
+    def put(self, stream: str, status: AppStatus, epoch: int = 1) -> None: ...
 
     def get(self, stream: str) -> AppStatus | None: ...
 
     def drop(self, stream: str) -> None: ...
 
-    def put_target(self, name: str, status: TargetStatus) -> None: ...
+    def put_target(self, name: str, status: TargetStatus, epoch: int = 1) -> None: ...
 
     def get_target(self, name: str) -> TargetStatus | None: ...
 
@@ -101,30 +108,36 @@ class StatusMemory(StatusStore):
     """The store of one process."""
 
     def __init__(self) -> None:
-        self._apps: dict[str, AppStatus] = {}
-        self._targets: dict[str, TargetStatus] = {}
+        self._apps: dict[str, tuple[AppStatus, int]] = {}
+        self._targets: dict[str, tuple[TargetStatus, int]] = {}
         self._changed: dict[str, None] = {}
 
     @override
-    def put(self, stream: str, status: AppStatus) -> None:
-        self._apps[stream] = status
-        self._changed[stream] = None
+    def put(self, stream: str, status: AppStatus, epoch: int = 1) -> None:
+        known = self._apps.get(stream)
+        if known is None or known[1] <= epoch:
+            self._apps[stream] = status, epoch
+            self._changed[stream] = None
 
     @override
     def get(self, stream: str) -> AppStatus | None:
-        return self._apps.get(stream)
+        found = self._apps.get(stream)
+        return found[0] if found is not None else None
 
     @override
     def drop(self, stream: str) -> None:
         self._apps.pop(stream, None)
 
     @override
-    def put_target(self, name: str, status: TargetStatus) -> None:
-        self._targets[name] = status
+    def put_target(self, name: str, status: TargetStatus, epoch: int = 1) -> None:
+        known = self._targets.get(name)
+        if known is None or known[1] <= epoch:
+            self._targets[name] = status, epoch
 
     @override
     def get_target(self, name: str) -> TargetStatus | None:
-        return self._targets.get(name)
+        found = self._targets.get(name)
+        return found[0] if found is not None else None
 
     @override
     def changes(self) -> Sequence[str]:

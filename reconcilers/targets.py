@@ -80,6 +80,8 @@ class TargetView:
 
     `ended` are the streams of apps of which nothing runs and something that has ended is left.
 
+    `is_served` says whether this worker may work there: if not, it is never opened.
+
     `check` is told the highest position found on any replica of each list, before anybody acts on
     it: one above the log's head means that the log went backwards.
     """
@@ -91,9 +93,12 @@ class TargetView:
         *,
         now: Callable[[], float],
         check: Callable[[int, str], None],
+        is_served: bool = True,
     ) -> None:
         self.name, self.spec = name, spec
         self._now, self._check = now, check
+        self.is_served = is_served
+        self._failed_lists = 0  # since the last one that did not fail
         self.opened: OpenedEngine | None = None
         self.replicas: dict[AppKey, tuple[Replica, ...]] = {}
         self.fingerprints: dict[str, str] = {}
@@ -104,6 +109,16 @@ class TargetView:
     @property
     def located(self) -> Located:
         return self.name, place(self.spec)
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether its engine is open and did not fail twice when it was last asked."""
+        return self.opened is not None and self._failed_lists < 2
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether its engine is open and failed when it was last asked."""
+        return self.opened is not None and self._failed_lists > 0
 
     @property
     def engine(self) -> Engine:
@@ -165,9 +180,11 @@ class TargetView:
             async with asyncio.timeout(LIST_SECONDS):
                 return await self.engine.replicas.list(key)
         except TimeoutError as error:
+            self._failed_lists += 1
             self.trouble = f"it did not list its replicas within {LIST_SECONDS:.0f} s"
             raise EngineUnavailable(f"target {self.name}: {self.trouble}") from error
         except EngineError as error:
+            self._failed_lists += 1
             self.trouble = str(error)
             if isinstance(error, EngineUnavailable):
                 raise
@@ -178,7 +195,7 @@ class TargetView:
         self._check(highest, f"a replica on target {self.name}")
 
     def _answered(self) -> None:
-        self.trouble = ""
+        self.trouble, self._failed_lists = "", 0
         self.observed_at = self._now()
 
 
@@ -188,6 +205,8 @@ class Targets:
 
     To look at all of them includes where they led before, as long as something is left there;
     `get` only finds what a name means now.
+
+    Args: `fence` is put around each engine; `serves` says on which targets this worker may work.
     """
 
     def __init__(
@@ -197,9 +216,11 @@ class Targets:
         status: StatusStore,
         now: Callable[[], float],
         check: Callable[[int, str], None],
+        fence: Callable[[str, Engine], Engine],
+        serves: Callable[[str, TargetSpec], bool],
     ) -> None:
         self._opener, self._status, self._now = opener, status, now
-        self._check = check
+        self._check, self._fence, self._serves = check, fence, serves
         self._views: dict[Located, TargetView] = {}
         self._present: dict[str, TargetView] = {}
         self._opening: dict[TargetView, asyncio.Task[None]] = {}
@@ -236,17 +257,23 @@ class Targets:
             del self._views[view.located]
         for located, spec in wanted.items():
             if located not in self._views:
-                view = TargetView(located[0], spec, now=self._now, check=self._check)
-                self._views[located] = view
+                self._views[located] = self._view(located[0], spec)
         self._present = {name: self._views[name, place(spec)] for name, spec in present.items()}
         for view in gone:
             await self._close(view)
         await self._open_all(opened)
 
+    def _view(self, name: str, spec: TargetSpec) -> TargetView:
+        is_served = self._serves(name, spec)
+        view = TargetView(name, spec, now=self._now, check=self._check, is_served=is_served)
+        if not is_served:
+            view.trouble = "this worker does not serve it, as its settings say"
+        return view
+
     async def _open_all(self, opened: Callable[[TargetView], None]) -> None:
         begun = []
         for view in list(self._views.values()):
-            if view.opened is None and view not in self._opening:
+            if view.is_served and view.opened is None and view not in self._opening:
                 task = asyncio.create_task(self._open(view, opened))
                 self._opening[view] = task
                 begun.append(task)
@@ -255,7 +282,8 @@ class Targets:
 
     async def _open(self, view: TargetView, opened: Callable[[TargetView], None]) -> None:
         try:
-            view.opened = await self._opener(view.name, view.spec)
+            engine, close = await self._opener(view.name, view.spec)
+            view.opened = OpenedEngine(self._fence(view.name, engine), close)
         except Exception as error:  # whatever is wrong with one target delays no other
             view.trouble = str(error) or repr(error)
             if not isinstance(error, EngineUnavailable):

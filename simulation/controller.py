@@ -17,11 +17,11 @@ from domain.target import TargetSpec
 from projections.desired import DesiredState
 from reconcilers.assembling import Assembled, World, assemble
 from reconcilers.metrics import ReconcileMetrics, Uncounted
+from reconcilers.passing import WorkerSettings
 from reconcilers.ports import EngineUnavailable, Prober, ProbeResult, Replica, ReplicaIO
 from reconcilers.projecting import Projecting
 from reconcilers.status import StatusMemory
 from reconcilers.targets import OpenedEngine
-from reconcilers.worker import WorkerSettings
 from simulation.disk import Disk
 from simulation.guarded import GuardedIO, GuardedLog, GuardedSecrets, Sent, guarded
 from simulation.lives import Life

@@ -81,6 +81,15 @@ class SimulatedLog(Log):
         self._moved = asyncio.Event()
 
     @property
+    def position(self) -> int:
+        return self.disk.head.position
+
+    @property
+    def read_only(self) -> str | None:
+        """Nothing: a simulated disk does not fill."""
+        return None
+
+    @property
     def events(self) -> list[StoredEvent]:
         return self.disk.events
 

@@ -9,7 +9,7 @@ import msgspec
 
 from bus.intents import Answer
 from bus.nats.session import NatsUnavailable, Session
-from bus.nats.subjects import intent_subject, submit_subject
+from bus.nats.subjects import intent_subject, message_id, submit_subject
 from domain.names import Ref
 from simulation.broker import Broker
 
@@ -70,7 +70,7 @@ class Producer:
         while True:
             try:
                 session = await self._open()
-                await session.store(submit_subject(ACTOR, ref), message, key)
+                await session.store(submit_subject(ACTOR, ref), message, message_id(ACTOR, key))
             except NatsUnavailable:
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 from bus.intents import Asked
 from bus.nats.subjects import REFUSED_STREAM, SUBMIT_STREAM
 from domain.names import Ref, app
+from reconcilers.passing import WorkerSettings
 from reconcilers.status import AppStatus
-from reconcilers.worker import WorkerSettings
 from simulation import loop, releases
 from simulation.asking import PROJECTS, People
 from simulation.chaos import Chaos
@@ -123,6 +123,10 @@ async def lived(
     def broken(text: str) -> None:
         world.report(Invariant.ALIVE, text)
 
+    def unhandled(_loop: object, told: Mapping[str, Any]) -> None:
+        broken(f"{told['message']}: {told.get('exception')!r}")
+
+    asyncio.get_running_loop().set_exception_handler(unhandled)
     with heard(broken, leaked):
         world.settle_neighbour(people.apps)
         async with world.living():

@@ -13,6 +13,7 @@ from bus.nats.session import (
     ASK_SECONDS,
     UNANSWERED_PINGS,
     Handler,
+    Leave,
     Message,
     NatsUnavailable,
     Session,
@@ -58,10 +59,15 @@ class SimulatedSession(Session, Party):
 
     @override
     async def publish(
-        self, subject: str, data: bytes, headers: dict[str, str] | None = None
+        self,
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        reply: str = "",
     ) -> None:
         self._check_open()
-        self._exchange.send(self, Message(subject, "", data, dict(headers or {})))
+        self._exchange.send(self, Message(subject, reply, data, dict(headers or {})))
 
     @override
     async def ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> bytes:
@@ -83,16 +89,24 @@ class SimulatedSession(Session, Party):
             self._exchange.leave(inbox)
 
     @override
-    async def subscribe_ready(self, subject: str, handler: Handler, *, queue: str = "") -> None:
+    async def subscribe_ready(self, subject: str, handler: Handler, *, queue: str = "") -> Leave:
         self._check_open()
         if self.name in self._faults.cut or not self.is_known:
             await asyncio.sleep(FLUSH_SECONDS)
             raise NatsUnavailable("timeout")
         arrived: asyncio.Queue[Message] = asyncio.Queue()
-        self.tasks.append(asyncio.create_task(self._hand_over(arrived, handler)))
-        self._exchange.listen(Interest(self, subject, arrived.put_nowait, queue))
+        task = asyncio.create_task(self._hand_over(arrived, handler))
+        self.tasks.append(task)
+        interest = Interest(self, subject, arrived.put_nowait, queue)
+        self._exchange.listen(interest)
         await asyncio.sleep(0)
         self._check_open()
+
+        async def leave() -> None:
+            self._exchange.leave(interest)
+            task.cancel()
+
+        return leave
 
     @override
     def new_inbox(self) -> str:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from reconcilers.worker import WorkerSettings
+from reconcilers.passing import WorkerSettings
 from simulation import loop
 from simulation.faults import Call, Trouble
 from simulation.invariants.violations import Invariant

@@ -19,8 +19,8 @@ from bus.nats.hints import Hinted
 from bus.nats.settings import NatsSettings
 from domain.access import Actor
 from domain.names import Ref
+from reconcilers.passing import WorkerSettings
 from reconcilers.ports import ReplicaName, StartReplica
-from reconcilers.worker import WorkerSettings
 from simulation.broker import Broker
 from simulation.clients import Client
 from simulation.controller import Controller, Site
@@ -243,7 +243,7 @@ class World:
 
     def _bus_of(self, life: Life, intents: IntentService, hinted: Hinted) -> NatsBus:
         return NatsBus(
-            NatsSettings(url="nats://simulated", instance=life.name),
+            NatsSettings(servers=("nats://simulated",), instance=life.name),
             intents,
             actor_of=lambda name: PROGRAM if name == ACTOR else None,
             hinted=hinted,

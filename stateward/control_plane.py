@@ -4,37 +4,33 @@ import asyncio
 import random
 import secrets as tokens_of_chance
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple, final
 
+from adapters.files.snapshots import Snapshots
 from adapters.probes.network import NetworkProber
-from adapters.sqlite.log import SqliteLog
-from adapters.sqlite.secrets import SqliteSecrets
-from adapters.sqlite.snapshots import Snapshots
 from bus.announcing import Announcer
 from bus.intents import IntentService
+from bus.log import KeyReused, WatchedLog
 from bus.nats.bus import NatsBus
-from bus.nats.credentials import Credentials
-from bus.nats.settings import NatsSettings
 from domain.access import Actor, part_of_ours
 from domain.intents import Apply
 from domain.names import Ref
 from domain.project import ProjectSpec
-from gateway.api import build
+from gateway.api import build, build_health
 from gateway.ports import Check, Services
 from gateway.server import Serving, serve
 from gateway.tokens import Tokens
 from projections.desired import DesiredState
-from reconcilers.adopting import listed_foreign
 from reconcilers.assembling import Assembled, World, assemble
-from reconcilers.ports import EngineUnavailable, Replica, ReplicaIO
+from reconcilers.passing import WorkerSettings
 from reconcilers.projecting import Projecting
-from reconcilers.status import StatusMemory
-from reconcilers.worker import WorkerSettings
 from stateward.collecting import uncollected
 from stateward.data import Data
 from stateward.engines import Choice, Opener, choose
@@ -42,8 +38,11 @@ from stateward.gauges import gauges
 from stateward.liveness import liveness
 from stateward.metered_log import MeteredLog
 from stateward.metrics import Metrics
+from stateward.nats_settings import nats_settings
 from stateward.probing import ProberByTarget
-from stateward.settings import Nats, Settings
+from stateward.roles import Company, company, serves
+from stateward.settings import Settings
+from stateward.storing import stores
 
 DEFAULT_PROJECT: Final = "default"
 SHOWN: Final = 3  # of the streams that cannot be read, where they are only mentioned
@@ -53,6 +52,10 @@ SWEEP_AFTER: Final = 5.0  # seconds from the start: labels may show by then that
 def now() -> float:
     """Seconds since the epoch: the one place where the wall clock is read."""
     return time.time()  # noqa: TID251 -- handed to everybody from here
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())  # noqa: TID251 -- an installation is minted here
 
 
 def utc() -> datetime:
@@ -79,15 +82,14 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
     Raises:
         AddressInUse: the API's address is taken.
         LogUnavailable: the log cannot be opened.
+        DataTrouble: the directory is of another installation than the log.
     """
     async with AsyncExitStack() as stack:
         rng = random.Random()
         metrics = Metrics()
         metrics.build.labels(version("stateward")).set(1)
-        log = await SqliteLog.open(data.directory, now=now, synchronous=settings.log.synchronous)
-        stack.push_async_callback(log.close)
-        secrets = await SqliteSecrets.open(data.directory, now=now)
-        stack.push_async_callback(secrets.close)
+        opened = stores(settings, data, now=now, new_id=new_id)
+        log, secrets, data = await stack.enter_async_context(opened)
         projecting = Projecting(
             log,
             Snapshots(data.directory / "snapshots"),
@@ -103,7 +105,8 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             metered, secrets, now=utc, installation=data.installation, appended=tell.appended
         )
         choice = await _furnish(settings, intents, desired, log)
-        status = StatusMemory()
+        shares = await company(settings, data.directory, data.installation, stack)
+        is_worker = settings.serve.is_worker
         assembled = assemble(
             World(
                 log=metered,
@@ -112,7 +115,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
                 intents=intents,
                 open_engine=Opener(data.directory, data.installation, now=now, rng=rng),
                 prober=ProberByTarget(NetworkProber()),
-                status=status,
+                status=shares.status,
                 metrics=metrics.reconcile,
                 clock=clock,
                 now=now,
@@ -120,6 +123,10 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
                 halted=lambda: str(log.rewound) if log.rewound else None,
                 report_seen=log.report_seen,
                 appended=tell.appended,
+                holding=shares.holding,
+                offer=shares.offer,
+                serves=serves(settings),
+                name=shares.name,
             ),
             WorkerSettings(
                 passes=settings.reconcile.concurrency,
@@ -130,10 +137,11 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
                 tail_interval=settings.reconcile.tail,
             ),
         )
-        bus = _bus(settings.nats, data, intents, assembled, metrics, rng)
+        bus = _bus(settings, data, intents, assembled, shares, metrics, rng)
         announcer = Announcer(metered, bus.publish if bus else _told_nobody, after=desired.position)
-        tell.to(assembled.worker.hint, announcer)
-        worker = asyncio.create_task(assembled.worker.run(), name="worker")
+        tell.to(_hint(assembled, is_worker=is_worker), announcer)
+        work = assembled.worker.run if is_worker else assembled.following.run
+        worker = asyncio.create_task(work(), name="worker")
         stack.push_async_callback(_ended, worker)
         for part, loop in (
             ("announcer", announcer.run),
@@ -146,7 +154,14 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             metrics.bus.connected(is_connected=False)
             await bus.start()
             stack.push_async_callback(bus.stop)
-        metrics.observe(lambda: gauges(log, desired, assembled, clock()))
+        inside = shares.inside(assembled, desired)
+        if shares.leasing is not None:
+            for part, loop in (
+                ("leasing", partial(shares.leasing.run, assembled.worker)),
+                ("calls", shares.serve),
+            ):
+                stack.push_async_callback(_ended, asyncio.create_task(loop(), name=part))
+        metrics.observe(lambda: gauges(log, desired, assembled, clock(), shares.leasing))
         api_tokens = Tokens(
             data.directory / "tokens.json",
             now=now,
@@ -154,20 +169,23 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
         )
         token_file = data.directory / "token"
         first = api_tokens.first(token_file)
-        closing = asyncio.Event()
+        closing, stopping = asyncio.Event(), asyncio.Event()
         services = Services(
             intents=intents,
             desired=desired,
             log=metered,
-            status=status,
+            status=shares.status,
             tokens=api_tokens,
             installation=data.installation,
             version=version("stateward"),
-            catch_up=assembled.worker.seen,
-            io=lambda stream: _io(assembled, desired, stream),
-            foreign=lambda target: listed_foreign(assembled.worker.view(target)),
-            explain_plan=assembled.worker.explain,
-            checks=lambda: _checks(settings, log, desired, assembled, bus, worker, clock()),
+            catch_up=assembled.following.seen,
+            io=inside.open,
+            foreign=inside.foreign,
+            explain_plan=inside.explain,
+            checks=lambda: [
+                *_checks(settings, log, desired, assembled, bus, worker, clock()),
+                *_checks_of_several(shares, stopping),
+            ],
             metrics=metrics.page,
             now=now,
             new_key=lambda: tokens_of_chance.token_hex(16),
@@ -175,10 +193,16 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             token_place=str(token_file),
             closing=closing,
         )
+        app = build(services) if settings.serve.is_gateway else build_health(services)
         serving = await stack.enter_async_context(
-            serve(build(services), settings.api.host, settings.api.port, closing=closing)
+            serve(app, settings.api.host, settings.api.port, closing=closing)
         )
-        yield Running(serving, data, token_file, first, choice, bus, worker, intents)
+        try:
+            yield Running(serving, data, token_file, first, choice, bus, worker, intents)
+        finally:  # what is asked for still is answered meanwhile, and what is held goes to others
+            stopping.set()
+            leaving = asyncio.create_task(shares.leave(), name="leaving")
+            stack.push_async_callback(_waited, leaving)
         with suppress(OSError):
             await projecting.save(desired)
 
@@ -205,6 +229,21 @@ def _told_nobody(_events: Sequence[object]) -> None:
     return
 
 
+def _hint(assembled: Assembled, *, is_worker: bool) -> Callable[[int, Sequence[str] | None], None]:
+    """Who is told where to look."""
+    if is_worker:
+        return assembled.worker.hint
+
+    def follow(position: int, _keys: Sequence[str] | None) -> None:
+        assembled.following.hint(position)
+
+    return follow
+
+
+async def _waited(task: asyncio.Task[None]) -> None:
+    await task
+
+
 async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -212,7 +251,7 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 
 async def _furnish(
-    settings: Settings, intents: IntentService, desired: DesiredState, log: SqliteLog
+    settings: Settings, intents: IntentService, desired: DesiredState, log: WatchedLog
 ) -> Choice | None:
     """At the first start: the target `local` and the project `default`."""
     if desired.position or log.rewound:
@@ -222,66 +261,44 @@ async def _furnish(
         Apply(ref=Ref("Target", "", "local"), spec=choice.spec, labels={}),
         Apply(ref=Ref("Project", "", DEFAULT_PROJECT), spec=ProjectSpec(), labels={}),
     ]
-    await intents.submit(first, actor=part_of_ours("setup"), key="first-start")
+    with suppress(KeyReused):  # another process of this installation was quicker
+        await intents.submit(first, actor=part_of_ours("setup"), key="first-start")
     return choice
 
 
-async def _swept(intents: IntentService, log: SqliteLog) -> None:
+async def _swept(intents: IntentService, log: WatchedLog) -> None:
     await asyncio.sleep(SWEEP_AFTER)
     await intents.values.sweep(lambda: log.rewound is None)
 
 
 def _bus(
-    settings: Nats,
+    settings: Settings,
     data: Data,
     intents: IntentService,
     assembled: Assembled,
+    shares: Company,
     metrics: Metrics,
     rng: random.Random,
 ) -> NatsBus | None:
-    if not settings.enabled:
+    if not settings.nats.enabled:
         return None
-    if settings.starts_server:
-        chosen = NatsSettings(directory=data.directory / "nats", instance=data.installation[:8])
-    else:
-        chosen = NatsSettings(
-            url=settings.url or "",
-            credentials=Credentials(
-                user=settings.user or "",
-                password=settings.password.reveal() if settings.password else "",
-                token=settings.token.reveal() if settings.token else "",
-                creds_file=settings.credentials_file,
-                nkey_seed_file=settings.nkey_file,
-            ),
-            instance=data.installation[:8],
-        )
     return NatsBus(
-        chosen,
+        nats_settings(settings.nats, data.directory, data.installation[:8]),
         intents,
         actor_of=lambda name: Actor(name=f"program:{name}", role="editor"),
-        hinted=assembled.worker.hint,
+        hinted=_hint(assembled, is_worker=settings.serve.is_worker),
         installation=data.installation,
         now=utc,
         random=rng,
         metrics=metrics.bus,
+        is_gateway=settings.serve.is_gateway,
+        parts=shares.parts,
     )
-
-
-async def _io(
-    assembled: Assembled, desired: DesiredState, stream: str
-) -> tuple[ReplicaIO, Sequence[Replica]]:
-    """The present replicas of an app and the way to look into them."""
-    wanted = desired.app(stream)
-    if wanted is None:
-        raise EngineUnavailable(f"{stream} does not exist or cannot be read")
-    view = assembled.worker.view(wanted.target)
-    replicas = await view.look((wanted.ref.project, wanted.ref.name))
-    return view.engine.io, replicas
 
 
 def _checks(
     settings: Settings,
-    log: SqliteLog,
+    log: WatchedLog,
     desired: DesiredState,
     assembled: Assembled,
     bus: NatsBus | None,
@@ -292,7 +309,7 @@ def _checks(
     checks = [
         Check("worker", not worker.done(), "the loops run", vital=True),
         *liveness(
-            assembled.worker.progress,
+            assembled.following.progress,
             assembled.queue.oldest,
             clock,
             replay=settings.replay,
@@ -307,6 +324,18 @@ def _checks(
         message = view.trouble or "it answers"
         checks.append(Check(f"{name}-{view.name}", passed=True, message=message))
     return [*checks, Check("bus", passed=True, message=_about(bus))]
+
+
+def _checks_of_several(shares: Company, stopping: asyncio.Event) -> list[Check]:
+    """A process that ends is asked nothing new; one without leases has nothing to do, and waits."""
+    checks = []
+    if stopping.is_set():
+        checks.append(Check("stopping", passed=False, message="it was told to stop"))
+    if shares.leasing is not None:
+        held, trouble = len(shares.leasing.held), shares.leasing.trouble
+        message = f"{shares.name} holds {held} partitions" + (f"; {trouble}" if trouble else "")
+        checks.append(Check("leases", passed=True, message=message))
+    return checks
 
 
 def _about_streams(frozen: Mapping[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 Laid out as `installation format lock log.db head secrets.db secret.key token tokens.json
 snapshots/ nats/ replicas/`. One process at a time: the `lock` is held by the system, so a crash
-releases it.
+releases it. Where the log is in PostgreSQL, there is no `log.db` and no `secrets.db`.
 """
 
 import fcntl
@@ -26,8 +26,12 @@ class Data(NamedTuple):
 
 
 @contextmanager
-def opened(directory: Path, *, new_id: Callable[[], str]) -> Iterator[Data]:
+def opened(directory: Path, *, new_id: Callable[[], str] | None) -> Iterator[Data]:
     """Hold the directory, made if it does not exist, until the end of the block.
+
+    Args:
+        directory: of one process.
+        new_id: mints an installation; None when its log is elsewhere: see `claimed`.
 
     Raises:
         DataTrouble: another process holds it, it is of a newer format, or not writable.
@@ -43,7 +47,26 @@ def opened(directory: Path, *, new_id: Callable[[], str]) -> Iterator[Data]:
     with lock:
         _take(lock.fileno(), directory)
         _check_format(directory)
-        yield Data(directory, _installation(directory, new_id))
+        yield Data(directory, _installation(directory, new_id) if new_id else "")
+
+
+def claimed(data: Data, installation: str) -> Data:
+    """The directory for a log that is elsewhere, with the installation that this log is of.
+
+    Raises:
+        DataTrouble: the directory is of another one.
+    """
+    path = data.directory / "installation"
+    if not path.exists():
+        path.write_text(f"{installation}\n")
+    found = path.read_text().strip()
+    if found != installation:
+        raise DataTrouble(
+            f"{data.directory} is of installation {found}, but the log at `log.url` is of "
+            f"{installation}: what runs for the one would be foreign to the other; give another "
+            "directory with --data DIRECTORY, or the log that this one is of"
+        )
+    return data._replace(installation=installation)
 
 
 def _take(lock: int, directory: Path) -> None:

@@ -31,6 +31,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "intents.md": happenings.intents,
     "kinds.md": kinds.kinds,
     "metrics.md": running.metrics,
+    "nats-users.conf": speaking.users_file,
     "openapi.json": speaking.openapi_file,
     "settings.md": running.settings,
     "subjects.md": speaking.subject_page,

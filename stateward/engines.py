@@ -13,6 +13,7 @@ from reconcilers.ports import EngineUnavailable
 from reconcilers.targets import EngineOpener, OpenedEngine
 from simulation.engine import simulated_engine
 from simulation.machine import Machine
+from simulation.shared import Way, shared_engine
 
 
 class Choice(NamedTuple):
@@ -63,6 +64,9 @@ class Opener(EngineOpener):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 engine = ProcessEngine(folder, self._installation)
                 return OpenedEngine(engine.ports, engine.close)
+            case "simulated" if spec.simulated is not None:
+                way = Way(spec.simulated.host.removeprefix("unix://"), self._installation)
+                return OpenedEngine(shared_engine(way), way.close)
             case "simulated":
                 machine = self._machines.setdefault(name, Machine(self._now))
                 return OpenedEngine(simulated_engine(machine, self._installation), _nothing)

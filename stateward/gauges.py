@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Final
 
-from adapters.sqlite.log import SqliteLog
+from bus.leasing import Leasing
+from bus.log import WatchedLog
 from projections.desired import DesiredState
 from reconcilers.assembling import Assembled
 
 ABOUT: Final[Mapping[str, str]] = {
     "stateward_log_position": "The last position of the log.",
-    "stateward_log_read_only": "1 while appends fail for want of space.",
+    "stateward_log_read_only": "1 while the store of the log takes nothing new.",
     "stateward_log_rewound": "1 when the log is older than what it acknowledged.",
     "stateward_projection_position": "The last position that was folded.",
     "stateward_projection_lag_events": "Events of the log that are not folded yet.",
@@ -23,11 +24,18 @@ ABOUT: Final[Mapping[str, str]] = {
     "stateward_probed_replicas": "Replicas whose health is kept.",
     "stateward_targets": "Targets that are known.",
     "stateward_targets_unreachable": "Targets that do not answer.",
+    "stateward_leases_held": "Partitions of targets that this worker decides over.",
+    "stateward_lease_takeovers_total": "Partitions taken from a worker that had gone.",
+    "stateward_leases_lost_total": "Partitions lost without being handed over.",
 }
 
 
 def gauges(
-    log: SqliteLog, desired: DesiredState, assembled: Assembled, clock: float
+    log: WatchedLog,
+    desired: DesiredState,
+    assembled: Assembled,
+    clock: float,
+    leasing: Leasing | None = None,
 ) -> Mapping[str, tuple[str, float]]:
     """Every value by name, with its words and its value."""
     head = log.position
@@ -47,6 +55,9 @@ def gauges(
         "stateward_journal_dropped": assembled.journal.dropped,
         "stateward_probed_replicas": len(assembled.probing),
         "stateward_targets": len(views),
-        "stateward_targets_unreachable": sum(1 for view in views if view.trouble),
+        "stateward_targets_unreachable": sum(1 for v in views if v.trouble and v.is_served),
+        "stateward_leases_held": len(leasing.held) if leasing else 0,
+        "stateward_lease_takeovers_total": leasing.takeovers if leasing else 0,
+        "stateward_leases_lost_total": leasing.losses if leasing else 0,
     }
     return {name: (text, float(values[name])) for name, text in ABOUT.items()}

@@ -4,7 +4,6 @@ import asyncio
 import shlex
 import signal
 import sys
-import uuid
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +12,7 @@ from bus.log import LogError
 from domain.refusals import Refusal
 from gateway.server import AddressInUse, AddressUnusable
 from stateward import data, logs
-from stateward.control_plane import Running, running
+from stateward.control_plane import Running, new_id, running
 from stateward.settings import Settings
 
 
@@ -24,7 +23,8 @@ def run(settings: Settings) -> int:
     # Beside logs for programs, words for people would be in the way.
     words = console if sys.stderr.isatty() else Console(highlight=False)
     try:
-        with data.opened(settings.data.directory, new_id=_new_id) as held:
+        minted_here = None if settings.log.url else new_id
+        with data.opened(settings.data.directory, new_id=minted_here) as held:
             asyncio.run(_serve(settings, held, words))
     except (data.DataTrouble, AddressInUse, AddressUnusable, LogError, Refusal) as error:
         console.print(f"stateward cannot serve: {error}", style="red", soft_wrap=True)
@@ -34,27 +34,40 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _new_id() -> str:
-    return str(uuid.uuid4())  # noqa: TID251 -- an installation is minted here
-
-
 async def _serve(settings: Settings, held: data.Data, words: Console) -> None:
     stop = asyncio.Event()
+    serving = asyncio.current_task()
+    is_starting = True
+
+    def told_to_stop() -> None:
+        stop.set()
+        if is_starting and serving is not None:  # it may be waiting for a log without end
+            serving.cancel()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with running(settings, held) as control_plane:
-        for line in welcome(control_plane, show_token=words.stderr):
-            words.print(line, soft_wrap=True)
-        words.file.flush()
-        stopped = asyncio.create_task(stop.wait())
-        parts: list[asyncio.Future[Any]] = [control_plane.serving.ended, control_plane.worker]
-        await asyncio.wait([stopped, *parts], return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        for part in parts:
-            if part.done() and not part.cancelled():
-                part.result()  # raises what broke it
-        words.print("stopping; what runs goes on running")
+        loop.add_signal_handler(number, told_to_stop)
+    try:
+        async with running(settings, held) as control_plane:
+            is_starting = False
+            await _until(stop, control_plane, words)
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+
+
+async def _until(stop: asyncio.Event, control_plane: Running, words: Console) -> None:
+    for line in welcome(control_plane, show_token=words.stderr):
+        words.print(line, soft_wrap=True)
+    words.file.flush()
+    stopped = asyncio.create_task(stop.wait())
+    parts: list[asyncio.Future[Any]] = [control_plane.serving.ended, control_plane.worker]
+    await asyncio.wait([stopped, *parts], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    for part in parts:
+        if part.done() and not part.cancelled():
+            part.result()  # raises what broke it
+    words.print("stopping; what runs goes on running")
 
 
 def welcome(control_plane: Running, *, show_token: bool) -> list[str]:

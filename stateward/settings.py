@@ -17,6 +17,7 @@ from pydantic import (
     PlainValidator,
     model_validator,
 )
+from pydantic_settings import NoDecode
 
 from domain import quantities
 from domain.secret import SecretText
@@ -40,14 +41,33 @@ def _secret(value: object) -> SecretText:
     return SecretText(value)
 
 
+def _log_url(value: object) -> SecretText:
+    """A whole address is a secret: there may be a password in it."""
+    url = _secret(value)
+    if not url.reveal().startswith(("postgresql://", "postgres://")):
+        raise ValueError("write postgresql://USER@HOST:PORT/DATABASE")
+    return url
+
+
+def _listed(value: object) -> object:
+    """Texts as they come from flags and variables: separated by commas, in one or in several."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        return value
+    return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+
+
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=86_400)]
 """Written with its unit: `10s`, `1m30s`, `500ms`."""
+Role = Literal["gateway", "worker"]
 Secret = Annotated[SecretText, PlainValidator(_secret)]
 File = Annotated[Path, AfterValidator(_absolute)]
+Address = Annotated[str, Field(pattern=r"^(nats|tls)://[^\s/,]+$")]
+"""Of a NATS server: `nats://HOST:PORT`, or `tls://HOST:PORT` where nothing may go in the clear."""
 
 
 class Api(BaseModel):
@@ -66,19 +86,40 @@ class Data(BaseModel):
 
 
 class Log(BaseModel):
-    """`NORMAL` may lose the newest events in a power cut, though none in a crash."""
+    """In the data directory; or, by `url`, in a PostgreSQL database that `migrate` has prepared.
+
+    `synchronous: NORMAL` may lose the newest events of the directory's log in a power cut, though
+    none in a crash.
+    """
 
     model_config = FROZEN
+    url: Annotated[SecretText, PlainValidator(_log_url)] | None = None
     synchronous: Literal["FULL", "NORMAL"] = "FULL"
 
 
+class Secrets(BaseModel):
+    """The key that their values are encrypted with, by default `secret.key` of the data directory.
+
+    Control planes that share a PostgreSQL log share the key: give each the same file.
+    """
+
+    model_config = FROZEN
+    key_file: File | None = None
+
+
 class Nats(BaseModel):
-    """The bus: a server of our own, an external one by `url`, or none."""
+    """The bus: a server of our own, or the cluster of `servers`, or none. `replicas` is on how many
+    servers of a cluster each stream is kept.
+    """
 
     model_config = FROZEN
     enabled: bool = True
     embedded: bool = True
-    url: Annotated[str, Field(pattern=r"^(nats|tls|ws|wss)://[^\s/]+.*$")] | None = None
+    servers: Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_listed)] = ()
+    replicas: int = Field(default=1, ge=1, le=5)
+    tls_ca: File | None = None
+    tls_certificate: File | None = None
+    tls_key: File | None = None
     user: str | None = None
     password: Secret | None = None
     token: Secret | None = None
@@ -92,16 +133,20 @@ class Nats(BaseModel):
             raise ValueError("give one of user, token, credentials_file and nkey_file")
         if (self.user is None) != (self.password is None):
             raise ValueError("user and password go together")
-        if self.enabled and self.url is None and not self.embedded:
-            raise ValueError("give a url, or embedded: true, or enabled: false")
-        if self.url is None and any(way is not None for way in ways):
-            raise ValueError("credentials are for an external server; give its url")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        if self.enabled and not self.servers and not self.embedded:
+            raise ValueError("give servers, or embedded: true, or enabled: false")
+        if not self.servers and any(way is not None for way in (*ways, self.tls_ca, self.tls_key)):
+            raise ValueError("credentials and TLS are for external servers; give servers")
+        if not self.servers and self.replicas > 1:
+            raise ValueError("the embedded server is one: give the servers of a cluster")
         return self
 
     @property
     def starts_server(self) -> bool:
-        """Whether a server of our own is wanted: a `url` takes its place."""
-        return self.enabled and self.embedded and self.url is None
+        """Whether a server of our own is wanted: `servers` take its place."""
+        return self.enabled and self.embedded and not self.servers
 
 
 class Replay(BaseModel):
@@ -122,6 +167,35 @@ class Reconcile(BaseModel):
     pass_deadline: Seconds = 60.0
     tail: Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=86_400)] = 2.0
     hints: bool = True
+
+
+class Serve(BaseModel):
+    """What this process is for: `gateway`, where people and programs come in, `worker`, or both.
+
+    Only processes that share a log in PostgreSQL and an external NATS can be one alone.
+    """
+
+    model_config = FROZEN
+    roles: Annotated[tuple[Role, ...], NoDecode, BeforeValidator(_listed)] = ("gateway", "worker")
+
+    @property
+    def is_gateway(self) -> bool:
+        return "gateway" in self.roles
+
+    @property
+    def is_worker(self) -> bool:
+        return "worker" in self.roles
+
+
+class Worker(BaseModel):
+    """Of several workers: which `targets` this one serves (names or patterns; `*` are all that are
+    not processes), how it is called, and after which time without a word others take over.
+    """
+
+    model_config = FROZEN
+    targets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ("*",)
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] | None = None
+    lease_ttl: Annotated[float, BeforeValidator(_seconds), Field(ge=2, le=300)] = 10.0
 
 
 class Engine(BaseModel):
@@ -147,11 +221,26 @@ class Settings(BaseModel):
     api: Api = Api()
     data: Data
     log: Log = Log()
+    secrets: Secrets = Secrets()
     nats: Nats = Nats()
     replay: Replay = Replay()
     reconcile: Reconcile = Reconcile()
+    serve: Serve = Serve()
+    worker: Worker = Worker()
     engine: Engine = Engine()
     logging: Logging = Logging()
+
+    @model_validator(mode="after")
+    def _is_of_use(self) -> Self:
+        shared = self.log.url is not None and self.nats.enabled and bool(self.nats.servers)
+        if not self.serve.roles:
+            raise ValueError("serve.roles is empty; give gateway, worker or both")
+        if len(set(self.serve.roles)) < 2 and not shared:
+            raise ValueError(
+                "a process that is a gateway or a worker alone shares log.url (PostgreSQL) and "
+                "nats.servers with others; give both, or leave out serve.roles"
+            )
+        return self
 
 
 SECTIONS: Final[Mapping[str, type[BaseModel]]] = {

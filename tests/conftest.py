@@ -7,11 +7,16 @@ run, so a machine that lacks something cannot look like one where everything pas
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support import requirements
+
+if TYPE_CHECKING:
+    from tests.support.postgres_server import Cluster
 
 # A shell that starts a run in the background has it ignore what Ctrl-C sends; children would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -25,6 +30,22 @@ settings.register_profile(
 )
 settings.register_profile("deep", _PATIENT, max_examples=2000, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> "Iterator[Cluster]":
+    """A PostgreSQL server for all tests of the run, each in a database of its own."""
+    requirements.require("postgres")
+    from tests.support.postgres_server import cluster  # noqa: PLC0415 -- only where it is wanted
+
+    with cluster() as running:
+        yield running
+
+
+@pytest.fixture
+def database(postgres: "Cluster") -> str:
+    """The address of a migrated database of this test alone."""
+    return postgres.migrated()
 
 
 def pytest_configure(config: pytest.Config) -> None:

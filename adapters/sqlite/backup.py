@@ -13,10 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.sqlite.durable import replace_file, sync_directory, sync_file
-from adapters.sqlite.headfile import HEAD_FILE, write_head
+from adapters.files.durable import replace_file, sync_directory, sync_file
+from adapters.files.headfile import HEAD_FILE, write_head
+from adapters.files.keyfile import KEY_FILE
 from adapters.sqlite.schema import LOG_FILE, open_reader, read_head
-from adapters.sqlite.secrets import KEY_FILE, SECRETS_FILE
+from adapters.sqlite.secrets import SECRETS_FILE
 from adapters.sqlite.trouble import explain
 from adapters.sqlite.verify import verify
 from bus.log import LogUnavailable

@@ -13,11 +13,11 @@ from typing import final
 import msgspec
 
 from adapters.sqlite import schema
-from adapters.sqlite.group import Answer, Group, Remembered, Request
-from adapters.sqlite.seals import next_seal
 from adapters.sqlite.trouble import explain, spoils_connection
 from adapters.sqlite.versions import Versions
-from bus.log import Head, LogUnavailable, VersionConflict
+from bus.grouping import Answer, Group, Remembered, Request
+from bus.log import EMPTY, Head, LogUnavailable, VersionConflict
+from bus.seals import next_seal
 
 KEY_LIFETIME = 7 * 86400.0  # seconds
 SWEEP_ROWS = 500  # few enough that the sweep is never noticed
@@ -69,7 +69,7 @@ class Ledger:
         synchronous: schema.Synchronous,
         busy_seconds: float,
     ) -> None:
-        self.head = schema.EMPTY
+        self.head = EMPTY
         self._path = path
         self._now = now
         self._synchronous: schema.Synchronous = synchronous

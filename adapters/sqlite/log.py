@@ -5,28 +5,31 @@ All methods belong to the event loop that opened the log.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, final, override
 
+from adapters.files.headfile import HeadKeeper
 from adapters.sqlite import rewinds, tombstones
-from adapters.sqlite.group import Request
-from adapters.sqlite.headfile import HeadKeeper
 from adapters.sqlite.ledger import Ledger
 from adapters.sqlite.pages import Pages
 from adapters.sqlite.reader import Reader, Row
-from adapters.sqlite.schema import EMPTY, LOG_FILE, Synchronous
+from adapters.sqlite.schema import LOG_FILE, Synchronous
 from adapters.sqlite.writer import Errand, Outcome, Writer
+from bus.grouping import Request
 from bus.log import (
+    EMPTY,
     Appended,
     Head,
     IdempotencyKey,
-    Log,
     LogFull,
     LogRewound,
     LogUnavailable,
     NewEvent,
     StoredEvent,
+    WatchedLog,
+    once_more,
 )
 
 TAIL_SECONDS = 2.0  # how long a reader may miss what another process has written
@@ -40,11 +43,24 @@ _STREAM = (
     f"{_COLUMNS} FROM stored_events WHERE originator_id = ? AND originator_version > ?"
     " ORDER BY originator_version"
 )
+_VERSIONS = (
+    f"{_COLUMNS} FROM stored_events WHERE originator_id = ? AND originator_version > ?"
+    " AND originator_version <= ?"
+)
+_VERSIONS_UPWARD = f"{_VERSIONS} ORDER BY originator_version LIMIT ?"
+_VERSIONS_DOWNWARD = f"{_VERSIONS} ORDER BY originator_version DESC LIMIT ?"
+_BETWEEN = (
+    "SELECT notification_id, originator_id, originator_version, topic, state FROM stored_events"
+    " WHERE notification_id BETWEEN ? AND ?"
+    " AND (? = '[]' OR topic IN (SELECT value FROM json_each(?)))"
+    " ORDER BY notification_id LIMIT ?"
+)
+_LAST = "SELECT max(notification_id) FROM stored_events"
 _SEAL_AT = "SELECT seal FROM seals WHERE position <= ? ORDER BY position DESC LIMIT 1"
 
 
 @final
-class SqliteLog(Log):
+class SqliteLog(WatchedLog):
     """Open it with `open`; `read_only` says why appends fail for want of space, while they do."""
 
     def __init__(
@@ -56,7 +72,7 @@ class SqliteLog(Log):
         rewound: LogRewound | None,
         ceiling: int,
     ) -> None:
-        self.read_only: str | None = None
+        self._read_only: str | None = None
         self._directory = directory
         self._now = now
         self._head = ledger.head
@@ -92,8 +108,8 @@ class SqliteLog(Log):
         rewound, ceiling = await asyncio.to_thread(rewinds.inspect, ledger, directory)
         return cls(directory, ledger, now=now, rewound=rewound, ceiling=ceiling)
 
+    @override
     async def close(self) -> None:
-        """Commit what waits, answer it, and let go of the files. Twice is as once."""
         if self._closing:
             return
         self._closing = True
@@ -103,14 +119,19 @@ class SqliteLog(Log):
         self._wake_tails()
 
     @property
+    @override
     def position(self) -> int:
-        """The last position of the log, as far as this process has been told."""
         return self._head.position
 
     @property
+    @override
     def rewound(self) -> LogRewound | None:
-        """Why nothing is appended, when the log is older than what it acknowledged."""
         return self._rewound
+
+    @property
+    @override
+    def read_only(self) -> str | None:
+        return self._read_only
 
     @override
     async def append(
@@ -130,6 +151,27 @@ class SqliteLog(Log):
             VersionConflict: a version is taken, or would leave a gap.
         """
         return await self._submit(events, {}, None, b"", versions)
+
+    async def versions(
+        self, stream: str, after: int, upto: int, limit: int, *, downward: bool
+    ) -> Sequence[StoredEvent]:
+        """Up to `limit` events of a stream with a version above `after` and not above `upto`."""
+        sql = _VERSIONS_DOWNWARD if downward else _VERSIONS_UPWARD
+        rows = await self.rows(sql, (stream, after, upto, limit))
+        return list(map(StoredEvent._make, rows))
+
+    async def between(
+        self, first: int, last: int, limit: int, types: Sequence[str]
+    ) -> Sequence[StoredEvent]:
+        """Up to `limit` events from position `first` to `last`; of `types` only, if there are."""
+        wanted = json.dumps(list(types))
+        rows = await self.rows(_BETWEEN, (first, last, wanted, wanted, limit))
+        return list(map(StoredEvent._make, rows))
+
+    async def last(self) -> int | None:
+        """The position of the newest event, None when there is none."""
+        ((last,),) = await self.rows(_LAST)
+        return None if last is None else int(last)
 
     @override
     async def read(self, after: int, limit: int) -> Sequence[StoredEvent]:
@@ -198,8 +240,8 @@ class SqliteLog(Log):
             lambda ledger: tombstones.redact(ledger.connection, positions, actor, at)
         )
 
+    @override
     def report_seen(self, position: int, witness: str) -> None:
-        """Tell that `witness` (an owned object's label) knows a position of this log."""
         known = self._rewound.seen if self._rewound is not None else 0
         if position > max(self._head.position, self._ceiling, known):
             self._rewound = LogRewound(head=self._head.position, seen=position, witness=witness)
@@ -231,7 +273,7 @@ class SqliteLog(Log):
             self._room.clear()
             await self._room.wait()
         if self._rewound is not None:
-            raise rewinds.once_more(self._rewound)
+            raise once_more(self._rewound)
         future = self._future()
         self._waiting += 1
         self._writer.put(Request(events, expect, key, outcome, future, versions))
@@ -257,9 +299,9 @@ class SqliteLog(Log):
         for request, answer in zip(outcome.requests, outcome.answers, strict=True):
             future = request.future
             if isinstance(answer, LogFull):
-                self.read_only = str(answer)
+                self._read_only = str(answer)
             elif isinstance(answer, Appended):
-                self.read_only = None
+                self._read_only = None
             if future.done():  # its caller gave up
                 continue
             if isinstance(answer, Appended):

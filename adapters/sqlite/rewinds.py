@@ -7,7 +7,7 @@ damaged. Positions that were seen before are never handed out again, whoever acc
 import sqlite3
 from pathlib import Path
 
-from adapters.sqlite.headfile import HeadFileDamaged, read_head_file, write_head
+from adapters.files.headfile import HeadFileDamaged, read_head_file, write_head
 from adapters.sqlite.ledger import Ledger
 from adapters.sqlite.schema import read_head
 from bus.log import LogRewound
@@ -69,8 +69,3 @@ def accept(ledger: Ledger, directory: Path, rewound: LogRewound, actor: str, at:
     connection.execute("COMMIT")
     ledger.reload()
     write_head(directory, head)
-
-
-def once_more(rewound: LogRewound) -> LogRewound:
-    """An error is raised once: its traceback belongs to one caller."""
-    return LogRewound(head=rewound.head, seen=rewound.seen, witness=rewound.witness)

@@ -10,12 +10,11 @@ import sqlite3
 from pathlib import Path
 from typing import Literal
 
-from adapters.sqlite.durable import sync_directory
-from bus.log import Head, LogUnavailable
+from adapters.files.durable import sync_directory
+from bus.log import EMPTY, Head, LogUnavailable
 
 LOG_FILE = "log.db"
 FORMAT = 1  # PRAGMA user_version; a newer one is refused
-EMPTY = Head(0, bytes(32))  # the head of a log without events
 
 type Synchronous = Literal["FULL", "NORMAL"]
 

@@ -5,9 +5,6 @@ file. Without the right key nothing is read, written or made up: the message nam
 """
 
 import asyncio
-import hashlib
-import hmac
-import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,19 +12,13 @@ from pathlib import Path
 from typing import Self, final, override
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from adapters.sqlite.durable import replace_file
+from adapters.files.keyfile import KEY_FILE, Keys, Locked, Sealed, unlock
 from bus.secrets import SecretStore, SecretUnavailable
 from domain.names import Ref
 from domain.secret import SecretText
 
 SECRETS_FILE = "secrets.db"
-KEY_FILE = "secret.key"
-KEY_BYTES = 32
-NONCE_BYTES = 12  # what AES-GCM is made for
-TOKEN_DIGITS = 32
 
 _TABLES = """
 BEGIN IMMEDIATE;
@@ -54,17 +45,21 @@ _CLOSED = "the secret store is closed; open it again"
 class SqliteSecrets(SecretStore):
     """Open it with `open`. All database work runs in one thread of its own."""
 
-    def __init__(self, directory: Path, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self, directory: Path, *, now: Callable[[], float], key_file: Path | None = None
+    ) -> None:
         self._path = directory / SECRETS_FILE
-        self._key_path = directory / KEY_FILE
+        self._key_path = key_file or directory / KEY_FILE
         self._now = now
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="secrets")
         self._connection: sqlite3.Connection | None = None
-        self._keys: _Keys | None = None
+        self._keys: Keys | None = None
         self._locked = _CLOSED
 
     @classmethod
-    async def open(cls, directory: Path, *, now: Callable[[], float]) -> Self:
+    async def open(
+        cls, directory: Path, *, now: Callable[[], float], key_file: Path | None = None
+    ) -> Self:
         """Open the store of a directory; make it, and its key, at the first start.
 
         A missing or wrong key is no error here: what needs no secret goes on, and every use of the
@@ -73,7 +68,7 @@ class SqliteSecrets(SecretStore):
         Raises:
             SecretUnavailable: the database cannot be opened.
         """
-        store = cls(directory, now=now)
+        store = cls(directory, now=now, key_file=key_file)
         try:
             await store._run(store._open)
         except SecretUnavailable:
@@ -87,17 +82,14 @@ class SqliteSecrets(SecretStore):
 
     @override
     def token(self, values: Mapping[str, SecretText]) -> str:
-        return self._unlocked().token(_canonical(values))
+        return self._unlocked().token(values)
 
     @override
     async def put(self, ref: Ref, values: Mapping[str, SecretText]) -> str:
-        keys, plain = self._unlocked(), _canonical(values)
-        token = keys.token(plain)
-        nonce = os.urandom(NONCE_BYTES)
-        ciphertext = keys.cipher.encrypt(nonce, plain, _bound_to(ref, token))
-        row = (ref.stream, token, nonce, ciphertext, self._now())
+        sealed = self._unlocked().seal(ref, values)
+        row = (ref.stream, *sealed, self._now())
         await self._ask(lambda connection: connection.execute(_PUT, row))
-        return token
+        return sealed.token
 
     @override
     async def get(self, ref: Ref, token: str) -> Mapping[str, SecretText]:
@@ -106,17 +98,8 @@ class SqliteSecrets(SecretStore):
         row = await self._ask(lambda connection: connection.execute(_GET, asked).fetchone())
         if row is None:
             raise SecretUnavailable(f"{self._path} has no values of {ref} under token {token}")
-        nonce, ciphertext = row
-        try:
-            plain = keys.cipher.decrypt(nonce, ciphertext, _bound_to(ref, token))
-        except InvalidTag as error:
-            raise SecretUnavailable(
-                f"the values of {ref} in {self._path} cannot be decrypted with the key in "
-                f"{self._key_path}: one of the two files was changed; apply the Secret again, "
-                "or restore both files from the same backup"
-            ) from error
-        pairs = msgspec.json.decode(plain, type=list[tuple[str, str]])
-        return {name: SecretText(text) for name, text in pairs}
+        places = f"in {self._path} cannot be decrypted with the key in {self._key_path}"
+        return keys.unseal(ref, Sealed(token, *row), places)
 
     @override
     async def held(self, ref: Ref | None = None) -> Mapping[Ref, frozenset[str]]:
@@ -144,7 +127,7 @@ class SqliteSecrets(SecretStore):
         except (sqlite3.Error, OSError) as error:
             raise SecretUnavailable(f"{self._path} cannot be used now: {error}") from error
 
-    def _unlocked(self) -> "_Keys":
+    def _unlocked(self) -> Keys:
         if self._keys is None:
             raise SecretUnavailable(self._locked)
         return self._keys
@@ -162,22 +145,9 @@ class SqliteSecrets(SecretStore):
         """Load the key and see whether it is the one the store was made with."""
         row = connection.execute("SELECT tag FROM key_check").fetchone()
         try:
-            key = self._key_path.read_bytes()
-        except FileNotFoundError:
-            if row is not None:
-                self._locked = (
-                    f"the key {self._key_path} is missing, so the secrets in {self._path} cannot "
-                    "be read; put the key back, or move both files away and apply the Secrets again"
-                )
-                return
-            key = os.urandom(KEY_BYTES)
-            replace_file(self._key_path, key)
-        keys = _Keys(key)
-        if len(key) != KEY_BYTES or (row is not None and not hmac.compare_digest(row[0], keys.tag)):
-            self._locked = (
-                f"{self._key_path} is not the key that {self._path} was written with; put the "
-                "right key back, or move both files away and apply the Secrets again"
-            )
+            keys = unlock(self._key_path, row and row[0], str(self._path))
+        except Locked as locked:
+            self._locked = str(locked)
             return
         connection.execute("INSERT OR IGNORE INTO key_check (id, tag) VALUES (1, ?)", (keys.tag,))
         self._keys = keys
@@ -187,28 +157,3 @@ class SqliteSecrets(SecretStore):
         self._locked = _CLOSED
         if connection is not None:
             connection.close()
-
-
-@final
-class _Keys:
-    """Two keys from the one in the file: what encrypts must not also make tokens."""
-
-    def __init__(self, key: bytes) -> None:
-        self.cipher = AESGCM(_derive(key, b"stateward secrets: encryption"))
-        self._token_key = _derive(key, b"stateward secrets: tokens")
-        self.tag = _derive(key, b"stateward secrets: which key")
-
-    def token(self, plain: bytes) -> str:
-        return hmac.new(self._token_key, plain, hashlib.sha256).hexdigest()[:TOKEN_DIGITS]
-
-
-def _derive(key: bytes, purpose: bytes) -> bytes:
-    return hmac.new(key, purpose, hashlib.sha256).digest()
-
-
-def _canonical(values: Mapping[str, SecretText]) -> bytes:
-    return msgspec.json.encode(sorted((name, text.reveal()) for name, text in values.items()))
-
-
-def _bound_to(ref: Ref, token: str) -> bytes:
-    return f"{ref.stream} {token}".encode()

@@ -6,9 +6,8 @@ The digest of what stood there is kept with who erased it and when, so that the 
 import sqlite3
 from collections.abc import Sequence
 
-from adapters.sqlite.seals import data_digest
-
-TOMBSTONE = b'{"redacted":true}'  # stands where an erased payload stood
+from bus.seals import data_digest
+from bus.verifying import TOMBSTONE
 
 _SELECT_DATA = "SELECT state FROM stored_events WHERE notification_id = ?"
 _ERASE = "UPDATE stored_events SET state = ? WHERE notification_id = ?"

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple, final
 
 import structlog
 
-from adapters.sqlite.group import Answer, Request
-from adapters.sqlite.headfile import HeadKeeper
+from adapters.files.headfile import HeadKeeper
 from adapters.sqlite.ledger import Ledger
+from bus.grouping import Answer, Request
 from bus.log import Head, LogUnavailable
 
 GROUP_EVENTS = 2000  # events in one transaction: some 20 ms of work

@@ -4,11 +4,11 @@ from typing import Any, Final
 
 import msgspec
 
-from bus.envelopes import PARAMETERS, Envelope, EventEnvelope
+from bus.envelopes import PARAMETERS, Envelope, EventEnvelope, GapEnvelope
 from bus.intents import Answer
 from bus.nats.hints import Hint
 from bus.nats.outcomes import Accepted, Refused
-from bus.nats.subjects import ACCEPTANCES, EVENTS, HINTS, INTENTS, REFUSALS, SUBMITS
+from bus.nats.subjects import ACCEPTANCES, EVENTS, GAPS, HINTS, INTENTS, REFUSALS, SUBMITS
 from bus.problems import Problem
 from domain.events import REGISTRY
 from domain.names import KINDS
@@ -84,9 +84,10 @@ def _channels() -> dict[str, Any]:
             asking,
             "A JetStream stream for producers that do not wait. Its acknowledgement says that the "
             "message is kept, not that the intent is accepted: one message with its key says that, "
-            "on the accepted or the refused subject. Nats-Msg-Id is the idempotency key; all "
-            "producers share the window in which a repeated one is dropped, so begin it with the "
-            "actor. Secrets are refused here: a message lies unencrypted while it waits.",
+            "on the accepted or the refused subject. Nats-Msg-Id is <actor>:<idempotency "
+            "key>, and refused if it begins with another name: all producers share the window in "
+            "which a repeated one is dropped. Secrets are refused here: a message lies "
+            "unencrypted while it waits.",
             "intent",
         ),
         "accepted": _channel(
@@ -104,6 +105,13 @@ def _channels() -> dict[str, Any]:
             ("project", "kind", "name", "event"),
             "Every event after its commit, in order. Lost when nobody listens: see the log.",
             *(_event_message(kind) for kind in REGISTRY),
+        ),
+        "gap": _channel(
+            GAPS,
+            (),
+            "Events before a position may not have been told: after a start, a lost connection, or "
+            "when there were too many. Whoever follows events reads the log from its last one on.",
+            "gap",
         ),
         "hint": _channel(
             HINTS,
@@ -125,6 +133,7 @@ def _operations() -> dict[str, Any]:
         "tellAcceptance": operation("send", "accepted"),
         "tellRefusal": operation("send", "refused"),
         "tellEvent": operation("send", "event"),
+        "tellGap": operation("send", "gap"),
         "tellHint": operation("send", "hint"),
         "followHint": operation("receive", "hint"),
     }
@@ -144,6 +153,7 @@ def _messages() -> dict[str, Any]:
         "problem": message("Problem", "application/problem+json"),
         "accepted": message("Accepted"),
         "refused": message("Refused"),
+        "gap": message("GapEnvelope"),
         "hint": message("Hint", "application/json"),
     }
     for kind, event in REGISTRY.items():
@@ -158,7 +168,7 @@ def _messages() -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    spoken = (Envelope, Answer, Problem, Accepted, Refused, Hint, EventEnvelope)
+    spoken = (Envelope, Answer, Problem, Accepted, Refused, Hint, EventEnvelope, GapEnvelope)
     _, found = msgspec.json.schema_components(
         (*spoken, *PARAMETERS.values(), *REGISTRY.values()), ref_template=f"{SCHEMAS}{{name}}"
     )

@@ -15,14 +15,14 @@ import structlog
 from bus.intents import IntentService
 from bus.log import StoredEvent
 from bus.nats.client import NatsSession
-from bus.nats.connection import NatsConnection
+from bus.nats.connection import NatsConnection, Part
 from bus.nats.discovery import Discovery
 from bus.nats.hints import Hinted, HintSubscriber
 from bus.nats.intent_service import NatsIntentService
 from bus.nats.publisher import Publisher
 from bus.nats.reception import ActorOf, Reception
 from bus.nats.server import EmbeddedServer, ServerTrouble
-from bus.nats.session import Opening, Server
+from bus.nats.session import Opening, Server, shown_address
 from bus.nats.settings import BusMetrics, BusStatus, NatsSettings, NoMetrics
 from bus.nats.streams import check_owner
 from bus.nats.submit import SubmitConsumer
@@ -46,6 +46,8 @@ class NatsBus:
         random: for jitter.
         metrics: told what happens.
         opening: how a session is opened.
+        is_gateway: intents come in here.
+        parts: what else listens on every session.
     """
 
     def __init__(  # noqa: PLR0913 -- the assembly hands in one of each part
@@ -60,6 +62,8 @@ class NatsBus:
         random: Random,
         metrics: BusMetrics | None = None,
         opening: Opening = NatsSession.open,
+        is_gateway: bool = True,
+        parts: Sequence[Part] = (),
     ) -> None:
         self._settings = settings
         self._metrics = metrics or NoMetrics()
@@ -81,13 +85,17 @@ class NatsBus:
             self._metrics,
             now=now,
             random=random,
-            replicas=settings.stream_replicas,
+            replicas=settings.replicas,
         )
         self._connection = NatsConnection(
             opening,
-            self._where,
+            self._servers,
             lambda session: check_owner(session, installation),
-            (self._service, HintSubscriber(hinted, self._metrics), self._submit),
+            (
+                *((self._service, self._submit) if is_gateway else ()),
+                HintSubscriber(hinted, self._metrics),
+                *parts,
+            ),
             random=random,
             metrics=self._metrics,
         )
@@ -144,7 +152,7 @@ class NatsBus:
         return BusStatus(
             embedded=self._server is not None,
             connected=connection.session is not None,
-            url=_without_secrets(self._where().url),
+            url=self._address(),
             reason=self._trouble or connection.reason,
             server_version=connection.server_version,
             server_restarts=0 if self._server is None else self._server.restarts,
@@ -154,14 +162,16 @@ class NatsBus:
             dropped=self._publisher.dropped,
         )
 
-    def _where(self) -> Server:
+    def _servers(self) -> Sequence[Server]:
         if self._server is not None:
-            return Server(url=self._server.url, credentials=self._server.credentials)
-        return Server(
-            url=self._settings.url,
-            credentials=self._settings.credentials,
-            tls_ca=self._settings.tls_ca,
-        )
+            return (Server(url=self._server.url, credentials=self._server.credentials),)
+        return self._settings.external
+
+    def _address(self) -> str:
+        """The server that is used, or all that might be."""
+        if self._connection.session is not None:
+            return shown_address(self._connection.url)
+        return ", ".join(shown_address(server.url) for server in self._servers())
 
     def _restarted(self) -> None:
         self._metrics.server_restarted()
@@ -176,8 +186,3 @@ async def _supervised(name: str, work: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             _log.exception("a part of the bus failed and is started again", part=name)
         await asyncio.sleep(AGAIN_SECONDS)
-
-
-def _without_secrets(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -1,10 +1,9 @@
 """A `Session` over nats-py, whose errors and types end here: nothing else imports it."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final, Self, final, override
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, Self, final, override
 
 import nats.errors
 import structlog
@@ -18,12 +17,14 @@ from bus.nats.session import (
     PING_SECONDS,
     UNANSWERED_PINGS,
     Handler,
+    Leave,
     Message,
     NatsUnavailable,
     Server,
     Session,
 )
 from bus.nats.subjects import own_inbox
+from bus.nats.troubles import SILENT, Greeting, refusal
 from bus.nats.versions import check_version
 
 CLOSE_SECONDS: Final = 2
@@ -34,15 +35,36 @@ _log = structlog.get_logger(__name__)
 
 @final
 class _Client(Client):
-    """Tells that it is closed even when closing failed half-way.
+    """Tells that it is closed even when closing failed half-way, and never goes without TLS.
 
     nats-py writes what is pending before it calls `closed_cb`, and if the server is already gone,
-    that write raises: then it is closed, and nobody is ever told.
+    that write raises: then it is closed, and nobody is ever told. And to an address with `tls://`
+    it sends credentials in the clear if whoever answers there does not ask for TLS.
     """
 
     def __init__(self, ended: asyncio.Event) -> None:
         super().__init__()
         self._ended = ended
+        self._server: Server | None = None
+
+    def admit(self, server: Server, public_nkey: str | None) -> None:
+        """Say where it will connect, and with the key of which user."""
+        self._server = server
+        self._public_nkey = public_nkey  # nats-py's own way needs another library
+
+    @property
+    def greeting(self) -> Greeting:
+        info = self._server_info
+        return Greeting(bool(info.get("auth_required")), bool(info.get("tls_verify")))
+
+    @override
+    def _connect_command(self) -> bytes:
+        assert self._server is not None
+        if self._server.demands_tls and not self._server_info.get("tls_required"):
+            raise nats.errors.Error("the server offers no TLS, and nothing is sent in the clear")
+        if self.greeting.wants_certificate and self._server.tls.certificate is None:
+            raise nats.errors.Error("the server wants a certificate of its clients")
+        return super()._connect_command()
 
     @override
     async def _close(self, status: int, do_cbs: bool = True) -> None:
@@ -64,36 +86,41 @@ class NatsSession(Session):
         self.ended = asyncio.Event()
         self._client = _Client(self.ended)
         self.version = ""
+        self.is_clustered = False
 
     @classmethod
-    async def open(cls, server: Server, *, name: str = "stateward") -> Self:
+    async def open(cls, server: Server) -> Self:
         """Connect to a server.
 
         Raises:
             NatsUnavailable: it is not there, or does not let us in.
             UnsupportedServer: it is too old.
         """
+        try:
+            options, public_nkey = login(server.credentials)
+            context = server.tls.context() if server.tls.is_set else None
+        except BadCredentials as error:
+            raise NatsUnavailable(str(error)) from error
         session = cls()
+        session._client.admit(server, public_nkey)
         try:
             async with asyncio.timeout(2 * CONNECT_SECONDS):
-                await session._connect(server, name)
+                await session._connect(server, {**options, "tls": context})
             check_version(session.version)
-        except (nats.errors.Error, OSError, ValueError, BadCredentials) as error:
+        except (nats.errors.Error, OSError, ValueError) as error:
             await session.close()
-            raise NatsUnavailable(session._reason or str(error) or "no answer") from error
+            is_silent = isinstance(error, TimeoutError)
+            said = SILENT if is_silent else session._reason or str(error) or SILENT
+            raise refusal(said, server, session._client.greeting) from error
         except BaseException:
             await session.close()
             raise
         return session
 
-    async def _connect(self, server: Server, name: str) -> None:
-        options, public_nkey = login(server.credentials)
-        self._client._public_nkey = public_nkey  # noqa: SLF001 -- its own way needs another library
-        if server.tls_ca is not None:
-            options["tls"] = ssl.create_default_context(cafile=server.tls_ca)
+    async def _connect(self, server: Server, options: dict[str, Any]) -> None:
         await self._client.connect(
             server.url,
-            name=name,
+            name=server.name,
             allow_reconnect=False,
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
@@ -102,11 +129,13 @@ class NatsSession(Session):
             max_outstanding_pings=UNANSWERED_PINGS,
             pending_size=PENDING_BYTES,
             flush_timeout=ASK_SECONDS,
-            inbox_prefix=own_inbox(name),
+            inbox_prefix=own_inbox(server.name),
             error_cb=self._note,
             **options,
         )
-        self.version = str(self._client._server_info.get("version", ""))  # noqa: SLF001 -- no other way
+        info = self._client._server_info  # noqa: SLF001 -- no other way
+        self.version = str(info.get("version", ""))
+        self.is_clustered = bool(info.get("cluster"))
 
     async def _note(self, error: Exception) -> None:
         self._reason = str(error) or type(error).__name__
@@ -125,10 +154,15 @@ class NatsSession(Session):
 
     @override
     async def publish(
-        self, subject: str, data: bytes, headers: dict[str, str] | None = None
+        self,
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        reply: str = "",
     ) -> None:
         try:
-            await self._client.publish(subject, data, headers=headers)
+            await self._client.publish(subject, data, reply, headers=headers)
         except (nats.errors.Error, OSError) as error:
             raise NatsUnavailable(str(error) or type(error).__name__) from error
         task = asyncio.current_task()
@@ -143,17 +177,23 @@ class NatsSession(Session):
         return answer.data
 
     @override
-    async def subscribe_ready(self, subject: str, handler: Handler, *, queue: str = "") -> None:
+    async def subscribe_ready(self, subject: str, handler: Handler, *, queue: str = "") -> Leave:
         async def arrived(message: Msg) -> None:
             await handler(
                 Message(message.subject, message.reply, message.data, message.headers or {})
             )
 
         async with _translated():
-            await self._client.subscribe(subject, queue=queue, cb=arrived)
+            subscription = await self._client.subscribe(subject, queue=queue, cb=arrived)
             # One flush is no barrier: its PING may overtake the SUB, which another task writes.
             await self._client.flush()
             await self._client.flush()
+
+        async def leave() -> None:
+            with suppress(nats.errors.Error, OSError):
+                await subscription.unsubscribe()
+
+        return leave
 
     @override
     def new_inbox(self) -> str:

@@ -1,7 +1,8 @@
 """Being connected: sessions one after the other, for ever, with all parts attached to each.
 
-Nothing waits for NATS: parts that want to say something look whether there is a session, and do
-without if there is none.
+Of several servers any will do: each attempt goes through all of them in a new order, so that the
+clients of a server that went are divided among the others. Nothing waits for NATS: parts that want
+to say something look whether there is a session, and do without if there is none.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from typing import Final, Protocol, final
 
 import structlog
 
-from bus.nats.session import NatsUnavailable, Opening, Server, Session
+from bus.nats.session import NatsUnavailable, Opening, Server, Session, shown_address
 from bus.nats.settings import BusMetrics
 from bus.nats.streams import ForeignStream
 from bus.nats.versions import UnsupportedServer
@@ -38,7 +39,7 @@ class NatsConnection:
 
     Args:
         opening: how a session is opened.
-        server: where to connect; asked before every attempt, for it may have moved.
+        servers: where to connect; asked before every attempt, for they may have moved.
         admit: looks whether this NATS is for us, before anything is said or listened to there;
             raises `NatsUnavailable` if not.
         parts: attached to every session, in order.
@@ -49,7 +50,7 @@ class NatsConnection:
     def __init__(
         self,
         opening: Opening,
-        server: Callable[[], Server],
+        servers: Callable[[], Sequence[Server]],
         admit: Callable[[Session], Awaitable[None]],
         parts: Sequence[Part],
         *,
@@ -57,7 +58,7 @@ class NatsConnection:
         metrics: BusMetrics,
     ) -> None:
         self._opening = opening
-        self._server = server
+        self._servers = servers
         self._admit = admit
         self._parts = parts
         self._random = random
@@ -69,6 +70,7 @@ class NatsConnection:
         self.sessions = 0
         self.reason = "not connected yet"
         self.server_version = ""
+        self.url = ""  # of the server that was connected last
 
     @property
     def session(self) -> Session | None:
@@ -101,8 +103,8 @@ class NatsConnection:
         pause = FIRST_PAUSE
         while True:
             try:
-                session = await self._admitted()
-            except (NatsUnavailable, UnsupportedServer) as error:
+                session = await self._any()
+            except NatsUnavailable as error:
                 self._say(str(error))
             else:
                 pause = FIRST_PAUSE
@@ -110,8 +112,25 @@ class NatsConnection:
             await self._wait(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _admitted(self) -> Session:
-        session = await self._opening(self._server())
+    async def _any(self) -> Session:
+        """A session with any of the servers; raises what keeps us from each of them."""
+        servers = list(self._servers())
+        self._random.shuffle(servers)
+        reasons: dict[str, str] = {}
+        for server in servers:
+            try:
+                session = await self._admitted(server)
+            except (NatsUnavailable, UnsupportedServer) as error:
+                reasons[shown_address(server.url)] = str(error)
+            else:
+                self.url = server.url
+                return session
+        if len(reasons) == 1:
+            raise NatsUnavailable(*reasons.values())
+        raise NatsUnavailable("; ".join(f"{url}: {why}" for url, why in sorted(reasons.items())))
+
+    async def _admitted(self, server: Server) -> Session:
+        session = await self._opening(server)
         try:
             await self._admit(session)
         except NatsUnavailable:
@@ -131,6 +150,7 @@ class NatsConnection:
                 attaching = [group.create_task(self._attach(p, session)) for p in self._parts]
                 try:
                     await session.ended.wait()
+                    self._say(session.reason or "the connection ended")
                 finally:  # here, for a group that is cancelled cancels in no order
                     for task in attaching:
                         task.cancel()
@@ -138,7 +158,6 @@ class NatsConnection:
             self._session = None
             self._attached.clear()
             self._metrics.connected(is_connected=False)
-            self._say(session.reason or "the connection ended")
             await session.close()
 
     async def _attach(self, part: Part, session: Session) -> None:

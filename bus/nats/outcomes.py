@@ -5,13 +5,15 @@ Each is a CloudEvent that carries the idempotency key and the submission's place
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import final
+from typing import Final, final
 
 import msgspec
 
 from bus.envelopes import Submission
 from bus.intents import Answer
 from bus.problems import Problem
+
+ACCEPTED: Final = "stateward.intent.accepted.v1"
 
 
 class AcceptedData(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +32,12 @@ class RefusedData(msgspec.Struct, frozen=True, kw_only=True):
     problem: Problem
 
 
+class Kind(msgspec.Struct, frozen=True):
+    """What tells an outcome of one kind from one of the other."""
+
+    type: str
+
+
 class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
     specversion: str = "1.0"
     source: str
@@ -42,7 +50,7 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class Accepted(_Outcome, frozen=True, kw_only=True):
     """A CloudEvent that tells that a submission is decided, and on disk."""
 
-    type: str = "stateward.intent.accepted.v1"
+    type: str = ACCEPTED
     data: AcceptedData
 
 

@@ -1,7 +1,7 @@
 """What was committed goes out: every event as a CloudEvent, and a hint where to look.
 
-Best effort, and never in anybody's way: what cannot be sent is dropped and counted, and the next
-hint says "scan" instead of naming keys, so that nobody relies on those that are missing.
+Best effort, and never in anybody's way: what cannot be sent is dropped and counted. The next hint
+then says "scan" instead of naming keys, and those who follow events are told of a gap.
 """
 
 import asyncio
@@ -14,11 +14,11 @@ import msgspec
 import structlog
 
 from bus.codec import Undecodable
-from bus.envelopes import event_envelope
+from bus.envelopes import event_envelope, gap_envelope
 from bus.log import StoredEvent
 from bus.nats.session import NatsUnavailable, Session
 from bus.nats.settings import BusMetrics
-from bus.nats.subjects import event_subject, hint_subject
+from bus.nats.subjects import GAPS, event_subject, hint_subject
 from domain.refusals import BadValue
 
 MOST_KEYS: Final = 64  # in one hint; more are "scan"
@@ -60,8 +60,9 @@ class Publisher:
         self._queue: deque[Sequence[StoredEvent]] = deque()
         self._waiting = 0
         self._wake = asyncio.Event()
-        self._gaps: set[int] = set(range(partitions))
         self._partitions = partitions
+        self._gaps: set[int] = set(range(partitions))  # of hints
+        self._gap = True  # of events: nobody knows what a life before this one did not tell
         self._before: Session | None = None
         self.published = 0
         self.dropped = 0
@@ -93,10 +94,13 @@ class Publisher:
             self._lose(len(group))
             return
         if session is not self._before:  # what the one before still held went down with it
-            self._gaps = set(range(self._partitions))
+            self._gaps, self._gap = set(range(self._partitions)), True
             self._before = session
         sent = 0
         try:
+            if self._gap:
+                await session.publish(GAPS, gap_envelope(group[0].position, self._installation))
+                self._gap = False
             for partition, hint in self._hints(group).items():
                 await session.publish(hint_subject(partition), hint)
                 self._gaps.discard(partition)
@@ -142,6 +146,6 @@ class Publisher:
         return SCAN if partition in self._gaps or len(keys) > MOST_KEYS else keys
 
     def _lose(self, events: int) -> None:
-        self._gaps = set(range(self._partitions))
+        self._gaps, self._gap = set(range(self._partitions)), True
         self.dropped += events
         self._metrics.dropped("events", events)

@@ -8,12 +8,12 @@ the next one, and all that listens is attached anew. Whatever cannot be done rai
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from bus.nats.credentials import Credentials
+from bus.nats.credentials import CONTROL_PLANE, Credentials
+from bus.nats.tls import Tls
 
 CONNECT_SECONDS: Final = 5
 ASK_SECONDS: Final = 5.0
@@ -22,7 +22,14 @@ UNANSWERED_PINGS: Final = 2  # the next one ends the session
 
 
 class NatsUnavailable(Exception):
-    """The server cannot be reached, or did not do it; it may later."""
+    """The server cannot be reached, or did not do it; it may later.
+
+    `remedy` says what a person can do about it, if that is known; it ends the message.
+    """
+
+    def __init__(self, found: str, remedy: str = "") -> None:
+        super().__init__(f"{found}: {remedy}" if remedy else found)
+        self.found, self.remedy = found, remedy
 
 
 class JetStreamRefused(NatsUnavailable):
@@ -31,6 +38,7 @@ class JetStreamRefused(NatsUnavailable):
     def __init__(self, asked: str, error: Mapping[str, Any]) -> None:
         super().__init__(f"JetStream declined {asked}: {error.get('description', error)}")
         self.code = int(error.get("code", 0))
+        self.error_code = int(error.get("err_code", 0))
 
 
 class Message(NamedTuple):
@@ -44,14 +52,23 @@ class Message(NamedTuple):
 
 type Handler = Callable[[Message], Awaitable[None]]
 
+type Leave = Callable[[], Awaitable[None]]
+"""Ends a subscription; never raises."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """Where to connect, and as whom."""
+    """Where to connect, and as whom. `name` is what our inbox is named after."""
 
     url: str
+    name: str = CONTROL_PLANE
     credentials: Credentials = field(default_factory=Credentials)
-    tls_ca: Path | None = None
+    tls: Tls = field(default_factory=Tls)
+
+    @property
+    def demands_tls(self) -> bool:
+        """Whether nothing may be sent in the clear."""
+        return self.tls.is_set or self.url.startswith("tls://")
 
 
 class Session(Protocol):
@@ -73,9 +90,14 @@ class Session(Protocol):
         ...
 
     async def publish(
-        self, subject: str, data: bytes, headers: dict[str, str] | None = None
+        self,
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        reply: str = "",
     ) -> None:
-        """Hand a message to the connection; it may still be lost.
+        """Hand a message to the connection; it may still be lost. `reply` is where answers go.
 
         Raises:
             NatsUnavailable: the session has ended.
@@ -91,11 +113,11 @@ class Session(Protocol):
         """
         ...
 
-    async def subscribe_ready(self, subject: str, handler: Handler, *, queue: str = "") -> None:
+    async def subscribe_ready(self, subject: str, handler: Handler, *, queue: str = "") -> Leave:
         """Subscribe, and return when the server knows: nothing sent from now on is missed.
 
         `handler` is called for one message after the other, so it must return soon. What it raises
-        is noted as the `reason`.
+        is noted as the `reason`. What is returned ends the subscription; a session's end does, too.
 
         Raises:
             NatsUnavailable: the server did not say that it knows.
@@ -119,13 +141,20 @@ class Session(Protocol):
         data = b"" if request is None else msgspec.json.encode(request)
         return _accepted(endpoint, await self.ask(f"$JS.API.{endpoint}", data))
 
-    async def store(self, subject: str, data: bytes, message_id: str) -> None:
-        """Publish to a JetStream stream, and return once it is stored there.
+    async def store(self, subject: str, data: bytes, message_id: str) -> int:
+        """Publish to a JetStream stream, and return its place there once it is stored.
 
         Raises:
             NatsUnavailable: it was not, or nobody knows.
         """
-        _accepted(subject, await self.ask(subject, data, {"Nats-Msg-Id": message_id}))
+        kept = _accepted(subject, await self.ask(subject, data, {"Nats-Msg-Id": message_id}))
+        return int(kept.get("seq", 0))
+
+
+def shown_address(url: str) -> str:
+    """An address without the credentials that may stand in it."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 type Opening = Callable[[Server], Awaitable[Session]]

@@ -4,31 +4,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, final, override
 
-from bus.nats.credentials import Credentials
+from bus.nats.credentials import CONTROL_PLANE, Credentials
+from bus.nats.session import Server
+from bus.nats.tls import Tls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NatsSettings:
-    """Which NATS to use: one of our own in `directory`, or the one at `url`.
+    """Which NATS to use: one of our own in `directory`, or that of `servers`.
 
-    Exactly one of them is set. `tls_ca` is the authority of an external server with a `tls://` or
-    `nats://` address that wants TLS; without it the system's authorities count. `instance` names
-    this process among those that share the NATS.
+    Exactly one of them is set. `servers` are the addresses of one cluster; any of them will do.
+    `instance` names this process among those that share the NATS. `replicas` is on how many servers
+    of a cluster each stream is kept.
     """
 
     directory: Path | None = None
-    url: str = ""
+    servers: tuple[str, ...] = ()
     credentials: Credentials = field(default_factory=Credentials)
-    tls_ca: Path | None = None
+    tls: Tls = field(default_factory=Tls)
     instance: str = "0"
     intents_at_once: int = 256
     events_waiting: int = 10_000
     hint_partitions: int = 1
-    stream_replicas: int = 1
+    replicas: int = 1
 
     def __post_init__(self) -> None:
-        if (self.directory is None) == (not self.url):
-            raise ValueError("the bus needs either a directory for its own server, or a url")
+        if (self.directory is None) == (not self.servers):
+            raise ValueError("the bus needs either a directory for its own server, or servers")
+
+    @property
+    def external(self) -> tuple[Server, ...]:
+        """The servers of somebody else, and as whom to connect there."""
+        name = self.credentials.user or CONTROL_PLANE
+        return tuple(
+            Server(url=url, name=name, credentials=self.credentials, tls=self.tls)
+            for url in self.servers
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

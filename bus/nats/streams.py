@@ -21,7 +21,7 @@ CONSUMER: Final = "stateward"
 ACK_SECONDS: Final = 30
 OWNER: Final = "stateward-installation"  # the key in a stream's metadata
 MOST_UNACKNOWLEDGED: Final = 4_096  # so that one slow resource does not hold up the others
-_NAME_IN_USE: Final = 400  # the stream exists with other settings
+_NAME_IN_USE: Final = 10058  # the stream exists with other settings
 _NOT_FOUND: Final = 404
 
 SUBMIT: Final[dict[str, Any]] = {
@@ -84,6 +84,8 @@ async def ensure_stream(
 ) -> None:
     """Make a stream, or bring it to these settings; one without an owner becomes ours.
 
+    On a cluster it is kept on as many servers as `replicas` says, from now on if that was changed.
+
     Raises:
         ForeignStream: it is another installation's.
         NatsUnavailable: not now.
@@ -92,7 +94,7 @@ async def ensure_stream(
     try:
         await session.ask_api(f"STREAM.CREATE.{config['name']}", wanted)
     except JetStreamRefused as refused:
-        if refused.code != _NAME_IN_USE:
+        if refused.error_code != _NAME_IN_USE:
             raise
         await check_owner(session, installation, config["name"])
         await session.ask_api(f"STREAM.UPDATE.{config['name']}", wanted)

@@ -9,6 +9,7 @@ import re
 from typing import Final, NamedTuple
 
 from bus.envelopes import resource_of
+from bus.leases import Partition
 from domain.names import Ref
 from domain.refusals import BadValue
 
@@ -18,12 +19,21 @@ SUBMITS: Final = f"{PREFIX}.submit.*.*.*.*"
 REFUSALS: Final = f"{PREFIX}.refused.*.*.*.*"
 ACCEPTANCES: Final = f"{PREFIX}.accepted.*.*.*.*"
 EVENTS: Final = f"{PREFIX}.event.*.*.*.*"
+GAPS: Final = f"{PREFIX}.gap"
 HINTS: Final = f"{PREFIX}.hint.*"
+STATUSES: Final = f"{PREFIX}.status.>"
+"""Reserved: `….status.<target>.…` is published by the workers of a target, and read by gateways."""
+IO: Final = f"{PREFIX}.io.>"
+"""`….io.<target>.<partition>` is asked by gateways, and answered by the worker that holds it."""
 DISCOVERY: Final = "$SRV"
 INBOX: Final = "_INBOX"
 SUBMIT_STREAM: Final = "STATEWARD_SUBMIT"
 REFUSED_STREAM: Final = "STATEWARD_REFUSED"
 ACCEPTED_STREAM: Final = "STATEWARD_ACCEPTED"
+LEASE_NEWS: Final = f"{PREFIX}.leases"
+"""Says that there is something to see in the bucket of leases."""
+LEASES: Final = "stateward-leases"
+"""The KV bucket of the leases of partitions; its stream is `KV_stateward-leases`."""
 NO_PROJECT: Final = "_"
 
 _ACTOR = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -61,6 +71,11 @@ def submit_subject(actor: str, ref: Ref) -> str:
     return f"{PREFIX}.submit.{actor}.{resource_tokens(ref)}"
 
 
+def message_id(actor: str, rest: str) -> str:
+    """A `Nats-Msg-Id` of an actor's own: all share the window in which a repeat is dropped."""
+    return f"{actor}:{rest}"
+
+
 def refused_subject(submitted: str) -> str:
     """Where the refusal of what came on a subject of the submit stream is kept."""
     return submitted.replace(f"{PREFIX}.submit.", f"{PREFIX}.refused.", 1)
@@ -75,6 +90,10 @@ def hint_subject(partition: int) -> str:
     return f"{PREFIX}.hint.{partition}"
 
 
+def io_subject(partition: Partition) -> str:
+    return f"{PREFIX}.io.{partition.target}.{partition.number}"
+
+
 def event_subject(stream: str, event_type: str) -> str:
     """`….event.shop.App.web.scaled` of `app.scaled`; `….rollout-started` of `rollout.started`."""
     ref = Ref.parse(resource_of(stream))
@@ -86,30 +105,6 @@ def event_subject(stream: str, event_type: str) -> str:
 def own_inbox(actor: str) -> str:
     """The inbox prefix of an actor, the only one on which its user may subscribe."""
     return f"{INBOX}.{actor}"
-
-
-class Permissions(NamedTuple):
-    """What a user of the server may publish and subscribe to."""
-
-    publish: tuple[str, ...]
-    subscribe: tuple[str, ...]
-
-
-def producer_permissions(actor: str) -> Permissions:
-    """Those of a program that hands in intents: its own token, its own inbox, what happened."""
-    return Permissions(
-        publish=(
-            f"{PREFIX}.intent.{actor}.>",
-            f"{PREFIX}.submit.{actor}.>",
-            f"{DISCOVERY}.>",
-        ),
-        subscribe=(
-            f"{own_inbox(actor)}.>",
-            f"{PREFIX}.accepted.{actor}.>",
-            f"{PREFIX}.refused.{actor}.>",
-            f"{PREFIX}.event.>",
-        ),
-    )
 
 
 def may_answer(reply: str) -> bool:

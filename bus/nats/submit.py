@@ -13,8 +13,10 @@ from datetime import datetime
 from random import Random
 from typing import Final, final, override
 
+import msgspec
 import structlog
 
+from bus.envelopes import MAX_KEY
 from bus.intents import Answer
 from bus.log import KeyReused, LogError
 from bus.manifests import SecretManifest
@@ -25,13 +27,20 @@ from bus.nats.outcomes import Outcomes
 from bus.nats.reception import Received, Reception
 from bus.nats.session import Message, NatsUnavailable, Session
 from bus.nats.settings import BusMetrics
-from bus.nats.subjects import accepted_subject, intent_subject, refused_subject
+from bus.nats.subjects import (
+    accepted_subject,
+    intent_subject,
+    message_id,
+    refused_subject,
+    sender,
+)
 from bus.problems import problem
-from domain.refusals import NotPossible, Overtaken, Refusal
+from domain.refusals import BadValue, NotPossible, Overtaken, Refusal
 
 FIRST_PAUSE: Final = 0.1  # seconds before a submission is tried again
 LONGEST_PAUSE: Final = 5.0
 AT_ONCE: Final = 64
+MESSAGE_ID: Final = "Nats-Msg-Id"
 REMEMBERED: Final = 50_000  # resources whose last submission is known
 
 _log = structlog.get_logger(__name__)
@@ -44,6 +53,12 @@ class _Delivery:
     sequence: int
     reply: str
     message: Message
+
+
+class _Id(msgspec.Struct):
+    """All that is needed of a message to tell its sender that it is refused."""
+
+    id: str
 
 
 @final
@@ -128,6 +143,7 @@ class SubmitConsumer(Part):
         delivery = _Delivery(sequence, message.reply, message)
         self._held[sequence] = delivery
         try:
+            _check_identity(message)
             received = self._reception.read(message.subject, message.data)
             _check_no_values(received)
         except Refusal as refusal:
@@ -180,7 +196,7 @@ class SubmitConsumer(Part):
         why = problem(error)
         self._metrics.answered("submit", why.code, 0.0)
         message = delivery.message
-        key = received.submission.key if received else message.headers.get("Nats-Msg-Id")
+        key = received.submission.key if received else _key(message)
         subject = str(received.submission.ref) if received else message.subject
         notice = self._outcomes.refused(delivery.sequence, subject, key, why)
         await self._conclude(delivery, refused_subject(message.subject), notice)
@@ -217,6 +233,27 @@ class SubmitConsumer(Part):
             await self._session.publish(delivery.reply, word)
         except NatsUnavailable as error:
             _log.debug("the submit stream could not be told", reason=str(error))
+
+
+def _check_identity(message: Message) -> None:
+    """Refuse a `Nats-Msg-Id` that is not the sender's own.
+
+    All producers share the window in which a repeated one is dropped: with the id of another, a
+    submission would take the place of that one's.
+    """
+    actor, given = sender(message.subject).actor, message.headers.get(MESSAGE_ID)
+    if given is not None and not given.startswith(message_id(actor, "")):
+        rule = f"it begins with who sends: write {message_id(actor, '<idempotency key>')}"
+        raise BadValue(MESSAGE_ID, given, rule)
+
+
+def _key(message: Message) -> str | None:
+    """The idempotency key of what could not be read: its `id`, or by its `Nats-Msg-Id`."""
+    try:
+        return msgspec.json.decode(message.data, type=_Id).id[:MAX_KEY]
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        given = message.headers.get(MESSAGE_ID)
+        return given and given.partition(":")[2]
 
 
 def _check_no_values(received: Received) -> None:

@@ -19,5 +19,5 @@ def check_version(version: str) -> None:
         raise UnsupportedServer(
             f"the NATS server is version {version}, but Stateward needs 2.11 or later: older ones "
             "cannot be told to fsync in time, and have known holes in their authorisation; "
-            "upgrade it, or leave `nats.url` empty to use the embedded one"
+            "upgrade it, or leave `nats.servers` empty to use the embedded one"
         )

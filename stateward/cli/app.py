@@ -131,6 +131,7 @@ def _add_verbs() -> None:
         "Run and keep a control plane": {
             "serve": server.serve,
             "doctor": doctor.doctor,
+            "migrate": offline.migrate,
             "verify": offline.verify,
             "backup": offline.backup,
             "restore": offline.restore,

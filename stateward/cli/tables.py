@@ -13,6 +13,7 @@ LONGEST: Final = 60  # characters of an image or a command
 
 _APP: Final = ("NAME", "PROJECT", "READY", "REVISION", "STATUS", "SINCE", "ADDRESS")
 _APP_WIDE: Final = (*_APP, "TARGET", "IMAGE", "UPDATED", "GENERATION", "LABELS")
+_TARGET: Final = ("NAME", "ENGINE", "STATUS", "REPLICAS", "SEEN", "DESCRIPTION")
 _HEADS: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
     "App": (_APP, _APP_WIDE),
     "Project": (
@@ -20,8 +21,8 @@ _HEADS: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
         ("NAME", "APPS", "SECRETS", "TARGET", "DESCRIPTION", "GENERATION", "LABELS"),
     ),
     "Target": (
-        ("NAME", "ENGINE", "STATUS", "REPLICAS", "SEEN", "DESCRIPTION"),
-        ("NAME", "ENGINE", "STATUS", "REPLICAS", "SEEN", "DESCRIPTION", "GENERATION", "LABELS"),
+        _TARGET,
+        (*_TARGET, "WORKER", "GENERATION", "LABELS"),
     ),
     "Secret": (
         ("NAME", "PROJECT", "KEYS", "VERSION"),
@@ -39,6 +40,8 @@ def row(resource: Resource, now: datetime, *, wide: bool) -> Row:
     cells = list(_ROWS[resource["kind"]](resource, now))
     if wide and resource["kind"] == "App":
         cells += _more_of_app(resource)
+    if wide and resource["kind"] == "Target":
+        cells.append((resource.get("status") or {}).get("worker") or "-")
     if wide:
         metadata = resource["metadata"]
         cells += [str(metadata.get("generation", "")), _labels(metadata)]

@@ -8,11 +8,13 @@ import yaml
 
 from bus.nats import subjects
 from bus.nats.asyncapi import asyncapi
+from bus.nats.config import example_users
+from bus.nats.permissions import ROLES
 from domain.names import Ref
 from gateway import openapi
 from gateway.api import build
 from gateway.ports import Services
-from stateward.reference.markdown import code, page, table
+from stateward.reference.markdown import code, page, sentence, table
 
 WEB = Ref("App", "shop", "web")
 PRODUCER = "ci"
@@ -30,7 +32,6 @@ def subject_page() -> str:
     rows.append(
         (code(event["address"]), "one message for each type of event", event["description"])
     )
-    allowed = subjects.producer_permissions(PRODUCER)
     return page(
         "Subjects",
         "Messages and their schemas: [asyncapi.yaml](asyncapi.yaml).",
@@ -51,17 +52,30 @@ def subject_page() -> str:
                 ),
             ],
         ),
-        "## What a producer may do",
-        f"A user of the server named {code(PRODUCER)}. Answers come to an inbox that begins with "
+        "## Who may do what",
+        "Users of a server, by role; the same as its configuration: "
+        "[nats-users.conf](nats-users.conf). "
+        f"{code(PRODUCER)} stands for any producer: it acts as {code(f'program:{PRODUCER}')}. "
+        "Answers come to an inbox of the user's name, such as "
         f"{code(subjects.own_inbox(PRODUCER))}: tell the client, it is the only one allowed.",
         table(
-            ("", "subjects"),
+            ("user", "what it is", "publishes", "subscribes to"),
             [
-                ("publish", ", ".join(map(code, allowed.publish))),
-                ("subscribe", ", ".join(map(code, allowed.subscribe))),
+                (
+                    code(user),
+                    sentence(role),
+                    ", ".join(map(code, role(user).publish)) or "nothing",
+                    ", ".join(map(code, role(user).subscribe)),
+                )
+                for user, role in ROLES.items()
             ],
         ),
     )
+
+
+def users_file() -> str:
+    """The users of a NATS server of somebody else, for its configuration."""
+    return example_users()
 
 
 def _shown(subject: Any) -> str:

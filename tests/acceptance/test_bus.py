@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import psutil
@@ -12,6 +13,7 @@ import pytest
 from tests.acceptance.conftest import Serve
 from tests.acceptance.producing import ask, producer
 from tests.support.asking import greeting, web
+from tests.support.nats_server import foreign_server
 from tests.support.serving import ControlPlane
 
 pytestmark = pytest.mark.needs("nats")
@@ -83,6 +85,26 @@ def test_with_the_bus_killed_again_and_again_all_is_accepted_healed_and_ready(
     os.kill(victim, signal.SIGKILL)
     shared.until(lambda: shared.pids(f"default/{name}") - {victim}, "it is healed")
     bus_server(shared)
+
+
+async def test_the_servers_of_others_are_named_by_flags_and_one_is_enough(
+    serve: Serve, tmp_path: Path
+) -> None:
+    async with foreign_server(tmp_path, 'authorization {token: "right"}') as port:
+        servers = f"--nats=nats://127.0.0.1:1,nats://127.0.0.1:{port}"
+        plane = await asyncio.to_thread(
+            serve, servers, "--nats=nats://127.0.0.1:2", "--set=nats.token=right"
+        )
+
+        def connected() -> bool:
+            return (
+                f"connected to nats://127.0.0.1:{port}"
+                in plane.http.get("/readyz", params={"verbose": ""}).text
+            )
+
+        await asyncio.to_thread(plane.until, connected, "the bus is connected")
+        assert plane.bus_servers() == []
+        assert plane.terminate() == 0
 
 
 def test_a_bus_server_that_cannot_start_stops_nothing_else(serve: Serve) -> None:

@@ -124,7 +124,12 @@ def test_what_is_done_behind_its_back_is_undone_and_told_of(
         events = shop.events("replica.healed")
         return len({one["data"]["slot"] for one in events if one["data"]["uid"] == uid}) == 3
 
+    def is_replaced() -> bool:
+        ready = [one for one in shop.app()["status"]["replicas"] if one["ready"]]
+        return len(ready) == 3 and all(one["attempt"] > 1 for one in ready)
+
     shop.until(is_healed, "three healings are recorded")
+    shop.until(is_replaced, "three replacements are ready")
     shop.rolled_out()
     running = [one for one in containers(shop, client) if one["State"] == "running"]
     assert len(running) == 3

@@ -25,12 +25,14 @@ NAMES: Final = (
     "log",
     "intents",
     "bus",
+    "postgres",
     "rebuilding",
     "sweeping",
     "simulating",
     "docker",
     "docker_apps",
     "converging",
+    "workers",
 )
 LONGEST: Final = 420.0  # seconds for one of them
 

@@ -21,9 +21,9 @@ import psutil
 
 from adapters.sqlite.schema import LOG_FILE
 from domain.names import app as app_ref
+from reconcilers.passing import WorkerSettings
 from reconcilers.ports import ReplicaState
 from reconcilers.queue import Priority
-from reconcilers.worker import WorkerSettings
 from simulation.faults import Call, Trouble
 from stateward import data
 from stateward.control_plane import running

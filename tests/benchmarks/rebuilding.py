@@ -19,9 +19,9 @@ from pathlib import Path
 
 import msgspec
 
+from adapters.files.snapshots import Snapshots
 from adapters.sqlite import schema
 from adapters.sqlite.log import SqliteLog
-from adapters.sqlite.snapshots import Snapshots
 from bus import codec
 from domain import events as e
 from projections.desired import DesiredState

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from adapters.sqlite.log import SqliteLog
 from bus import manifests
 from bus.intents import IntentService
+from bus.log import Log
 from domain.access import Actor
 from simulation.secrets import SimulatedSecrets
 
@@ -47,7 +47,7 @@ def outer(kind: str, name: str, spec: Mapping[str, object]) -> dict[str, object]
     return {"apiVersion": "stateward/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
-def service(log: SqliteLog) -> IntentService:
+def service(log: Log) -> IntentService:
     return IntentService(log, SimulatedSecrets(), now=lambda: datetime.now(UTC))
 
 

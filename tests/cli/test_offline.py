@@ -126,12 +126,12 @@ def test_doctor_finds_what_is_wrong_and_says_what_to_do(tmp_path: Path) -> None:
 
 def test_doctor_looks_at_what_is_configured(tmp_path: Path) -> None:
     variables = {
-        "STATEWARD_NATS__URL": "nats://127.0.0.1:9",
+        "STATEWARD_NATS__SERVERS": "nats://127.0.0.1:9",
         "STATEWARD_ENGINE__DOCKER_HOST": f"unix://{tmp_path}/none.sock",
         "STATEWARD_ENGINE__DEFAULT": "docker",
     }
     settings = load(surroundings(tmp_path, **variables))
     found = {finding.name: finding for finding in examine(Examined(settings, 1970))}
-    assert found["nats"].advice.startswith("start it, or correct nats.url")
+    assert found["nats"].advice.startswith("start it, or correct nats.servers")
     assert found["docker"].bad
     assert found["clock"].bad

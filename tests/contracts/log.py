@@ -11,9 +11,11 @@ from bus.log import (
     IdempotencyKey,
     KeyReused,
     Log,
+    LogRewound,
     NewEvent,
     StoredEvent,
     VersionConflict,
+    WatchedLog,
 )
 
 WEB = "App/shop/web"
@@ -45,7 +47,7 @@ async def follow(log: Log, after: int, count: int) -> list[StoredEvent]:
 
 class LogContract:
     @pytest.fixture
-    def log(self) -> Log:
+    def log(self) -> WatchedLog:
         raise NotImplementedError
 
     async def test_an_empty_log_has_no_events_and_its_head_at_0(self, log: Log) -> None:
@@ -219,3 +221,21 @@ class LogContract:
         await log.append([event()], expect={})
         await log.append([event(API), event()], expect={API: 0})
         assert [stored.version for stored in await log.stream(WEB)] == [1, 2]
+
+    async def test_a_log_in_order_knows_its_position_and_refuses_nothing(
+        self, log: WatchedLog
+    ) -> None:
+        done = await log.append([event(), event()], expect={WEB: 0})
+        assert log.position == done.positions[-1]
+        assert (log.read_only, log.rewound) == (None, None)
+
+    async def test_a_witness_of_a_position_that_is_not_here_stops_appends_alone(
+        self, log: WatchedLog
+    ) -> None:
+        done = await log.append([event()], expect={WEB: 0})
+        log.report_seen(done.positions[-1], "container web")
+        await log.append([event()], expect={WEB: 1})
+        log.report_seen(done.positions[-1] + 50, "container web")
+        with pytest.raises(LogRewound, match="container web"):
+            await log.append([event()], expect={WEB: 2})
+        assert len(await everything(log)) == 2

@@ -133,6 +133,29 @@ class SessionContract:
         assert [message.headers["N"] for message in inbox.messages[:3]] == ["0", "1", "2"]
         assert (inbox.messages[0].subject, inbox.messages[0].reply) == ("greetings.one", "")
 
+    async def test_a_subscription_that_was_ended_hears_nothing_more(
+        self, place: Place, session: Session
+    ) -> None:
+        left, kept = Inbox(), await listening(session, "greetings.>")
+        leave = await session.subscribe_ready("greetings.one", left.take)
+        other = await place.open("producer")
+        await other.publish("greetings.one", b"1")
+        await left.until(1)
+        await leave()
+        await leave()  # once more does nothing
+        await round_trip(session)
+        await other.publish("greetings.one", b"2")
+        assert await kept.until(2) == [b"1", b"2"]
+        await round_trip(session)
+        assert [message.data for message in left.messages] == [b"1"]
+
+    async def test_the_end_of_a_subscription_of_an_ended_session_is_no_error(
+        self, session: Session
+    ) -> None:
+        leave = await session.subscribe_ready("greetings.one", Inbox().take)
+        await session.close()
+        await leave()
+
     @pytest.mark.parametrize(
         ("pattern", "matching", "other"),
         [
@@ -310,9 +333,9 @@ class SessionContract:
 
     @pytest.mark.usefixtures("stream")
     async def test_what_is_stored_twice_under_one_id_is_kept_once(self, session: Session) -> None:
-        await session.store(WEB, b"1", "a")
-        await session.store(WEB, b"1", "a")
-        await session.store(WEB, b"2", "b")
+        assert await session.store(WEB, b"1", "a") == 1
+        assert await session.store(WEB, b"1", "a") == 1
+        assert await session.store(WEB, b"2", "b") == 2
         told = await state(session)
         assert (told["messages"], told["first_seq"], told["last_seq"]) == (2, 1, 2)
 

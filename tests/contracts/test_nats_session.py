@@ -22,8 +22,9 @@ class RealPlace(Place):
 
     @override
     async def open(self, name: str = "stateward") -> Session:
-        where = Server(url=self.server.url, credentials=self.server.credentials)
-        self.sessions.append(await NatsSession.open(where, name=name))
+        login = self.server.credentials
+        where = Server(url=self.server.url, name=name, credentials=login)
+        self.sessions.append(await NatsSession.open(where))
         return self.sessions[-1]
 
     @override

@@ -1,8 +1,11 @@
 """What is shown, to whom, and as of when."""
 
+import json
+
 import httpx
 import pytest
 
+from bus import manifests
 from bus.log import NewEvent
 from domain.access import Role
 from reconcilers.status import TargetStatus
@@ -37,6 +40,14 @@ async def test_an_app_is_shown_with_what_was_observed_and_how_old_that_is(
         "lastTransitionTime": "2030-01-01T11:59:55Z",
     }
     assert status["replicas"][0]["addresses"] == {"http": "127.0.0.1:31337"}
+
+
+async def test_what_came_in_another_way_is_shown_as_soon_as_it_is_acknowledged(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    await house.desk.send(manifests.read(json.dumps(app_manifest()).encode()))
+    assert house.desired.position < house.desk.service.acknowledged
+    assert (await client.get(WEB)).status_code == 200
 
 
 async def test_the_status_of_an_earlier_app_of_the_same_name_is_not_shown(

@@ -37,7 +37,7 @@ async def connected(
 ) -> AsyncIterator[Place]:
     desk = Desk()
     await desk.furnish()
-    settings = NatsSettings(url=url, credentials=credentials)
+    settings = NatsSettings(servers=(url,), credentials=credentials)
     place = Place(settings, desk, installation=installation)
     await place.bus.start()
     try:
@@ -221,7 +221,7 @@ def test_a_bus_has_one_server(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="either"):
         NatsSettings()
     with pytest.raises(ValueError, match="either"):
-        NatsSettings(directory=tmp_path, url="nats://elsewhere")
+        NatsSettings(directory=tmp_path, servers=("nats://elsewhere",))
 
 
 def test_no_secret_is_shown() -> None:

@@ -73,6 +73,7 @@ def test_the_document_leads_to_everything_it_names() -> None:
         "stateward.v1.accepted.{actor}.{project}.{kind}.{name}",
         "stateward.v1.refused.{actor}.{project}.{kind}.{name}",
         "stateward.v1.event.{project}.{kind}.{name}.{event}",
+        "stateward.v1.gap",
         "stateward.v1.hint.{partition}",
     }
     assert len(document["channels"]["event"]["messages"]) == len(REGISTRY)

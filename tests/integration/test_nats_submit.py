@@ -7,7 +7,7 @@ from typing import Any
 
 from bus.nats.subjects import accepted_subject, refused_subject, submit_subject
 from domain.names import Ref
-from tests.support.nats_server import PATIENCE, app, program, running
+from tests.support.nats_server import PATIENCE, app, envelope, program, running
 from tests.support.producers import acceptances, decided, emptied, refusals, refused, submit
 
 
@@ -26,6 +26,34 @@ async def test_a_key_that_is_submitted_twice_is_stored_once(tmp_path: Path) -> N
         again = await submit(producer, "apply", "App/shop/web", app("web"), key="s1")
         assert again["duplicate"]
         assert again["seq"] == first["seq"]
+
+
+async def test_a_message_id_that_begins_with_another_name_is_refused_with_the_rule(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path / "nats") as place, program(place) as producer:
+        for identity in ("s1", "ci:s1", "producer-s1"):
+            await producer.request(
+                submit_subject("producer", Ref("App", "shop", "web")),
+                envelope("apply", "App/shop/web", app("web"), key="s1"),
+                timeout=PATIENCE,
+                headers={"Nats-Msg-Id": identity},
+            )
+        for _, kept in await refused(place, 3):
+            told = kept["data"]["problem"]
+            assert (told["code"], told["details"]["path"]) == ("BadValue", "Nats-Msg-Id")
+            assert "write producer:<idempotency key>" in told["detail"]
+        assert "app.defined" not in place.desk.types
+
+
+async def test_a_submission_without_a_message_id_is_decided(tmp_path: Path) -> None:
+    async with running(tmp_path / "nats") as place, program(place) as producer:
+        await producer.request(
+            submit_subject("producer", Ref("App", "shop", "web")),
+            envelope("apply", "App/shop/web", app("web"), key="s1"),
+            timeout=PATIENCE,
+        )
+        await decided(place.desk, "s1")
 
 
 async def test_a_refused_one_is_kept_with_its_reason(tmp_path: Path) -> None:

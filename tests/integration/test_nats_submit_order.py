@@ -196,13 +196,13 @@ async def test_one_that_was_not_decided_when_we_stopped_comes_before_what_came_s
     async with foreign_server(tmp_path, "") as port:  # which does not stop with us
         url = f"nats://127.0.0.1:{port}"
         async with client(url) as producer:
-            async with connected(NatsSettings(url=url), desk):
+            async with connected(NatsSettings(servers=(url,)), desk):
                 desk.trouble.away = True
                 await submit(producer, "scale", "App/shop/web", {"replicas": 2}, key="s1")
                 async with asyncio.timeout(PATIENCE):
                     await desk.trouble.tried(desk.trouble.attempts + 1)
             await submit(producer, "scale", "App/shop/web", {"replicas": 3}, key="s2")
         desk.trouble.away = False
-        async with connected(NatsSettings(url=url), desk):
+        async with connected(NatsSettings(servers=(url,)), desk):
             await decided(desk, "s2")
     assert causes(desk)[-2:] == ["s1", "s2"]

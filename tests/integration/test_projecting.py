@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters.files.snapshots import Snapshots
 from adapters.sqlite.log import SqliteLog
-from adapters.sqlite.snapshots import Snapshots
 from bus.log import NewEvent
 from reconcilers.projecting import Projecting, name
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from adapters.files.headfile import HEAD_FILE
+from adapters.files.keyfile import KEY_FILE
 from adapters.sqlite.backup import MANIFEST_FILE, BackupRefused, backup, restore
-from adapters.sqlite.headfile import HEAD_FILE
 from adapters.sqlite.log import SqliteLog
 from adapters.sqlite.schema import LOG_FILE
-from adapters.sqlite.secrets import KEY_FILE, SECRETS_FILE, SqliteSecrets
+from adapters.sqlite.secrets import SECRETS_FILE, SqliteSecrets
 from adapters.sqlite.verify import verify
 from bus.log import NewEvent
 from domain.names import Ref

@@ -10,7 +10,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
-from adapters.sqlite.headfile import read_head_file
+from adapters.files.headfile import read_head_file
 from adapters.sqlite.log import SqliteLog
 from adapters.sqlite.schema import LOG_FILE
 from adapters.sqlite.verify import verify

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from adapters.sqlite.headfile import HEAD_FILE
+from adapters.files.headfile import HEAD_FILE
 from adapters.sqlite.ledger import KEY_LIFETIME
 from adapters.sqlite.log import SqliteLog
 from adapters.sqlite.pages import Pages
-from adapters.sqlite.schema import EMPTY, LOG_FILE
+from adapters.sqlite.schema import LOG_FILE
 from adapters.sqlite.versions import Versions
 from adapters.sqlite.writer import SWEEP_SECONDS
-from bus.log import IdempotencyKey, KeyReused, NewEvent, VersionConflict
+from bus.log import EMPTY, IdempotencyKey, KeyReused, NewEvent, VersionConflict
 
 WEB = "App/shop/web"
 

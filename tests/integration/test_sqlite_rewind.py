@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.sqlite.headfile import HEAD_FILE, read_head_file, write_head
+from adapters.files.headfile import HEAD_FILE, read_head_file, write_head
 from adapters.sqlite.log import SqliteLog
 from adapters.sqlite.schema import LOG_FILE
 from bus.log import Head, LogRewound, NewEvent

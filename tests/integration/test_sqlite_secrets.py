@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.sqlite.secrets import KEY_FILE, SECRETS_FILE, SqliteSecrets
+from adapters.files.keyfile import KEY_FILE
+from adapters.sqlite.secrets import SECRETS_FILE, SqliteSecrets
 from bus.secrets import SecretUnavailable
 from domain.names import Ref
 from domain.secret import SecretText

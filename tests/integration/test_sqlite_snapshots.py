@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.sqlite.snapshots import Snapshots
+from adapters.files.snapshots import Snapshots
 
 SEAL = bytes(range(32))
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from adapters.sqlite import log as log_module
-from adapters.sqlite.group import Answer, Request
 from adapters.sqlite.ledger import Ledger
 from adapters.sqlite.log import SqliteLog
 from adapters.sqlite.schema import LOG_FILE
 from adapters.sqlite.trouble import explain
 from adapters.sqlite.verify import verify
+from bus.grouping import Answer, Request
 from bus.log import Appended, LogFull, LogUnavailable, NewEvent, VersionConflict
 from tests.support import requirements
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from adapters.sqlite.headfile import HEAD_FILE
+from adapters.files.headfile import HEAD_FILE
 from adapters.sqlite.log import SqliteLog
 from adapters.sqlite.schema import LOG_FILE
-from adapters.sqlite.tombstones import TOMBSTONE
 from adapters.sqlite.verify import verify
 from bus.log import LogUnavailable, NewEvent
+from bus.verifying import TOMBSTONE
 
 CANARY = b"canary-4711"
 

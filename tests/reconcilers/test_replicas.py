@@ -307,3 +307,10 @@ def test_past_its_deadline_a_revision_keeps_one_probe_while_another_serves() -> 
     world.put(Seen(replica(2, 0)), Seen(replica(2, 1)))
     stops = [a for a in world.plan().actions if isinstance(a, Stop)]
     assert [(s.replica.name.revision, s.replica.name.slot) for s in stops] == [(2, 1)]
+
+
+def test_past_its_deadline_no_replica_ends_before_it_was_asked() -> None:
+    """After a list that left all of them out, each may be the one that serves."""
+    world = World(wanting(3, revision=2, stable=1, stalled=True))
+    world.put(*(Seen(replica(2, slot), known=False) for slot in range(3)))
+    assert [a for a in world.plan().actions if isinstance(a, Stop)] == []

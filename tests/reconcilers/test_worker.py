@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 from bus.log import LogUnavailable, NewEvent
 from domain import intents as i
 from domain.names import app
+from reconcilers.passing import WorkerSettings
 from reconcilers.ports import EngineUnavailable, ReplicaName
 from reconcilers.queue import Priority
-from reconcilers.worker import WorkerSettings
 from simulation import loop
 from simulation.faults import CALM, Call, Trouble, on_verb
 from tests.support.house import House, play

@@ -2,12 +2,16 @@
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from bus.log import NewEvent
 from domain import intents as i
+from domain import rules
+from domain.events import Fact
 from domain.names import app
+from domain.refusals import Frozen
 from reconcilers import journal
 from reconcilers.ports import EngineError, EngineUnavailable, ReplicaName
 from simulation import loop
@@ -86,6 +90,26 @@ def test_the_volumes_under_orphans_are_not_removed_with_their_namesake() -> None
         await house.until(lambda: "removal.completed" in house.types, within=30)
         assert house.running() == [(1, 0, 1)]
         assert house.machine.grounds[house.installation, "shop"].volumes
+
+    play(story)
+
+
+def test_an_image_that_could_not_be_recorded_while_its_app_was_frozen_is_recorded_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decide, refused = rules.decide, list[str]()
+
+    def frozen_at_first(context: rules.Context, intent: i.Intent, **how: Any) -> tuple[Fact, ...]:
+        if isinstance(intent, i.ResolveImage) and not refused:
+            refused.append(how["cause"])
+            raise Frozen(intent.ref, "an event of a later version")
+        return decide(context, intent, **how)
+
+    async def story(house: House) -> None:
+        monkeypatch.setattr("bus.intents.decide", frozen_at_first)
+        await house.send(manifest("App", "web", spec()))
+        await house.ready()
+        assert refused
 
     play(story)
 

@@ -4,8 +4,8 @@ import asyncio
 from typing import Final
 
 from domain.names import app
+from reconcilers.passing import WorkerSettings
 from reconcilers.ports import ReplicaState
-from reconcilers.worker import WorkerSettings
 from simulation import loop
 from simulation.asking import app_spec, manifest
 from simulation.faults import Trouble

@@ -16,6 +16,7 @@ from bus.nats.subjects import (
     REFUSED_STREAM,
     SUBMIT_STREAM,
     intent_subject,
+    message_id,
     submit_subject,
 )
 from domain.names import Ref
@@ -41,7 +42,7 @@ class Place:
         self.desk = Desk()
         self.heard = Heard()
         self.bus = NatsBus(
-            NatsSettings(url="nats://simulated"),
+            NatsSettings(servers=("nats://simulated",)),
             self.desk.service,
             actor_of=ACTORS.get,
             hinted=self.heard,
@@ -68,7 +69,8 @@ class Place:
 
     async def submit(self, verb: str, data: object, key: str) -> None:
         asked = envelope(verb, str(WEB), data, key=key)
-        await self.producer.store(submit_subject("producer", WEB), asked, key)
+        identity = message_id("producer", key)
+        await self.producer.store(submit_subject("producer", WEB), asked, identity)
 
     async def until(self, is_so: Callable[[], bool], seconds: float = 60.0) -> None:
         async with asyncio.timeout(seconds):

@@ -25,8 +25,8 @@ from bus.intents import Asked
 from bus.log import LogError, LogUnavailable
 from domain import intents as i
 from domain.names import Ref, app
+from reconcilers.passing import WorkerSettings
 from reconcilers.ports import EngineUnavailable, ReplicaState
-from reconcilers.worker import WorkerSettings
 from simulation.asking import SECRET_MARK, app_spec, manifest
 from simulation.faults import CALM, Call, Trouble
 from simulation.invariants.rest import Broken, RestInvariants

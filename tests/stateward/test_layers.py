@@ -68,9 +68,13 @@ def test_layers_fill_each_other_field_by_field(tmp_path: Path) -> None:
         ({}, "api: [", "c.yaml:2:1: while parsing a flow node did"),
         ({}, "replay:\n  interval: 10", "c.yaml:2:3: replay.interval: a bare number has no unit"),
         ({"STATEWARD_API__PORT": "99999"}, "", "STATEWARD_API__PORT: api.port: input should be"),
-        ({}, "nats: {url: 'http://x'}", "nats.url"),
-        ({}, "nats: {user: x, url: 'nats://x'}", "user and password go together"),
-        ({}, "nats: {embedded: false}", "give a url"),
+        ({}, "nats: {servers: ['http://x']}", "nats.servers"),
+        ({}, "nats: {servers: 1}", "nats.servers"),
+        ({}, "nats: {user: x, servers: nats://x}", "user and password go together"),
+        ({}, "nats: {tls_key: x, servers: tls://x}", "tls_certificate and tls_key go together"),
+        ({}, "nats: {tls_ca: x}", "TLS are for external servers; give servers"),
+        ({}, "nats: {replicas: 3}", "the embedded server is one: give the servers of a cluster"),
+        ({}, "nats: {embedded: false}", "give servers"),
         ({}, "engine: {default: dokcer}", "'auto', 'docker', 'process' or 'simulated'"),
     ],
 )
@@ -97,11 +101,11 @@ def test_a_named_file_that_is_missing_is_an_error_and_an_unnamed_one_is_not(tmp_
 
 def test_a_secret_shows_nowhere(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
-    config.write_text("nats: {url: 'nats://bus', user: me, password: hunter2}")
+    config.write_text("nats: {servers: 'nats://bus', user: me, password: hunter2}")
     settings = load(surroundings(tmp_path), config=config)
     assert settings.nats.password == SecretText("hunter2")
     assert "hunter2" not in repr(settings)
-    config.write_text("nats: {url: 'nats://bus', token: [hunter2]}")
+    config.write_text("nats: {servers: 'nats://bus', token: [hunter2]}")
     with pytest.raises(BadSettings) as refused:
         load(surroundings(tmp_path), config=config)
     assert "hunter2" not in str(refused.value)
@@ -126,8 +130,21 @@ def test_an_external_server_takes_the_place_of_the_embedded_one(tmp_path: Path) 
         return load(surroundings(tmp_path, **variables)).nats.starts_server
 
     assert nats()
-    assert not nats(STATEWARD_NATS__URL="nats://bus:4222")
+    assert not nats(STATEWARD_NATS__SERVERS="nats://bus:4222")
     assert not nats(STATEWARD_NATS__ENABLED="false")
+
+
+def test_several_servers_are_given_by_commas_by_a_list_or_one_by_one(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("nats:\n  servers:\n  - nats://a:1\n  - tls://b:2\n")
+    both = ("nats://a:1", "tls://b:2")
+    assert load(surroundings(tmp_path), config=config).nats.servers == both
+    variables = {"STATEWARD_NATS__SERVERS": "nats://a:1, tls://b:2"}
+    assert load(surroundings(tmp_path, **variables)).nats.servers == both
+    flags = {"nats": {"servers": ["nats://a:1", "tls://b:2"]}}
+    assert load(surroundings(tmp_path), flags=flags).nats.servers == both
+    flags = {"nats": {"servers": ["nats://a:1,tls://b:2"]}}
+    assert load(surroundings(tmp_path), flags=flags).nats.servers == both
 
 
 def test_every_section_is_frozen_and_has_a_default_for_every_field_but_the_data_directory() -> None:

@@ -21,6 +21,7 @@ class Proxy:
         self._target = target
         self._ends: set[asyncio.StreamWriter] = set()
         self._is_losing = False
+        self._loses_answers = False
         self.cuts = 0
         """How many connections were cut."""
         self.lost = 0
@@ -40,9 +41,13 @@ class Proxy:
         """Let nothing arrive from now on, until the next cut."""
         self._is_losing = True
 
+    def lose_answers(self) -> None:
+        """Let nothing come back from now on, until the next cut; what is asked arrives."""
+        self._loses_answers = True
+
     def cut(self) -> None:
         """Cut every connection; new ones are passed on again."""
-        self._is_losing = False
+        self._is_losing = self._loses_answers = False
         self.cuts += len(self._ends) // 2
         for end in self._ends:
             end.transport.abort()
@@ -61,15 +66,23 @@ class Proxy:
             there, to_there = await asyncio.open_connection("127.0.0.1", self._target)
             ends.append(to_there)
             self._ends.update(ends)
-            await asyncio.gather(self._pump(here, to_there), self._pump(there, to_here))
+            await asyncio.gather(
+                self._pump(here, to_there), self._pump(there, to_here, are_answers=True)
+            )
         self._ends.difference_update(ends)
         for end in ends:
             end.close()
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        *,
+        are_answers: bool = False,
+    ) -> None:
         with suppress(ConnectionError):
             while data := await source.read(65536):
-                if self._is_losing:
+                if self._is_losing or (are_answers and self._loses_answers):
                     self.lost += len(data)
                     continue
                 sink.write(data)

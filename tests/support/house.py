@@ -5,20 +5,21 @@ Only the log, the secret store, the engine and the clock are simulated.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 from bus import codec
 from bus.intents import Answer, Asked, IntentService
+from bus.leasing import Leasing
 from domain.target import TargetSpec
 from projections.desired import DesiredState
 from reconcilers.assembling import World, assemble
 from reconcilers.metrics import ReconcileMetrics, Uncounted
+from reconcilers.passing import WorkerSettings
 from reconcilers.ports import Replica, ReplicaState
 from reconcilers.status import AppStatus, StatusMemory
 from reconcilers.targets import OpenedEngine
-from reconcilers.worker import WorkerSettings
 from simulation import loop
 from simulation.engine import simulated_engine
 from simulation.log import SimulatedLog
@@ -45,14 +46,18 @@ class House:
         installation: str = INSTALLATION,
         seed: int = 1,
         metrics: ReconcileMetrics | None = None,
+        status: StatusMemory | None = None,
+        leasing: Leasing | None = None,
+        elsewhere: Mapping[str, Machine] | None = None,
     ) -> None:
         self.clock = asyncio.get_running_loop().time
         self.log = log or SimulatedLog()
         self.machine = machine or Machine(self.now)
+        self._elsewhere = elsewhere or {}  # by the targets that lead there
         self.installation = installation
         self.mischief = Mischief(self.machine, installation)
         self.secrets = secrets or SimulatedSecrets()
-        self.status = StatusMemory()
+        self.status = status or StatusMemory()
         self.desired = DesiredState(codec.decode)
         self.rewound: str | None = None
         self.intents = IntentService(
@@ -78,6 +83,13 @@ class House:
             report_seen=self._seen,
             appended=self._appended,
         )
+        if leasing is not None:
+            world = world._replace(
+                holding=leasing,
+                offer=lambda all_, serves, reaches: leasing.offer(
+                    all_, serves=serves, reaches=reaches
+                ),
+            )
         self.parts = assemble(world, settings or WorkerSettings(passes=4))
         self.worker = self.parts.worker
         self._keys = 0
@@ -95,7 +107,8 @@ class House:
         async def close() -> None:
             return
 
-        return OpenedEngine(simulated_engine(self.machine, self.installation), close)
+        machine = self._elsewhere.get(name, self.machine)
+        return OpenedEngine(simulated_engine(machine, self.installation), close)
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:

@@ -25,6 +25,7 @@ PATIENCE = 20.0  # seconds: of a test that waits for something that must happen
 
 ACTORS = {
     PRODUCER: Actor(name="program:producer", role="editor"),
+    "ci": Actor(name="program:ci", role="editor"),
     "viewer": Actor(name="program:viewer", role="viewer"),
 }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from nats.aio.client import Client
 
-from bus.nats.subjects import submit_subject
+from bus.nats.subjects import message_id, submit_subject
 from domain.names import Ref
 from tests.support.intents import Desk
 from tests.support.nats_server import PATIENCE, Place, envelope, program
@@ -20,7 +20,7 @@ async def submit(
         submit_subject("producer", Ref.parse(resource)),
         envelope(verb, resource, data, key=key),
         timeout=PATIENCE,
-        headers={"Nats-Msg-Id": key},
+        headers={"Nats-Msg-Id": message_id("producer", key)},
     )
     stored: dict[str, Any] = json.loads(answer.data)
     assert "error" not in stored, stored

@@ -133,6 +133,11 @@ class ControlPlane(Asking):
         """`kill -9`: it cannot know."""
         self._end(signal.SIGKILL)
 
+    def tell(self, number: signal.Signals) -> None:
+        """Send a signal that it may survive, such as SIGSTOP."""
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(number)
+
     def terminate(self) -> int:
         """SIGTERM; return its exit code."""
         return self._end(signal.SIGTERM)

@@ -13,7 +13,7 @@ from pathlib import Path
 from struct import Struct
 from typing import NamedTuple, final
 
-from adapters.sqlite.durable import replace_file
+from adapters.files.durable import replace_file
 
 KEPT = 2  # the newest, and the one before it in case the newest is damaged
 

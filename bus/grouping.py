@@ -7,15 +7,22 @@ append that loses costs the others nothing, and there is never half an append to
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import NamedTuple, Protocol, final
 
-from adapters.sqlite.seals import data_digest, record_digest
-from adapters.sqlite.versions import Versions
 from bus.log import Appended, IdempotencyKey, KeyReused, NewEvent, VersionConflict
+from bus.seals import data_digest, record_digest
 
 type Answer = Appended | Exception
 type EventRow = tuple[int, str, int, str, bytes]
 type KeyRow = tuple[str, str, bytes, bytes, int, int, float]
+
+
+class Versions(Protocol):
+    """Which version each stream is at."""
+
+    def get(self, stream: str, /) -> int | None:
+        """The stream's version; None of one that has no event, or is not known here."""
+        ...
 
 
 class Remembered(NamedTuple):
@@ -64,7 +71,7 @@ class Group:
         """Take an append into the group, or say why not."""
         key = request.key
         if key is not None and (remembered := self._known_keys.get((key.actor, key.key))):
-            return _repeat(key, remembered)
+            return repeat(key, remembered)
         conflict = self._conflict(request)
         if conflict is not None:
             return conflict
@@ -118,7 +125,8 @@ class Group:
         return version or 0
 
 
-def _repeat(key: IdempotencyKey, remembered: Remembered) -> Answer:
+def repeat(key: IdempotencyKey, remembered: Remembered) -> Answer:
+    """What a key that was used before is answered."""
     digest, outcome, first, events = remembered
     if digest != key.digest:
         return KeyReused(key.actor, key.key)

@@ -9,9 +9,8 @@ from typing import final
 
 import structlog
 
-from adapters.sqlite.durable import replace_file
-from adapters.sqlite.schema import EMPTY
-from bus.log import Head
+from adapters.files.durable import replace_file
+from bus.log import EMPTY, Head
 
 HEAD_FILE = "head"
 INTERVAL_SECONDS = 0.5  # between two writes; with the write itself it stays below a second

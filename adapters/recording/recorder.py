@@ -5,13 +5,11 @@ Nothing else here imports the library, which changes `dataclasses` for the whole
 """
 
 import asyncio
-import json
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, final, override
+from typing import Any, Protocol, final, override
 from uuid import UUID
 
 from eventsourcing.persistence import (
@@ -24,34 +22,50 @@ from eventsourcing.persistence import (
     StoredEvent,
 )
 
-from adapters.sqlite.log import SqliteLog
-from adapters.sqlite.reader import Row
-from bus.log import LogError, NewEvent, VersionConflict
+from bus.log import Appended, LogError, NewEvent, VersionConflict
+from bus.log import StoredEvent as LogEvent
 
 _MOST = 2**63 - 1  # as good as no limit
 
-_EVENTS = (
-    "SELECT originator_id, originator_version, topic, state FROM stored_events"
-    " WHERE originator_id = ? AND originator_version > ? AND originator_version <= ?"
-)
-_EVENTS_UPWARD = f"{_EVENTS} ORDER BY originator_version LIMIT ?"
-_EVENTS_DOWNWARD = f"{_EVENTS} ORDER BY originator_version DESC LIMIT ?"
-_ALL_TOPICS = (
-    "SELECT originator_id, originator_version, topic, state, notification_id FROM stored_events"
-    " WHERE notification_id >= ? AND notification_id <= ? ORDER BY notification_id LIMIT ?"
-)
-_SOME_TOPICS = (
-    "SELECT originator_id, originator_version, topic, state, notification_id FROM stored_events"
-    " WHERE notification_id >= ? AND notification_id <= ?"
-    " AND topic IN (SELECT value FROM json_each(?)) ORDER BY notification_id LIMIT ?"
-)
-_LAST = "SELECT max(notification_id) FROM stored_events"
+
+class RecordedLog(Protocol):
+    """What a log must offer beyond `bus.log.Log` to be a recorder of the library."""
+
+    async def insert(self, events: Sequence[NewEvent], versions: Sequence[int]) -> Appended:
+        """Append events that bring their versions along.
+
+        Raises:
+            VersionConflict: a version is taken, or would leave a gap.
+        """
+        ...
+
+    async def versions(
+        self, stream: str, after: int, upto: int, limit: int, *, downward: bool
+    ) -> Sequence[LogEvent]:
+        """Up to `limit` events of a stream with a version above `after` and not above `upto`."""
+        ...
+
+    async def between(
+        self, first: int, last: int, limit: int, types: Sequence[str]
+    ) -> Sequence[LogEvent]:
+        """Up to `limit` events from position `first` to `last`; of `types` only, if there are."""
+        ...
+
+    async def last(self) -> int | None:
+        """The position of the newest event, None when there is none."""
+        ...
+
+    def commits(self) -> AsyncIterator[None]:
+        """Yield at once, and again after commits: look for news each time, miss none."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class SyncAggregateRecorder(AggregateRecorder):
     """Streams only. Originator ids are text: a UUID is written as such, and read back as text."""
 
-    def __init__(self, log: SqliteLog, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, log: RecordedLog, loop: asyncio.AbstractEventLoop) -> None:
         self._log = log
         self._loop = loop
 
@@ -72,23 +86,19 @@ class SyncAggregateRecorder(AggregateRecorder):
         desc: bool = False,
         limit: int | None = None,
     ) -> Sequence[StoredEvent]:
-        bounds = (-1 if gt is None else gt, _MOST if lte is None else lte)
-        rows = self._rows(
-            _EVENTS_DOWNWARD if desc else _EVENTS_UPWARD,
-            (str(originator_id), *bounds, _MOST if limit is None else limit),
+        found = self._log.versions(
+            str(originator_id),
+            -1 if gt is None else gt,
+            _MOST if lte is None else lte,
+            _MOST if limit is None else limit,
+            downward=desc,
         )
-        return [StoredEvent(*row) for row in rows]
+        return [StoredEvent(e.stream, e.version, e.type, e.data) for e in self._wait(found)]
 
     def _insert(self, stored_events: Sequence[StoredEvent]) -> tuple[int, ...]:
         events = [NewEvent(str(e.originator_id), e.topic, e.state) for e in stored_events]
         versions = [e.originator_version for e in stored_events]
         return self._wait(self._log.insert(events, versions)).positions
-
-    def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
-        async def ask() -> list[Row]:
-            return await self._log.rows(sql, parameters)
-
-        return self._wait(ask())
 
     def _wait[T](self, call: Coroutine[Any, Any, T]) -> T:
         try:
@@ -121,16 +131,12 @@ class SyncRecorder(SyncAggregateRecorder, ApplicationRecorder):
     ) -> Sequence[Notification]:
         first = (start or 0) + (start is not None and not inclusive_of_start)
         last = _MOST if stop is None else stop
-        if topics:
-            rows = self._rows(_SOME_TOPICS, (first, last, json.dumps(list(topics)), limit))
-        else:
-            rows = self._rows(_ALL_TOPICS, (first, last, limit))
-        return [Notification(*row) for row in rows]
+        found = self._wait(self._log.between(first, last, limit, topics))
+        return [Notification(e.stream, e.version, e.type, e.data, e.position) for e in found]
 
     @override
     def max_notification_id(self) -> int | None:
-        ((last,),) = self._rows(_LAST)
-        return None if last is None else int(last)
+        return self._wait(self._log.last())
 
     @override
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> "CommitSubscription":
@@ -161,13 +167,15 @@ class CommitSubscription(ListenNotifySubscription[SyncRecorder]):
 
 
 @contextmanager
-def open_recorder(directory: Path, *, now: Callable[[], float]) -> Iterator[SyncRecorder]:
+def open_recorder(
+    opened: Callable[[], Coroutine[Any, Any, RecordedLog]],
+) -> Iterator[SyncRecorder]:
     """Open a log on an event loop in a thread of its own, for programs that have none."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="log-recorder")
     thread.start()
     try:
-        log = asyncio.run_coroutine_threadsafe(SqliteLog.open(directory, now=now), loop).result()
+        log = asyncio.run_coroutine_threadsafe(opened(), loop).result()
         try:
             yield SyncRecorder(log, loop)
         finally:

@@ -1,0 +1,1 @@
+"""A log as the eventsourcing library's recorders, so that its tools work on ours."""

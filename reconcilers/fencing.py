@@ -1,0 +1,155 @@
+"""Fencing: no call that changes anything on an engine starts after the lease of its key has ended.
+
+The lease is looked at right before each call, by a clock that counts suspension: a worker that was
+paused wakes up here. A call that was sent before may land late; it names what it is about for ever,
+so the next pass of whoever decides now repairs what it did. Pulling an image is not fenced.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, final, override
+
+from reconcilers.ports import (
+    Engine,
+    EngineUnavailable,
+    Foreign,
+    ForeignReplica,
+    Grounds,
+    LeaseEnded,
+    Replica,
+    ReplicaName,
+    Replicas,
+    StartReplica,
+)
+from reconcilers.sharing import Sharing
+
+CALL_SECONDS: Final = 120.0  # that any call may take beside the grace of what it ends
+
+
+def fenced(engine: Engine, target: str, sharing: Sharing) -> Engine:
+    """An engine whose writes need the lease of what they are about."""
+    fence = _Fence(target, sharing)
+    return engine._replace(
+        replicas=_Replicas(engine.replicas, fence),
+        grounds=_Grounds(engine.grounds, fence),
+        foreign=_Foreign(engine.foreign, fence),
+    )
+
+
+@final
+class _Fence:
+    def __init__(self, target: str, sharing: Sharing) -> None:
+        self._target, self._sharing = target, sharing
+
+    async def about(
+        self, name: ReplicaName, verb: str, call: Callable[[], Awaitable[None]], grace: float = 0.0
+    ) -> None:
+        """Start a call about one app.
+
+        Raises:
+            LeaseEnded: it may not start any more.
+            EngineUnavailable: it did not end in time.
+        """
+        stream = f"App/{name.project}/{name.app}"
+        may_call = self._sharing.may_call(self._target, stream)
+        async with self._call(f"{verb} {stream}", grace, may_call=may_call):
+            await call()
+
+    async def shared(self, verb: str, call: Callable[[], Awaitable[None]]) -> None:
+        """Start a call about what several apps share. Raises as `about`."""
+        may_call = self._sharing.may_call_any(self._target)
+        async with self._call(verb, 0.0, may_call=may_call):
+            await call()
+
+    @asynccontextmanager
+    async def _call(self, asked: str, grace: float, *, may_call: bool) -> AsyncIterator[None]:
+        if not may_call:
+            raise LeaseEnded(
+                f"{asked} on target {self._target} was not begun: the lease of this worker has "
+                "ended; whoever holds it now goes on"
+            )
+        allowed = CALL_SECONDS + grace
+        deadline = asyncio.timeout(allowed)
+        try:
+            async with deadline:
+                yield
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            message = f"target {self._target} did not {asked} within {allowed:.0f} s"
+            raise EngineUnavailable(message) from error
+
+
+@final
+class _Replicas(Replicas):
+    def __init__(self, inner: Replicas, fence: _Fence) -> None:
+        self._inner, self._fence = inner, fence
+
+    @override
+    async def list(self, app: tuple[str, str] | None = None) -> Sequence[Replica]:
+        return await self._inner.list(app)
+
+    @override
+    async def start(self, order: StartReplica) -> None:
+        await self._fence.about(order.name, "start", lambda: self._inner.start(order))
+
+    @override
+    async def stop(self, replica: Replica, *, grace: float) -> None:
+        def call() -> Awaitable[None]:
+            return self._inner.stop(replica, grace=grace)
+
+        await self._fence.about(replica.name, "stop", call, grace)
+
+    @override
+    async def remove(self, replica: Replica) -> None:
+        await self._fence.about(replica.name, "remove", lambda: self._inner.remove(replica))
+
+
+@final
+class _Grounds(Grounds):
+    def __init__(self, inner: Grounds, fence: _Fence) -> None:
+        self._inner, self._fence = inner, fence
+
+    @override
+    async def prepare(self, project: str) -> None:
+        await self._fence.shared(f"prepare {project}", lambda: self._inner.prepare(project))
+
+    @override
+    async def clear(self, project: str) -> None:
+        await self._fence.shared(f"clear {project}", lambda: self._inner.clear(project))
+
+    @override
+    async def projects(self) -> Sequence[str]:
+        return await self._inner.projects()
+
+    @override
+    async def remove_volumes(self, project: str, app: str) -> None:
+        def call() -> Awaitable[None]:
+            return self._inner.remove_volumes(project, app)
+
+        await self._fence.about(ReplicaName(project, app, 0, 0, 0), "remove volumes of", call)
+
+
+@final
+class _Foreign(Foreign):
+    def __init__(self, inner: Foreign, fence: _Fence) -> None:
+        self._inner, self._fence = inner, fence
+
+    @override
+    async def list(self, app: tuple[str, str] | None = None) -> Sequence[ForeignReplica]:
+        return await self._inner.list(app)
+
+    @override
+    async def end(self, replica: ForeignReplica, *, grace: float) -> None:
+        def call() -> Awaitable[None]:
+            return self._inner.end(replica, grace=grace)
+
+        await self._fence.about(replica.name, "end what is foreign of", call, grace)
+
+    @override
+    async def clear(self, installation: str, project: str) -> None:
+        def call() -> Awaitable[None]:
+            return self._inner.clear(installation, project)
+
+        await self._fence.shared(f"clear {project} of {installation}", call)
