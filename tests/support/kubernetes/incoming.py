@@ -42,8 +42,7 @@ def applied_body(request: Request) -> Object:
         raise Refused(400, f"error decoding YAML: {error}") from error
     if not isinstance(sent, dict) or not sent.get("apiVersion") or not sent.get("kind"):
         raise Refused(400, "invalid object type: apiVersion and kind must be set")
-    sent = without_nulls(sent)
-    metadata = sent.setdefault("metadata", {})
+    metadata = sent["metadata"] = without_nulls(sent.get("metadata") or {})
     if metadata.get("managedFields"):
         raise Refused(400, "metadata.managedFields must be nil")
     _meant(request, sent)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.support.kubernetes import ownership
 from tests.support.kubernetes.answers import Refused, cause
+from tests.support.kubernetes.checking import without_nulls
 from tests.support.kubernetes.merging import merged
 from tests.support.kubernetes.ownership import Paths
 from tests.support.kubernetes.schema import Object, Schema
@@ -110,7 +111,7 @@ class Fields:
         if conflicts and not force:
             raise _conflict(conflicts, managers)
         others = self._yielding(managers, writer, difference)
-        return new, self._with(others, writer, before, owned)
+        return without_nulls(new), self._with(others, writer, before, owned)
 
     def _with(self, others: Managers, writer: Writer, before: Owned, owned: Paths) -> Managers:
         same = before.paths == owned

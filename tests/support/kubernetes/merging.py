@@ -1,5 +1,6 @@
 """How a body is merged into an object: server-side apply, and the three kinds of patches."""
 
+from collections import deque
 from typing import Any
 
 from tests.support.kubernetes.answers import Refused
@@ -11,6 +12,8 @@ def merged(schema: Schema, live: Any, sent: Any) -> Any:
     """`live` with what an apply `sent`: fields by fields, items by keys, atomic ones as a whole."""
     if schema.merge is Merge.ATOMIC:
         return sent
+    if sent is None and isinstance(live, dict | list) and live:
+        return live  # a null takes away a value, but nothing that has parts
     if isinstance(live, dict) and isinstance(sent, dict):
         both = dict(live)
         for key, of in sent.items():
@@ -22,18 +25,24 @@ def merged(schema: Schema, live: Any, sent: Any) -> Any:
 
 
 def _merged_items(schema: Schema, live: list[Any], sent: list[Any]) -> list[Any]:
-    """What was sent in its order; what only others wrote stays behind what it stood behind."""
+    """What was sent keeps its order; what only others wrote stays as far in front as it was."""
     old = {item_element(schema, item): item for item in live}
     new = {item_element(schema, item): item for item in sent}
-    waiting = list(old)
+    shared = deque(element for element in new if element in old)  # not yet merged, in order
+    left, right = deque(old), deque(new)
     out: list[Any] = []
-    for element, item in new.items():
-        while element in waiting and waiting[0] not in new:
-            out.append(old[waiting.pop(0)])
-        out.append(merged(schema.item, old[element], item) if element in old else item)
-        if element in waiting:
-            waiting.remove(element)
-    return out + [old[element] for element in waiting if element not in new]
+    while left or right:
+        if left and left[0] not in new:
+            out.append(old[left.popleft()])
+        elif left and (not shared or left[0] != shared[0]):
+            left.popleft()  # it is merged where it was sent
+        else:
+            element = right.popleft()
+            both = element in old
+            out.append(merged(schema.item, old[element], new[element]) if both else new[element])
+            if both:
+                shared.popleft()
+    return out
 
 
 def merge_patched(target: Any, patch: Any) -> Any:

@@ -4,7 +4,7 @@ Each rule yields causes of a refusal. Only what a writer like Stateward can brea
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tests.support.kubernetes.answers import cause
@@ -107,17 +107,22 @@ def _workload(kind: str, spec: Object) -> Causes:
     if (policy := template["spec"].get("restartPolicy")) not in allowed:
         said = f'Unsupported value: "{policy}"'
         yield cause("FieldValueNotSupported", "spec.template.spec.restartPolicy", said)
-    yield from _pod_spec("spec.template.spec", template["spec"])
+    strategy = spec["strategy"] if kind == "Deployment" else {}
+    if strategy.get("type") == "Recreate" and "rollingUpdate" in strategy:
+        said = "Forbidden: may not be specified when strategy `type` is 'Recreate'"
+        yield cause("FieldValueForbidden", "spec.strategy.rollingUpdate", said)
+    claims = [one["metadata"]["name"] for one in spec.get("volumeClaimTemplates") or ()]
+    yield from _pod_spec("spec.template.spec", template["spec"], claims)
 
 
 def _pod(written: Object) -> Causes:
-    yield from _pod_spec("spec", written["spec"])
+    yield from _pod_spec("spec", written["spec"], ())
 
 
-def _pod_spec(at: str, spec: Object) -> Causes:
+def _pod_spec(at: str, spec: Object, claims: Iterable[str]) -> Causes:
     if not spec.get("containers"):
         yield _missing(f"{at}.containers")
-    volumes = {one.get("name") for one in spec.get("volumes") or ()}
+    volumes = {*claims, *(one.get("name") for one in spec.get("volumes") or ())}
     names: set[str] = set()
     for number, one in enumerate(containers(spec)):
         field = f"{at}.containers[{number}]"
