@@ -10,12 +10,21 @@ from reconcilers.status import AppStatus, Condition
 
 
 def judge(
-    desired: DesiredApp, view: ObjectView, plan: Plan, *, now: float, before: AppStatus | None
+    desired: DesiredApp,
+    view: ObjectView,
+    plan: Plan,
+    *,
+    now: float,
+    before: AppStatus | None,
+    waits: str = "",
 ) -> AppStatus:
-    """What the app is like, once `plan` was made from the same objects as `view`."""
+    """What the app is like, once `plan` was made from the same objects as `view`.
+
+    `waits` is why nothing of it may be there yet, or empty.
+    """
     conditions = (
-        _ready(desired, view),
-        _progressing(desired, view, plan),
+        _ready(desired, view, waits),
+        _progressing(desired, view, plan, waits),
         _degraded(desired, view),
         _synced(plan),
         paused(desired),
@@ -39,7 +48,7 @@ def _rolled_out(desired: DesiredApp, view: ObjectView) -> bool:
     return view.is_settled and view.revision == held and view.updated >= view.wanted
 
 
-def _ready(desired: DesiredApp, view: ObjectView) -> Condition:
+def _ready(desired: DesiredApp, view: ObjectView, waits: str) -> Condition:
     if desired.wanted == 0:
         return claim("Ready", "False", "Stopped", "no replica is wanted")
     count = f"{view.ready} of {view.wanted} replicas are ready"
@@ -48,19 +57,23 @@ def _ready(desired: DesiredApp, view: ObjectView) -> Condition:
             return claim("Ready", "True", "AllReplicasReady", count)
         message = f"revision {view.serving} serves while revision {desired.revision} comes"
         return claim("Ready", "True", "Serving", message)
+    if waits:
+        return claim("Ready", "False", "RemovalPending", f"{count}: {waits}")
     if view.causes:
         reason, message = view.causes[0]
         return claim("Ready", "False", reason, f"{count}: {message}")
     return claim("Ready", "False", "Starting", count)
 
 
-def _progressing(desired: DesiredApp, view: ObjectView, plan: Plan) -> Condition:
+def _progressing(desired: DesiredApp, view: ObjectView, plan: Plan, waits: str) -> Condition:
     if view.is_stalled:
         message = f"revision {view.revision} did not become healthy by its deadline"
         return claim("Progressing", "False", "DeadlineExceeded", message)
     if _rolled_out(desired, view):
         message = f"revision {view.revision} is rolled out"
         return claim("Progressing", "False", "Complete", message)
+    if waits:
+        return claim("Progressing", "True", "RemovalPending", waits)
     if plan.waiting:
         message = f"{_names(plan.waiting)} has to be gone first"
         return claim("Progressing", "True", "RemovalPending", message)

@@ -193,6 +193,7 @@ class ObjectEngine(Protocol):
         self,
         manifest: Manifest,
         *,
+        owner: tuple[str, str],
         uid: str | None,
         position: int,
         manager: str = MANAGER,
@@ -202,6 +203,7 @@ class ObjectEngine(Protocol):
 
         Args:
             manifest: what is left out of it is left alone, or taken away if `manager` set it.
+            owner: the (project, app) whose object it is; `app` is empty for what is shared.
             uid: that of the object as it was seen; None if there was none, and then one that is
                 there all the same is touched only if its labels say that it is ours.
             position: the head of the log as far as known, kept as a label.
@@ -216,7 +218,9 @@ class ObjectEngine(Protocol):
         """
         ...
 
-    async def delete(self, key: ObjectKey, *, uid: str, propagation: Propagation) -> None:
+    async def delete(
+        self, key: ObjectKey, *, owner: tuple[str, str], uid: str, propagation: Propagation
+    ) -> None:
         """Ask for the object's end, only if it still has this uid. One that is gone is no error.
 
         Returns before it is gone: its end is seen in `list`.
@@ -242,6 +246,16 @@ class ObjectEngine(Protocol):
         """
         ...
 
+    def marks(self) -> Mapping[tuple[str, str], int]:
+        """Return a number for each owner of which anything is there, another after each change.
+
+        One of whom only data is left has none. Asks nothing of the cluster.
+
+        Raises:
+            EngineUnavailable: as `list`.
+        """
+        ...
+
     def watch(self) -> AsyncIterator[ObjectEvent]:
         """Yield whose objects changed, for ever; the first is always `ObjectEvent(None)`.
 
@@ -249,3 +263,15 @@ class ObjectEngine(Protocol):
         `ObjectEvent(None)` after each gap that may have hidden something.
         """
         ...
+
+
+class Objects(NamedTuple):
+    """What reconcilers need of a target that keeps objects, handed to them together.
+
+    An object is ours if its labels name `installation` and `target`.
+    """
+
+    engine: ObjectEngine
+    renderer: ObjectRenderer
+    installation: str
+    target: str

@@ -12,6 +12,7 @@ import msgspec
 
 from adapters.k8s.errors import Asked, KindMissing, NotFound, Status, refusal
 from adapters.k8s.kinds import BUILT_IN, Kind
+from adapters.k8s.lines import lines
 from adapters.k8s.transport import Query, Response, Sent, Transport
 
 type Json = dict[str, Any]
@@ -156,7 +157,13 @@ class Cluster:
         )
 
     async def pages(
-        self, kind: Kind, *, selector: str = "", namespace: str = "", metadata_only: bool = False
+        self,
+        kind: Kind,
+        *,
+        selector: str = "",
+        fields: str = "",
+        namespace: str = "",
+        metadata_only: bool = False,
     ) -> AsyncIterator[Page]:
         """A list of one snapshot, page by page; each has the version of the snapshot.
 
@@ -166,7 +173,7 @@ class Cluster:
         """
         asked = Asked("list", kind.resource, namespace)
         accept = METADATA_ONLY if metadata_only else "application/json"
-        query: dict[str, str] = {"limit": str(PAGE), **_selected(selector)}
+        query: dict[str, str] = {"limit": str(PAGE), **_selected(selector, fields)}
         while True:
             sent = Sent("GET", kind.path(namespace), dict(query), accept=accept)
             page = _PAGES.decode((await self._transport.request(asked, sent)).body)
@@ -176,7 +183,13 @@ class Cluster:
             query["continue"] = page.metadata.next
 
     async def watch(
-        self, kind: Kind, version: str, *, selector: str = "", namespace: str = ""
+        self,
+        kind: Kind,
+        version: str,
+        *,
+        selector: str = "",
+        fields: str = "",
+        namespace: str = "",
     ) -> AsyncIterator[WatchEvent]:
         """Every change behind a version, and bookmarks, until the server ends the watch.
 
@@ -191,12 +204,12 @@ class Cluster:
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
-            **_selected(selector),
+            **_selected(selector, fields),
         }
         asked = Asked("watch", kind.resource, namespace)
         sent = Sent("GET", kind.path(namespace), query)
         async with self._transport.stream(asked, sent, silence=seconds + _GRACE) as pieces:
-            async for line in _lines(pieces):
+            async for line in lines(pieces):
                 event = _EVENTS.decode(line)
                 if event.type == "ERROR":
                     status = msgspec.json.decode(event.object, type=Status)
@@ -204,22 +217,9 @@ class Cluster:
                 yield event
 
 
-async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Whole lines; of any length, unlike those of `readline`."""
-    begun: list[bytes] = []
-    async for piece in pieces:
-        *whole, rest = piece.split(b"\n")
-        for line in whole:
-            begun.append(line)
-            if joined := b"".join(begun):
-                yield joined
-            begun = []
-        if rest:
-            begun.append(rest)
-
-
-def _selected(selector: str) -> Query:
-    return {"labelSelector": selector} if selector else {}
+def _selected(labels: str, fields: str) -> Query:
+    asked = {"labelSelector": labels, "fieldSelector": fields}
+    return {name: selector for name, selector in asked.items() if selector}
 
 
 def _json(answer: Response) -> Json:

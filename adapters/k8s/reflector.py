@@ -57,13 +57,14 @@ class Health(NamedTuple):
 class Reflector:
     """Follows one kind. `run` does the work; everything else may be read at any time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what of a kind is followed, and how
         self,
         cluster: Cluster,
         kind: Kind,
         rng: random.Random,
         *,
         selector: str = "",
+        fields: str = "",
         namespace: str = "",
         trimming: Trimming | None = None,
         changed: Callable[[Change], None] = lambda _: None,
@@ -74,7 +75,7 @@ class Reflector:
         self.watches = 0
         self._cluster = cluster
         self._rng = rng
-        self._selector, self._namespace = selector, namespace
+        self._selector, self._fields, self._namespace = selector, fields, namespace
         self._trimming, self._changed = trimming or Trimming(), changed
         self._pace = pace or Pace()
         self._objects: dict[Key, Held] = {}
@@ -121,7 +122,7 @@ class Reflector:
         version = ""
         self.lists += 1
         async for page in self._cluster.pages(
-            self.kind, selector=self._selector, namespace=self._namespace
+            self.kind, selector=self._selector, fields=self._fields, namespace=self._namespace
         ):
             version = page.metadata.resource_version
             async for item in _in_slices(page):
@@ -142,7 +143,11 @@ class Reflector:
         began = self._now()
         try:
             async for event in self._cluster.watch(
-                self.kind, self._version, selector=self._selector, namespace=self._namespace
+                self.kind,
+                self._version,
+                selector=self._selector,
+                fields=self._fields,
+                namespace=self._namespace,
             ):
                 self._follow(event)
         finally:

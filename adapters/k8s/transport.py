@@ -6,7 +6,7 @@ that was throttled is repeated when the cluster said so, a few times; anything e
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, final
@@ -19,6 +19,7 @@ from adapters.k8s.access import Access, open_client
 from adapters.k8s.errors import (
     Asked,
     ClusterUnavailable,
+    Status,
     Throttled,
     Unauthorized,
     refusal,
@@ -117,6 +118,27 @@ class Transport:
             raise
         finally:
             response.response.close()
+
+    @asynccontextmanager
+    async def socket(
+        self, asked: Asked, path: str, query: Sequence[tuple[str, str]], protocols: Sequence[str]
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket. Raises, also while it is read: as `request`."""
+        client = await self._open()
+        _, url, told, *_ = await client.param_serialize(
+            "GET", path, query_params=list(query), auth_settings=["BearerToken"]
+        )
+        session = client.rest_client.pool_manager
+        if session is None:
+            raise self._unavailable(asked, "nothing was asked of it yet; try again")
+        with self._translated(asked):
+            try:
+                opened = session.ws_connect(url, headers=told, protocols=protocols)
+                async with opened as socket:
+                    yield socket
+            except aiohttp.WSServerHandshakeError as error:
+                status = Status(message=error.message)
+                raise refusal(self.address, asked, error.status, status, {}) from error
 
     async def _pieces(self, asked: Asked, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         while True:
