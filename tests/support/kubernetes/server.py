@@ -5,17 +5,14 @@ be killed and started again on the same port, keeping what it stored.
 """
 
 import asyncio
-import json
 import ssl
 import uuid
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import msgspec
 from aiohttp import web
 
 from tests.support.kubernetes import discovery
@@ -26,6 +23,7 @@ from tests.support.kubernetes.faults import ConnectionCut, Faults
 from tests.support.kubernetes.garbage import Garbage
 from tests.support.kubernetes.inside import Inside
 from tests.support.kubernetes.kinds import Kinds
+from tests.support.kubernetes.messages import LARGEST, answer, answer_to_write, body_of
 from tests.support.kubernetes.paths import target_of, verb_of
 from tests.support.kubernetes.pods import Pods
 from tests.support.kubernetes.preparing import Preparing
@@ -38,7 +36,6 @@ from tests.support.kubernetes.workloads import Workloads
 from tests.support.kubernetes.writing import Writing, Written
 
 ADMIN_TOKEN = "admin-token"
-_LARGEST = 3 * 1024 * 1024  # bytes of a request's body
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -122,7 +119,7 @@ class KubernetesServer:
 
     async def start(self) -> None:
         """Serve, on the port that was used before if there was one."""
-        application = web.Application(client_max_size=_LARGEST * 4)
+        application = web.Application(client_max_size=LARGEST * 4)
         application.router.add_route("*", "/{path:.*}", self._handle)
         runner = web.AppRunner(
             application, access_log=None, handler_cancellation=True, shutdown_timeout=0
@@ -147,7 +144,7 @@ class KubernetesServer:
         try:
             return await self._answer(http)
         except Refused as refused:
-            return _json(refused.body, refused.code, refused.headers)
+            return answer(refused.body, refused.code, refused.headers)
         except ConnectionCut:
             assert http.transport is not None, "a request under way has a connection"
             http.transport.abort()
@@ -158,7 +155,7 @@ class KubernetesServer:
             return web.Response(text="ok")
         user = self.access.authenticated(http.headers.get("Authorization", ""))
         if http.method == "GET" and (told := discovery.answer(http.path, self.kinds)) is not None:
-            return _json(told)
+            return answer(told)
         target = target_of(http.path, self.kinds)
         if target is None:
             raise Refused(404, "the server could not find the requested resource")
@@ -175,14 +172,14 @@ class KubernetesServer:
         )
         self._note(request)
         await self.faults.before(request)
-        request = replace(request, body=await _body(http, request))
+        request = replace(request, body=await body_of(http, request))
         applies = request.verb == "patch" and request.content_type == APPLY
         if applies and self.store.get(request.place) is None:
             request = replace(request, creates_by_apply=True)
         self.access.authorise(user, request)
-        answer = await self._dispatch(http, request)
+        response = await self._dispatch(http, request)
         await self.faults.after(request)
-        return answer
+        return response
 
     def _note(self, request: Request) -> None:
         resource = "/".join(filter(None, (request.kind.plural, request.subresource)))
@@ -203,19 +200,19 @@ class KubernetesServer:
     def _answered(self, request: Request) -> web.Response:
         match request.verb, request.subresource:
             case "get", "scale" if request.kind.has_scale:
-                return _json(self._scaling.get(request))
+                return answer(self._scaling.get(request))
             case _, "scale" if request.kind.has_scale:
-                return _written(self._scaling.write(request))
+                return answer_to_write(self._scaling.write(request))
             case _, sub if sub and not (sub == "status" and request.kind.has_status):
                 raise Refused(404, "the server could not find the requested resource")
             case "get", _:
                 found = self._got(request)
-                return _json(metadata_only(found) if request.wants_metadata_only else found)
+                return answer(metadata_only(found) if request.wants_metadata_only else found)
             case "list", _:
                 listed = self.reading.list(request)
                 return web.Response(body=listed, content_type="application/json")
             case _:
-                return _written(self._write(request))
+                return answer_to_write(self._write(request))
 
     def _write(self, request: Request) -> Written:
         match request.verb:
@@ -285,43 +282,3 @@ class KubernetesServer:
         async for line in self.reading.watch(request):
             if not self.faults.loses(line):
                 await response.write(line)
-
-
-async def _body(http: web.Request, request: Request) -> Any:
-    """What was sent, decoded; of an apply as it came.
-
-    Raises:
-        Refused: 400, it is no JSON; 413, it is too large.
-    """
-    sent = await http.read()
-    if len(sent) > _LARGEST:
-        said = f"Request entity too large: limit is {_LARGEST}"
-        raise Refused(413, said)
-    if not sent:
-        return None
-    if request.content_type == APPLY:
-        return _decoded_if_json(sent)
-    try:
-        return msgspec.json.decode(sent)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refused(400, f"the body of the request could not be decoded: {error}") from error
-
-
-def _decoded_if_json(sent: bytes) -> Any:
-    """JSON is YAML, and decodes a hundred times faster as JSON."""
-    try:
-        return msgspec.json.decode(sent)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return sent
-
-
-def _written(written: Written) -> web.Response:
-    response = _json(written.object, written.code)
-    for warning in written.warnings:
-        response.headers.add("Warning", f"299 - {json.dumps(warning)}")
-    return response
-
-
-def _json(body: Object, code: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    encoded = msgspec.json.encode(body)
-    return web.Response(body=encoded, status=code, headers=headers, content_type="application/json")

@@ -14,6 +14,13 @@ import msgspec
 
 from tests.support.kubernetes import pod_states
 from tests.support.kubernetes.inside import Inside
+from tests.support.kubernetes.pod_facts import (
+    image_of,
+    is_ready,
+    owner_reference,
+    revision_of,
+    template_hash,
+)
 from tests.support.kubernetes.pod_states import Fate
 from tests.support.kubernetes.rollout import conditions, replica_counts
 from tests.support.kubernetes.schema import Object
@@ -40,7 +47,7 @@ class Workloads:
         """From now on, this becomes of pods of an image, also of those that are there."""
         self.fates[image] = fate
         for pod in self.inside.all("Pod"):
-            if _image(pod) == image:
+            if image_of(pod) == image:
                 self._meet_fate(pod)
 
     def pass_deadline(self, namespace: str, name: str) -> None:
@@ -106,13 +113,15 @@ class Workloads:
         told = [int(one["metadata"]["annotations"][_REVISION]) for one in sets]
         number = str(max(told, default=0) + 1)
         labels = {**template["metadata"].get("labels", {}), "pod-template-hash": digest[:10]}
-        selector = {"matchLabels": {**spec["selector"].get("matchLabels", {}), **_hash(labels)}}
+        selector = {
+            "matchLabels": {**spec["selector"].get("matchLabels", {}), **template_hash(labels)}
+        }
         body = {
             "metadata": {
                 "name": name,
                 "labels": labels,
                 "annotations": {_REVISION: number},
-                "ownerReferences": [_owner(deployment)],
+                "ownerReferences": [owner_reference(deployment)],
             },
             "spec": {
                 "replicas": 0,
@@ -138,7 +147,7 @@ class Workloads:
             sum(of.get(key, 0) for of in counts) for key in ("replicas", "readyReplicas")
         )
         generation = live["metadata"]["generation"]
-        fate = self.fates.get(_image(live["spec"]["template"]), Fate.RUNS)
+        fate = self.fates.get(image_of(live["spec"]["template"]), Fate.RUNS)
         told: Object = {
             "observedGeneration": generation,
             "replicas": total,
@@ -161,7 +170,7 @@ class Workloads:
             return
         pods = self._owned("Pod", namespace, live)
         wanted: int = live["spec"]["replicas"]
-        fate = self.fates.get(_image(live["spec"]["template"]), Fate.RUNS)
+        fate = self.fates.get(image_of(live["spec"]["template"]), Fate.RUNS)
         status: Object = {"observedGeneration": live["metadata"]["generation"]}
         if fate in pod_states.NOT_MADE and len(pods) < wanted:
             said = f'pods "{name}-" is forbidden: {pod_states.NOT_MADE[fate]}'
@@ -171,10 +180,10 @@ class Workloads:
         else:
             for _ in range(wanted - len(pods)):
                 pods.append(self._new_pod(live, f"{name}-{next(self._numbers):05d}"))
-            for pod in sorted(pods, key=_is_ready)[: max(0, len(pods) - wanted)]:
+            for pod in sorted(pods, key=is_ready)[: max(0, len(pods) - wanted)]:
                 pods.remove(pod)
                 self.inside.delete("Pod", namespace, pod["metadata"]["name"])
-        ready = sum(_is_ready(pod) for pod in pods)
+        ready = sum(is_ready(pod) for pod in pods)
         status |= {"replicas": len(pods), "readyReplicas": ready, "availableReplicas": ready}
         if live.get("status") != status:
             self.inside.patch_status("ReplicaSet", namespace, name, status)
@@ -197,15 +206,15 @@ class Workloads:
                 self._claims(live, one)
                 self._new_pod(live, one, {"controller-revision-hash": revision})
                 break
-            if not _is_ready(pod):
+            if not is_ready(pod):
                 break
         stale = [
-            one for one in reversed(wanted) if one in pods and _revision(pods[one]) != revision
+            one for one in reversed(wanted) if one in pods and revision_of(pods[one]) != revision
         ]
-        if stale and all(_is_ready(pods[one]) for one in wanted if one in pods):
+        if stale and all(is_ready(pods[one]) for one in wanted if one in pods):
             self.inside.delete("Pod", namespace, stale[0])
-        ready = sum(_is_ready(pod) for pod in pods.values())
-        updated = sum(_revision(pod) == revision for pod in pods.values())
+        ready = sum(is_ready(pod) for pod in pods.values())
+        updated = sum(revision_of(pod) == revision for pod in pods.values())
         status: Object = {
             "observedGeneration": live["metadata"]["generation"],
             "replicas": len(pods),
@@ -239,7 +248,7 @@ class Workloads:
         elif pods[0].get("status", {}).get("phase") == "Succeeded":
             done = [{"type": "Complete", "status": "True"}]
             self.inside.patch_status("Job", namespace, name, {"succeeded": 1, "conditions": done})
-        elif self.fates.get(_image(pods[0])) is Fate.CRASHES:
+        elif self.fates.get(image_of(pods[0])) is Fate.CRASHES:
             failed = [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]
             self.inside.patch_status("Job", namespace, name, {"failed": 1, "conditions": failed})
 
@@ -251,7 +260,7 @@ class Workloads:
             "name": name,
             "labels": {**template["metadata"].get("labels", {}), **(labels or {})},
             "annotations": template["metadata"].get("annotations", {}),
-            "ownerReferences": [_owner(owner)],
+            "ownerReferences": [owner_reference(owner)],
         }
         body = {"metadata": metadata, "spec": template["spec"]}
         return self.inside.create("Pod", owner["metadata"]["namespace"], body)
@@ -267,7 +276,7 @@ class Workloads:
         metadata = pod["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         job = any(owner["kind"] == "Job" for owner in metadata.get("ownerReferences") or ())
-        fate = self.fates.get(_image(pod), Fate.COMPLETES if job else Fate.RUNS)
+        fate = self.fates.get(image_of(pod), Fate.COMPLETES if job else Fate.RUNS)
         if fate is not Fate.UNSCHEDULABLE and not pod["spec"].get("nodeName"):
             self.inside.patch("Pod", namespace, name, {"spec": {"nodeName": "node-1"}})
         number = next(self._numbers)
@@ -285,34 +294,3 @@ class Workloads:
             if "deletionTimestamp" not in one["metadata"]
             and any(by["uid"] == uid for by in one["metadata"].get("ownerReferences") or ())
         ]
-
-
-def _owner(owner: Object) -> Object:
-    return {
-        "apiVersion": owner["apiVersion"],
-        "kind": owner["kind"],
-        "name": owner["metadata"]["name"],
-        "uid": owner["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-
-
-def _hash(labels: Object) -> Object:
-    return {"pod-template-hash": labels["pod-template-hash"]}
-
-
-def _image(pod: Object) -> str:
-    image: str = pod["spec"]["containers"][0]["image"]
-    return image
-
-
-def _revision(pod: Object) -> str:
-    return str(pod["metadata"].get("labels", {}).get("controller-revision-hash", ""))
-
-
-def _is_ready(pod: Object) -> bool:
-    return any(
-        one["type"] == "Ready" and one["status"] == "True"
-        for one in pod.get("status", {}).get("conditions") or ()
-    )
