@@ -30,6 +30,7 @@ MODELS = {
     "Deployment": "V1Deployment",
     "StatefulSet": "V1StatefulSet",
     "ReplicaSet": "V1ReplicaSet",
+    "ControllerRevision": "V1ControllerRevision",
     "Job": "V1Job",
     "CronJob": "V1CronJob",
     "NetworkPolicy": "V1NetworkPolicy",

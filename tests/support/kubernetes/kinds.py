@@ -55,6 +55,7 @@ _TABLE = (
     ("apps", "v1", "deployments", "Deployment", _SCALED),
     ("apps", "v1", "statefulsets", "StatefulSet", _SCALED),
     ("apps", "v1", "replicasets", "ReplicaSet", _SCALED),
+    ("apps", "v1", "controllerrevisions", "ControllerRevision", _PLAIN),
     ("batch", "v1", "jobs", "Job", _SPEC),
     ("batch", "v1", "cronjobs", "CronJob", _SPEC),
     ("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", _SPEC),
