@@ -15,7 +15,7 @@ import msgspec
 from adapters.k8s.cluster import Cluster
 from adapters.k8s.held import Held, Trimming
 from adapters.k8s.kinds import BUILT_IN, Kind
-from adapters.k8s.reflector import Change, Reflector
+from adapters.k8s.reflector import Change, Pace, Reflector
 from reconcilers.object_labels import APP, INSTALLATION, PROJECT, TARGET
 from reconcilers.object_ports import HANDOVER, MANAGER, Json, ObjectEvent, ObjectKey
 from reconcilers.ports import EngineUnavailable
@@ -36,6 +36,7 @@ _OF_PROJECTS: Final = (
     ("policy/v1", "PodDisruptionBudget"),
 )
 _EVENTS: Final = ("v1", "Event")
+_PACE: Final = Pace(most=3.0)  # seconds; a cluster that comes back is soon known again, whole
 _TRIMMING: Final = Trimming(
     ours=frozenset({MANAGER, HANDOVER}), without=frozenset({"data", "stringData"})
 )
@@ -74,6 +75,7 @@ class Copy:
                 cluster,
                 BUILT_IN[name],
                 random.Random(rng.getrandbits(64)),
+                pace=_PACE,
                 selector=selector,
                 # without its values a Secret says enough, and a ConfigMap is named by its content
                 trimming=_TRIMMING if name[1] == "Secret" else Trimming(ours=_TRIMMING.ours),
@@ -85,6 +87,7 @@ class Copy:
             cluster,
             BUILT_IN[_EVENTS],
             random.Random(rng.getrandbits(64)),
+            pace=_PACE,
             fields="type=Warning",
             changed=self._event_changed,
         )

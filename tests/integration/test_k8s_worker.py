@@ -134,7 +134,7 @@ async def test_an_app_is_scaled_stopped_started_and_restarted(house: ClusterHous
 async def test_while_an_app_is_paused_the_held_revision_stays(house: ClusterHouse) -> None:
     await house.send(manifest("App", "web", spec()))
     await house.ready()
-    await house.send(i.Pause(ref=WEB, reason="a look"))
+    await house.send(i.Hold(ref=WEB, reason="a look"))
     await house.send(manifest("App", "web", spec("web:2")))
     await house.rest()
     assert house.reason("Paused") == ("True", "Held")
@@ -173,7 +173,7 @@ async def test_a_cluster_that_is_down_is_unknown_and_heals(house: ClusterHouse) 
     await house.server.kill()
     await house.until(lambda: house.reason("Ready") == ("Unknown", "TargetUnreachable"))
     await house.send(manifest("App", "other", spec(target="local")))
-    await house.ready("other")  # no other target waits
+    await house.until(lambda: house.reason("Ready", "other") == ("True", "AllReplicasReady"))
     await house.server.start()
     await house.until(lambda: house.reason("Ready") == ("True", "AllReplicasReady"), 60)
 

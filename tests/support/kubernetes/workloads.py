@@ -262,7 +262,14 @@ class Workloads:
             "annotations": template["metadata"].get("annotations", {}),
             "ownerReferences": [owner_reference(owner)],
         }
-        body = {"metadata": metadata, "spec": template["spec"]}
+        claimed = [
+            {"name": claim, "persistentVolumeClaim": {"claimName": f"{claim}-{name}"}}
+            for one in owner["spec"].get("volumeClaimTemplates") or ()
+            if (claim := one["metadata"]["name"])
+        ]
+        spec = template["spec"]
+        spec = {**spec, "volumes": [*(spec.get("volumes") or ()), *claimed]}
+        body = {"metadata": metadata, "spec": spec}
         return self.inside.create("Pod", owner["metadata"]["namespace"], body)
 
     def _pod(self, pod: Object) -> None:
