@@ -7,9 +7,12 @@ import pytest
 
 from domain import intents as i
 from domain.names import app, project
+from reconcilers.ports import StartFailed
 from tests.support.cluster_house import ClusterHouse, cluster_house
 from tests.support.intents import manifest
+from tests.support.kubernetes.access import User
 from tests.support.kubernetes.pod_states import Fate
+from tests.support.kubernetes.pods import Container, Session
 
 WEB = app("shop", "web")
 
@@ -85,9 +88,7 @@ async def test_what_is_deleted_by_hand_comes_back(house: ClusterHouse) -> None:
         (Fate.PROBE_FAILS, "HealthCheckFailing"),
     ],
 )
-async def test_why_an_app_is_not_well_is_told(
-    house: ClusterHouse, fate: Fate, reason: str
-) -> None:
+async def test_why_an_app_is_not_well_is_told(house: ClusterHouse, fate: Fate, reason: str) -> None:
     house.server.workloads.let("web:1", fate)
     await house.send(manifest("App", "web", spec()))
     await house.until(lambda: house.reason("Degraded") == ("True", reason))
@@ -199,3 +200,45 @@ async def test_a_project_goes_with_all_that_it_had(house: ClusterHouse) -> None:
     await house.ready()
     await house.send(i.Delete(ref=project("shop"), cascade=True))
     await house.until(lambda: house.server.inside.get("Namespace", "", "stw-shop") is None)
+
+
+async def test_logs_and_commands_reach_into_pods(house: ClusterHouse) -> None:
+    await house.send(manifest("App", "web", spec(replicas=1)))
+    await house.ready()
+    [pod] = house.all("Pod")
+    name = pod["metadata"]["name"]
+    there = Container("stw-shop", name, pod["spec"]["containers"][0]["name"])
+    house.server.pods.say(there, "hello", "2026-01-01T00:00:01.5Z")
+
+    async def shout(session: Session) -> int:
+        await session.out(b"out")
+        await session.err(b"err")
+        return 3
+
+    house.server.pods.commands["shout"] = shout
+    view = house.parts.targets.get("prod")
+    assert view is not None
+    [replica] = await view.engine.replicas.list(("shop", "web"))
+    io = view.engine.io
+    logs = io.logs(replica, tail=None, since=None, follow=False)
+    assert [line.text async for line in logs] == [b"hello"]
+    result = await io.run(replica, ["shout"], timeout_seconds=5)
+    assert result == (3, b"out", b"err")
+    with pytest.raises(StartFailed, match="cannot run"):
+        await io.run(replica, ["missing"], timeout_seconds=5)
+    following = io.logs(replica, tail=None, since=None, follow=True)
+    assert (await anext(following)).text == b"hello"
+    house.server.pods.restart(there)
+    house.server.pods.say(there, "again", "2026-01-01T00:00:02.5Z")
+    assert (await anext(following)).text == b"again"
+    await following.aclose()  # type: ignore[attr-defined]
+
+
+async def test_what_the_account_may_not_do_names_the_verb(tmp_path: Path) -> None:
+    async with cluster_house(tmp_path, token="nobody") as house:
+        house.server.access.users["nobody"] = User("nobody", ())
+        await house.send(manifest("App", "web", spec()))
+        await house.until(lambda: house.reason("Ready") == ("Unknown", "TargetUnreachable"))
+        view = house.parts.targets.get("prod")
+        assert view is not None
+        await house.until(lambda: "may not list" in view.trouble)

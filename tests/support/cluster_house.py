@@ -76,8 +76,11 @@ class ClusterHouse(House):
         before = -1
         while before != self.written:
             before = self.written
-            began = self.worker.progress["replay"]
-            await self.until(lambda: self.worker.progress["replay"] > began)
+            await self._tick()
+
+    async def _tick(self) -> None:
+        began = self.worker.progress["replay"]
+        await self.until(lambda: self.worker.progress["replay"] > began)
 
 
 @asynccontextmanager
