@@ -16,8 +16,10 @@ from reconcilers.ports import EngineError, Grounds
 _CLAIM: Final = "PersistentVolumeClaim"
 
 
-async def remove(objects: Objects, asked: Removal) -> str | None:
+async def remove(objects: Objects, asked: Removal, spared: Collection[int]) -> str | None:
     """Take away what is left of a deleted app.
+
+    Its data is known by name, as it outlives lives of the app; that of uids in `spared` stays.
 
     Returns what was done; nothing while all that is left ends already, None when nothing is left.
 
@@ -25,7 +27,12 @@ async def remove(objects: Objects, asked: Removal) -> str | None:
         EngineUnavailable: the target does not answer.
     """
     owner = (asked.ref.project, asked.ref.name)
-    mine = [one for one in await objects.engine.list(owner) if _uid(one) == asked.uid]
+    mine = [
+        one
+        for one in await objects.engine.list(owner)
+        if _uid(one) == asked.uid
+        or (asked.volumes and one["kind"] == _CLAIM and _uid(one) not in spared)
+    ]
     done = await _end(objects, owner, mine, volumes=asked.volumes)
     if done:
         return done

@@ -64,7 +64,9 @@ class Remover:
             return "deleted; nothing may be taken away now"
         ref = removal.ref
         if view.objects is not None:
-            done = await object_removal.remove(view.objects, removal)
+            alive = self._desired.app(ref.stream)
+            spared = {*self._desired.orphans(ref.stream), alive.uid if alive else 0}
+            done = await object_removal.remove(view.objects, removal, spared)
             return await self._over(removal, view) if done is None else done
         listed = await view.look((ref.project, ref.name))
         left = [one for one in listed if one.uid == removal.uid]

@@ -5,7 +5,7 @@ whether it is ours, is known elsewhere.
 """
 
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple, final
 
 import msgspec
@@ -190,8 +190,11 @@ class Cluster:
         selector: str = "",
         fields: str = "",
         namespace: str = "",
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[WatchEvent]:
         """Every change behind a version, and bookmarks, until the server ends the watch.
+
+        `opened` is called when the server has begun it, which may be long before the first event.
 
         Raises:
             Gone: the version is too old.
@@ -209,6 +212,7 @@ class Cluster:
         asked = Asked("watch", kind.resource, namespace)
         sent = Sent("GET", kind.path(namespace), query)
         async with self._transport.stream(asked, sent, silence=seconds + _GRACE) as pieces:
+            opened()
             async for line in lines(pieces):
                 event = _EVENTS.decode(line)
                 if event.type == "ERROR":

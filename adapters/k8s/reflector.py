@@ -148,6 +148,7 @@ class Reflector:
                 selector=self._selector,
                 fields=self._fields,
                 namespace=self._namespace,
+                opened=self._following,
             ):
                 self._follow(event)
         finally:
