@@ -99,8 +99,10 @@ class _Redaction:
             return f"{kind}:{self._names.of('actor', name)}"
         return self._names.of("actor", actor)
 
-    def _cause(self, cause: str) -> str:
-        return cause if cause.isdigit() else self._names.of("cause", cause)
+    def _cause(self, event: e.Event) -> str:
+        """Of a transition it is a position; of an intent, a key that may be a name."""
+        is_position = isinstance(event, e.Transition) and event.cause.isdigit()
+        return event.cause if is_position else self._names.of("cause", event.cause)
 
     def _labels(self, labels: Mapping[str, str]) -> dict[str, str]:
         of = self._names.of
@@ -124,7 +126,7 @@ class _Redaction:
     def _event(self, event: e.Event) -> e.Event:
         changed = self._of_kind(event)
         return msgspec.structs.replace(
-            event, actor=self._actor(event.actor), cause=self._cause(event.cause), **changed
+            event, actor=self._actor(event.actor), cause=self._cause(event), **changed
         )
 
     def _of_kind(  # noqa: PLR0911 -- one answer a kind

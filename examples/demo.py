@@ -311,8 +311,8 @@ async def main() -> None:
                 with suppress(httpx.HTTPError, SystemExit):
                     await removed(shop)
                 raise
-    say(f"\n[bold green]Done in {time.perf_counter() - began:.0f} s.[/] Try it yourself: ", end="")
-    say("`.venv/bin/stateward serve`, then the tour in README.md.")
+    took = f"Done in {time.perf_counter() - began:.0f} s."
+    say(f"\n[bold green]{took}[/] Try it yourself: the tour in README.md.")
 
 
 if __name__ == "__main__":

@@ -358,7 +358,8 @@ def _removals(want: Want, view: _View, starting: Set[tuple[Slot, int]]) -> list[
     kept: dict[int, Seen] = {}
     revisions = {want.revision} if view.proven else {want.revision, want.stable}
     for one in view.dead:
-        if one.revision in revisions and one.number < want.keep_dead:
+        ran = one.replica.state is ReplicaState.EXITED  # else it has no logs
+        if ran and one.revision in revisions and one.number < want.keep_dead:
             kept[one.number] = max(one, kept.get(one.number, one), key=lambda s: s.replica.name)
     stay = {one.replica.id for one in kept.values()}
     removals = [Remove(one.replica) for one in view.strangers if not _runs(one)]

@@ -8,6 +8,7 @@ from projections.desired import DesiredApp
 from reconcilers import judging
 from reconcilers.books import AppBook
 from reconcilers.knowing import Known
+from reconcilers.ports import ReplicaState
 from reconcilers.replicas import Plan, Seen, Want
 from reconcilers.status import AppStatus
 from reconcilers.surroundings import Surroundings
@@ -51,7 +52,7 @@ class Telling:
         unwell = next((m for m in messages.values() if m), "")
         if unwell and want.stalled:
             troubles.append(("HealthCheckFailing", unwell))
-        running = [one for one in seen if not judging.is_dead(one.replica)]
+        running = [one for one in seen if one.replica.state is ReplicaState.RUNNING]
         updated = [one for one in running if one.ready and one.revision == want.revision]
         converged = len(running) == len(updated) == want.replicas and not book.stopping
         findings = judging.Findings(

@@ -26,18 +26,21 @@ class Broker:
     Args:
         faults: what goes wrong.
         heard: told of every message and trouble, in one line each.
+        read: gets the subject and the content of every message.
     """
 
     def __init__(
         self,
         faults: MessageFaults | None = None,
         heard: Callable[[str], None] = lambda _line: None,
+        read: Callable[[str, bytes], None] = lambda _subject, _data: None,
     ) -> None:
         self.faults = faults or MessageFaults()
         self.faults.felt = self._feel
         self._witness = Witness(heard)
         self._agenda = Agenda()
         self._exchange = Exchange(self.faults, self._agenda, self._witness)
+        self._exchange.read = read
         self._jetstream = JetStream(self._exchange, self._agenda, self._witness)
         self._sessions: list[SimulatedSession] = []
         self._opened = 0

@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, final
 
-from bus import manifests
 from bus.log import NewEvent
 from domain import intents as i
 from domain.names import Ref
-from domain.refusals import Refusal
 from reconcilers.ports import ReplicaState
 from simulation import releases
 from simulation.asking import People
@@ -23,10 +21,19 @@ from simulation.troubles import Troubles
 from simulation.world import World
 
 MINUTE: Final = 60.0
+NONSENSE: Final = (
+    b"{",
+    b"[]",
+    b'{"kind":"App"}',
+    b'{"apiVersion":"stateward/v1","kind":"App","metadata":{"name":"A B"}}',
+    b"\xff\xfe",
+)
+_LONG: Final = b'{"apiVersion":"' + b"x" * (1 << 20) + b'"}'  # more than a manifest may have
+_DEEP: Final = b"[" * 100_000
 UNKNOWN_EVENT: Final = "app.teleported"  # of a version to come
 
 type Deed = Callable[[], Awaitable[str]]
-"""Does something and says what; nothing, if it could not be done now."""
+"""Does something and says what; nothing, if it could not be done now, or is counted later."""
 
 
 @final
@@ -168,6 +175,8 @@ class Chaos:
 
     async def _end_the_bus(self) -> str:
         faults = self._world.broker.faults
+        if faults.down:
+            return ""
         faults.down = True
 
         def back() -> None:
@@ -190,9 +199,10 @@ class Chaos:
             return ""
         upto = noted - self._rng.randrange(1, 20)
         await world.kill(controller, "its disk has a flipped bit")
-        lost = world.lose_after(upto)
+        world.disk.flip_a_bit(upto)
+        world.recover()  # finds it, and counts it
         self._later(self._rng.uniform(20, 60), self._accept)
-        return f"{lost} events behind {upto} are lost"
+        return ""
 
     def _accept(self) -> None:
         for controller in self._world.controllers:
@@ -205,21 +215,25 @@ class Chaos:
 
     async def _fill_the_disk(self) -> str:
         self.troubles.disk_full = True
+        self.troubles.await_meeting(Fault.LOG_DISK_FULL)
 
         def free() -> None:
             self.troubles.disk_full = False
 
         self._later(self._rng.uniform(5, 60), free)
-        return "no space"
+        return ""
 
     async def _take_the_log_away(self) -> str:
         self.troubles.log_away = True
+        self.troubles.await_meeting(Fault.LOG_AWAY)
 
         def back() -> None:
             self.troubles.log_away = False
 
-        self._later(self._rng.uniform(5, 90), back)
-        return "for a while"
+        seconds = self._rng.uniform(5, 90)
+        self._world.engines.unread(seconds)
+        self._later(seconds, back)
+        return ""
 
     async def _pause(self) -> str:
         controller = self._world.acting()
@@ -229,6 +243,7 @@ class Chaos:
         controller.life.pause()
         self._later(seconds, controller.life.go_on)
         self._world.engines.confused(seconds + MINUTE)
+        self._world.engines.stands(seconds)
         return f"{controller.life.name} stands still for {seconds:.0f} s"
 
     async def _start_a_second(self) -> str:
@@ -257,10 +272,18 @@ class Chaos:
         return "starts"
 
     async def _downgrade(self) -> str:
-        if not releases.is_newer():
-            return ""
-        await self._release(releases.become_ours)
-        return "is back"
+        if releases.is_newer():
+            await self._release(releases.become_ours)
+            return "is back"
+        await self._release(releases.become_newer)  # no release is older than the first
+        self._run_beside(self._downgrade_soon())
+        return ""
+
+    async def _downgrade_soon(self) -> None:
+        await asyncio.sleep(self._rng.uniform(10, 60))
+        if releases.is_newer():
+            await self._release(releases.become_ours)
+            self._world.trace.fire(Fault.OLDER_RELEASE, "is back")
 
     async def _release(self, become: Callable[[], None]) -> None:
         world = self._world
@@ -368,7 +391,8 @@ class Chaos:
         self._world.mischief[name].forget_image(image)
         machine = self._world.machines[name]
         self._later(self._rng.uniform(30, 300), lambda: machine.missing_images.discard(image))
-        return f"{image} on {name}"
+        self.troubles.await_meeting(Fault.IMAGE_MISSING)
+        return ""
 
     async def _move_an_image(self) -> str:
         name, machine = self._target()
@@ -412,30 +436,23 @@ class Chaos:
         return f"{ref}"
 
     async def _write_nonsense(self) -> str:
-        text = self._rng.choice(
-            [
-                b"{",
-                b"[]",
-                b'{"kind":"App"}',
-                b'{"apiVersion":"stateward/v1","kind":"App","metadata":{"name":"A B"}}',
-                b"\xff\xfe",
-            ]
-        )
-        self._refused(text)
-        return repr(text[:40])
+        text = self._rng.choice(NONSENSE)
+        self._run_beside(self._refused(Fault.INTENT_MALFORMED, text))
+        return ""
 
     async def _write_much(self) -> str:
-        self._refused(b'{"apiVersion":"' + b"x" * (2 << 20) + b'"}')
-        self._refused(b"[" * 100_000)
-        return "2 MiB, and 100,000 levels"
+        text = self._rng.choice([_LONG, _DEEP])
+        self._run_beside(self._refused(Fault.INTENT_HUGE, text))
+        return ""
 
-    def _refused(self, text: bytes) -> None:
-        """What nobody can mean is refused, and nothing else happens."""
-        try:
-            manifests.read(text)
-        except Refusal:
-            return
-        except Exception as error:
-            self._world.report(Invariant.ALIVE, f"nonsense broke the reader: {error!r}")
+    async def _refused(self, fault: Fault, text: bytes) -> None:
+        """What nobody can mean is refused on every way that it may come in, and counted then."""
+        world, ref, key = self._world, self._rng.choice(self._people.apps), self._key()
+        await world.client.write(text, key)
+        await world.producer.send(ref, key, text)
+        await world.producer.store(ref, key, text)
+        words = f"{len(text)} bytes, {text[:20]!r}"
+        if key in world.client.requests.refused and key in world.producer.refused:
+            world.trace.fire(fault, words)
         else:
-            self._world.report(Invariant.ALIVE, f"nonsense was taken: {text[:40]!r}")
+            world.report(Invariant.ALIVE, f"nonsense was taken: {words}")

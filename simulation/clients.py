@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, final
 
+from bus import manifests
 from bus.intents import Answer, Asked
 from bus.log import KeyReused, LogError
 from domain.access import Actor
@@ -44,7 +45,14 @@ class Client:
 
     async def ask(self, asked: Sequence[Asked], key: str) -> Answer | None:
         """Ask until there is an answer; None for a refusal, which is kept."""
-        self.requests.open[key] = tuple(asked)
+        return await self._hand_in(asked, key)
+
+    async def write(self, text: bytes, key: str) -> Answer | None:
+        """Hand in a manifest as somebody wrote it, which the control plane has to read first."""
+        return await self._hand_in(text, key)
+
+    async def _hand_in(self, asked: Sequence[Asked] | bytes, key: str) -> Answer | None:
+        self.requests.open[key] = () if isinstance(asked, bytes) else tuple(asked)
         while True:
             controller = self._acting()
             if controller is not None:
@@ -62,11 +70,15 @@ class Client:
         return self.requests.accepted.get(key)
 
     async def _once(
-        self, controller: Controller, asked: Sequence[Asked], key: str
+        self, controller: Controller, asked: Sequence[Asked] | bytes, key: str
     ) -> Answer | None:
         """One request; None if it has to be sent again."""
-        work = controller.intents.submit(asked, actor=self._actor, key=key)
-        task = controller.serve(work)
+
+        async def serve() -> Answer:
+            read = [manifests.read(asked)] if isinstance(asked, bytes) else asked
+            return await controller.intents.submit(read, actor=self._actor, key=key)
+
+        task = controller.serve(serve())
         try:
             await asyncio.wait([task])
         finally:

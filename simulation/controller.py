@@ -20,7 +20,6 @@ from reconcilers.metrics import ReconcileMetrics, Uncounted
 from reconcilers.passing import WorkerSettings
 from reconcilers.ports import EngineUnavailable, Prober, ProbeResult, Replica, ReplicaIO
 from reconcilers.projecting import Projecting
-from reconcilers.status import StatusMemory
 from reconcilers.targets import OpenedEngine
 from simulation.disk import Disk
 from simulation.guarded import GuardedIO, GuardedLog, GuardedSecrets, Sent, guarded
@@ -29,6 +28,7 @@ from simulation.log import LogFaults, SimulatedLog
 from simulation.looking import SimulatedProber
 from simulation.machine import Machine
 from simulation.secrets import SimulatedSecrets
+from simulation.sinks import ReadStatuses
 
 SNAPSHOT_EVENTS: Final = 40  # so few that every world has snapshots
 
@@ -54,6 +54,7 @@ class Site:
     `machines` are the targets' by name; `now` is seconds since the epoch, which may jump. With
     `direct`, a life hints its own worker by itself; without, hints come over the bus alone.
     `mismatched` is told of a snapshot that differs from its log.
+    `read` gets what is put where others read it, and the name of that place.
     `syncing` is awaited by a life between the writing and the fsync of each group.
     """
 
@@ -68,6 +69,7 @@ class Site:
     direct: bool = True
     syncing: Callable[[Life, Sequence[StoredEvent]], Awaitable[None]] | None = None
     mismatched: Callable[[], None] = lambda: None
+    read: Callable[[str, str], None] = lambda _sink, _words: None
     metrics: ReconcileMetrics = field(default_factory=Uncounted)
     sent: Sent = field(default_factory=dict)
 
@@ -89,7 +91,7 @@ class Controller:
         self._projecting = projecting
         guarded_log = GuardedLog(log, life)
         secrets = GuardedSecrets(site.secrets, life)
-        self.status = StatusMemory()
+        self.status = ReadStatuses(site.read)
         self.intents = IntentService(guarded_log, secrets, now=self._utc, appended=self._appended)
         self.parts: Assembled = assemble(
             World(
@@ -170,7 +172,7 @@ class Controller:
         Returns:
             how many events were lost with it.
         """
-        lost = self.log.abandon(keeps=keeps)
+        lost = self.log.abandon(keeps=keeps, tears=self.life.tears)
         if self._bus is not None:
             with suppress(asyncio.CancelledError):
                 await self._bus.stop()

@@ -1,8 +1,9 @@
 """What a log leaves on its disk: it outlives every life of the control plane.
 
 A group is written, then synced; only then it is there to be read. A crash between the two keeps
-it or loses it whole, as the luck of the world has it. The head file knows the newest position as
-of a moment ago, so that a log that lost what was synced is recognised.
+it, loses it or tears it, as the luck of the world has it; `recover` drops what is not whole. The
+head file knows the newest position as of a moment ago, so that a log that lost what was synced is
+recognised.
 """
 
 from collections import defaultdict
@@ -23,6 +24,7 @@ from bus.log import (
 )
 
 EMPTY_SEAL: Final = b""
+TORN: Final = 40  # bytes that a torn record lacks: its checksum, and the end of its events
 
 type KeyName = tuple[str, str]
 
@@ -74,6 +76,13 @@ class Group:
     keys: dict[KeyName, tuple[bytes, Appended]] = field(default_factory=dict)
 
 
+class Recovered(NamedTuple):
+    """What was not whole: bytes of a torn record, and the last position before a wrong bit."""
+
+    torn: int
+    sound: int | None
+
+
 @final
 class Disk:
     """The durable part. `events` are those synced, in order of their positions."""
@@ -83,6 +92,7 @@ class Disk:
         self.keys: dict[KeyName, tuple[bytes, Appended]] = {}
         self.snapshots = Snapshots()
         self.writing: Group | None = None
+        self.torn: bytes | None = None  # what a crash left of a record
         self.noted = Head(0, EMPTY_SEAL)
         self.ceiling = 0
         self.accepted: list[LogRewound] = []
@@ -180,24 +190,64 @@ class Disk:
 
     # -- what goes wrong ----------------------------------------------------------------------
 
-    def crash(self, *, keeps: bool) -> int:
-        """The process is gone; return how many written events were lost with it."""
+    def crash(self, *, keeps: bool, tears: bool = False) -> int:
+        """The process is gone; return how many written events were lost with it.
+
+        Args:
+            keeps: whether what was written is on the disk all the same.
+            tears: whether all but the end of it is there.
+        """
         group, self.writing = self.writing, None
         if group is None:
             return 0
+        if tears:
+            self.torn = _record(group)[:-TORN]
+            return len(group.events)
         if keeps:
             self.writing = group
             self.sync(group)
             return 0
         return len(group.events)
 
+    def flip_a_bit(self, position: int) -> None:
+        """One bit of an event is another from now on, and nobody is told."""
+        at = self.count_to(position) - 1
+        event = self.events[at]
+        damaged = bytes([event.data[0] ^ 1]) + event.data[1:]
+        self.events[at] = event._replace(data=damaged)
+
+    def recover(self) -> Recovered:
+        """Drop what is not whole, as whoever opens the log after a crash does.
+
+        A last record that is torn was never acknowledged. Behind a wrong bit nothing is believed:
+        a write-ahead log ends where its checksums do.
+        """
+        torn, self.torn = self.torn, None
+        dropped = len(torn) if torn is not None and not _is_whole(torn) else 0
+        sound = self.count_sound()
+        return Recovered(dropped, None if sound == len(self.events) else self._position(sound))
+
+    def count_sound(self, start: int = 0) -> int:
+        """How many events there are before the first from `start` on that its seal does not fit."""
+        for at in range(start, len(self.events)):
+            if self._sealed(at, self.events[at]) != self._seals[at + 1]:
+                return at
+        return len(self.events)
+
+    def _position(self, count: int) -> int:
+        return self.events[count - 1].position if count else 0
+
+    def _sealed(self, at: int, event: StoredEvent) -> bytes:
+        return sha256(self._seals[at] + repr(event).encode()).digest()
+
     def lose_after(self, position: int) -> int:
-        """Forget everything behind a position, as a flipped bit in a write-ahead log does."""
+        """Forget everything behind a position."""
         count = self.count_to(position)
         lost = self.events[count:]
         del self.events[count:], self._seals[count + 1 :]
-        for event in lost:
-            self._streams[event.stream].remove(event)
+        for stream in {event.stream: None for event in lost}:
+            kept = [e for e in self._streams[stream] if e.position <= position]
+            self._streams[stream] = kept
         gone = {event.position for event in lost}
         for name, (_, appended) in list(self.keys.items()):
             if gone.intersection(appended.positions):
@@ -234,4 +284,14 @@ class Disk:
     def _keep(self, event: StoredEvent) -> None:
         self.events.append(event)
         self._streams[event.stream].append(event)
-        self._seals.append(sha256(self._seals[-1] + repr(event).encode()).digest())
+        self._seals.append(self._sealed(len(self._seals) - 1, event))
+
+
+def _record(group: Group) -> bytes:
+    """A group as it is written: its events, and the checksum that says that they are all there."""
+    body = repr(group.events).encode()
+    return body + sha256(body).digest()
+
+
+def _is_whole(record: bytes) -> bool:
+    return sha256(record[:-32]).digest() == record[-32:]

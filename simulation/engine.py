@@ -32,7 +32,7 @@ from reconcilers.ports import (
 )
 from simulation.faults import Trouble
 from simulation.looking import SimulatedIO
-from simulation.machine import EVENTS, KILLED, STOPPED, Deed, Machine, Running
+from simulation.machine import EVENTS, KILLED, STOPPED, Deed, Machine, Running, whom
 from simulation.program import MISSING, ImpossibleWorld
 
 
@@ -48,6 +48,10 @@ def simulated_engine(machine: Machine, installation: str) -> Engine:
     )
 
 
+def _time() -> float:
+    return asyncio.get_running_loop().time()
+
+
 @asynccontextmanager
 async def _call(
     machine: Machine,
@@ -60,6 +64,7 @@ async def _call(
     machine.calls[verb] += 1
     if writes:
         machine.writes[verb] += 1
+        machine.written[whom(verb, about)] += 1
     trouble = machine.faults.meet(verb, about)
     if trouble.delay_seconds:
         await asyncio.sleep(trouble.delay_seconds / 2)
@@ -86,8 +91,9 @@ class SimulatedReplicas(Replicas):
 
     @override
     async def start(self, order: StartReplica) -> None:
+        sent = _time()
         async with _call(self._machine, "start", order.name):
-            self._machine.tell_witness(self._installation, "start", order.name, None)
+            self._machine.tell_witness(self._installation, "start", order.name, None, sent)
             self._start(order)
 
     def _start(self, order: StartReplica) -> None:
@@ -115,11 +121,12 @@ class SimulatedReplicas(Replicas):
 
     @override
     async def stop(self, replica: Replica, *, grace: float) -> None:
+        sent = _time()
         async with _call(self._machine, "stop", replica.name):
             running = self._found(replica)
             if running is None or running.seen.state is not ReplicaState.RUNNING:
                 return
-            self._machine.tell_witness(self._installation, "stop", replica.name, running)
+            self._machine.tell_witness(self._installation, "stop", replica.name, running, sent)
             needed = grace if running.program.stubborn else min(grace, running.program.slow)
             await asyncio.sleep(needed)
             is_killed = running.program.stubborn or running.program.slow > grace
@@ -127,9 +134,12 @@ class SimulatedReplicas(Replicas):
 
     @override
     async def remove(self, replica: Replica) -> None:
+        sent = _time()
         async with _call(self._machine, "remove", replica.name):
             if running := self._found(replica):
-                self._machine.tell_witness(self._installation, "remove", replica.name, running)
+                self._machine.tell_witness(
+                    self._installation, "remove", replica.name, running, sent
+                )
                 self._machine.discard(running)
 
     def _found(self, replica: Replica) -> Running | None:
@@ -191,10 +201,13 @@ class SimulatedGrounds(Grounds):
 
     @override
     async def remove_volumes(self, project: str, app: str) -> None:
+        sent = _time()
         async with _call(self._machine, "remove_volumes", (project, app)):
             if left := list(self._machine.owned(self._installation, (project, app))):
                 self._refuse(f"the volumes of {project}/{app} are removed under", left)
-            self._machine.witness(Deed(self._installation, "remove_volumes", project, app, None))
+            self._machine.witness(
+                Deed(self._installation, "remove_volumes", project, app, None, sent)
+            )
             volumes = self._machine.ground(self._installation, project).volumes
             for key in [key for key in volumes if key[0] == app]:
                 del volumes[key]

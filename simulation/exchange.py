@@ -56,6 +56,8 @@ class Exchange:
         self._sent = 0
         self._outages = 0
         self.listened: Callable[[], None] = lambda: None  # called when somebody begins to listen
+        self.read: Callable[[str, bytes], None] = lambda _subject, _data: None
+        """Gets all that is sent, headers too, even if nobody listens."""
 
     def listen(self, interest: Interest) -> None:
         self._interests.append(interest)
@@ -76,6 +78,9 @@ class Exchange:
     def send(self, sender: Party, message: Message, *, to: str = "") -> bool:
         """Send a message on its subject, or `to` another; False if nobody listens there."""
         kind = _kind(message, to)
+        self.read(message.subject, message.data)
+        for value in message.headers.values():
+            self.read(message.subject, value.encode())
         if sender.name in self._faults.cut or not sender.is_known:
             self._describe(self._number(sender, "nobody", message, kind), message, "is cut off")
             self._witness.happened["cut"] += 1

@@ -83,7 +83,7 @@ CALLS: Final[Rates] = {
     Fault.LOG_LOST_REPLY: 0.05,
     Fault.CRASH_BEFORE: 0.005,
     Fault.CRASH_AFTER: 0.005,
-    Fault.CRASH_TWICE: 0.05,
+    Fault.CRASH_TWICE: 0.005,
     Fault.ENGINE_ERROR_BEFORE: 0.1,
     Fault.ENGINE_ERROR_AFTER: 0.1,
     Fault.ENGINE_LATE_SUCCESS: 0.02,

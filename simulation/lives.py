@@ -55,7 +55,8 @@ class Life:
     """One process: `name` is how the trace calls it; `ended` is set when it is killed, which
     `gone` is told.
 
-    `loses_unsynced` says that what it wrote and did not sync goes with it.
+    `loses_unsynced` says that what it wrote and did not sync goes with it; `tears`, that all but
+    the end of that is still on the disk.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Life:
         self.is_present = True
         """Whether it neither has ended nor is paused."""
         self.cause = ""
-        self.loses_unsynced = False
+        self.loses_unsynced = self.tears = False
         self._effects, self._trace = effects, trace
         self._goes_on = asyncio.Event()
         self._goes_on.set()

@@ -180,18 +180,19 @@ class SimulatedLog(Log):
         if self.rewound is None:
             self.disk.note()
 
-    def abandon(self, *, keeps: bool) -> int:
+    def abandon(self, *, keeps: bool, tears: bool = False) -> int:
         """The process is gone, whatever it was doing; return how many written events went too.
 
         Args:
             keeps: whether what was written and not synced is on the disk all the same.
+            tears: whether all but the end of it is.
         """
         self._stop_noting()
         if self._committing is not None:
             self._committing.cancel()
         if self._group is None or self.disk.writing is not self._group:
             return 0
-        return self.disk.crash(keeps=keeps)
+        return self.disk.crash(keeps=keeps, tears=tears)
 
     def _look(self) -> None:
         hidden = self.faults.hides()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from domain.app import Volume
+from domain.names import Ref
 from reconcilers.ports import Address, EngineEvent, LogLine, Replica, ReplicaName, ReplicaState
 from reconcilers.ports import StartReplica as Order
 from simulation.faults import Faults
@@ -49,7 +50,7 @@ class Deed(NamedTuple):
     """What an installation is about to do to the machine, for whoever watches.
 
     `about` is the replica that it is done to, where it is there; `project` and `app` name whom it
-    concerns, as far as the verb does.
+    concerns, as far as the verb does; `sent` is when (of the loop) somebody asked for it.
     """
 
     installation: str
@@ -57,6 +58,7 @@ class Deed(NamedTuple):
     project: str
     app: str
     about: Running | None
+    sent: float
 
 
 @dataclass(slots=True)
@@ -86,6 +88,9 @@ class Machine:
         self.faults = faults or Faults()
         self.calls: Counter[str] = Counter()  # by verb
         self.writes: Counter[str] = Counter()  # those that may change the machine
+        self.written: Counter[str] = (
+            Counter()
+        )  # the same by what they are about, as `whom` names it
         self.named: dict[str, Running | None] = {}  # by name on the engine; None is foreign
         self.apps: dict[tuple[str, str, str], dict[ReplicaName, Running]] = {}
         self.hosts: dict[str, Running] = {}
@@ -191,10 +196,10 @@ class Machine:
         return self.apps.get((installation, name.project, name.app), {}).get(name)
 
     def tell_witness(
-        self, installation: str, verb: str, name: ReplicaName, about: Running | None
+        self, installation: str, verb: str, name: ReplicaName, about: Running | None, sent: float
     ) -> None:
         """Something is about to be done to one replica."""
-        self.witness(Deed(installation, verb, name.project, name.app, about))
+        self.witness(Deed(installation, verb, name.project, name.app, about, sent))
 
     def write_line(self, running: Running, stream: str, text: str) -> None:
         if len(running.lines) >= LOG_LINES:
@@ -225,6 +230,17 @@ class Machine:
         if running.end:
             running.end.cancel()
             running.end = None
+
+
+def whom(verb: str, about: ReplicaName | str | tuple[str, str] | None) -> str:
+    """What a call is about: the stream of an app or a project, or an image."""
+    match about:
+        case ReplicaName(project=project, app=app) | (project, app):
+            return Ref("App", project, app).stream
+        case str() if verb == "resolve":
+            return f"image {about}"
+        case _:
+            return f"Project/{about}"
 
 
 def _empty(queue: asyncio.Queue[EngineEvent]) -> None:

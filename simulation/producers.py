@@ -46,7 +46,10 @@ class Producer:
 
     async def request(self, verb: str, ref: Ref, key: str, data: object) -> None:
         """Ask until there is an answer, under one key."""
-        message = envelope(verb, ref, key, data)
+        await self.send(ref, key, envelope(verb, ref, key, data))
+
+    async def send(self, ref: Ref, key: str, message: bytes) -> None:
+        """Ask in any words until there is an answer, which is kept under the key."""
         while True:
             try:
                 session = await self._open()
@@ -66,7 +69,10 @@ class Producer:
 
     async def submit(self, verb: str, ref: Ref, key: str, data: object) -> None:
         """Store it in the submit stream, and wait for no answer."""
-        message = envelope(verb, ref, key, data)
+        await self.store(ref, key, envelope(verb, ref, key, data))
+
+    async def store(self, ref: Ref, key: str, message: bytes) -> None:
+        """Store any words in the submit stream."""
         while True:
             try:
                 session = await self._open()

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from bus.intents import Asked
 from bus.nats.subjects import REFUSED_STREAM, SUBMIT_STREAM
-from domain.names import Ref, app
+from domain.names import app
 from reconcilers.passing import WorkerSettings
 from reconcilers.status import AppStatus
 from simulation import loop, releases
@@ -212,15 +212,11 @@ async def _rest(world: World) -> None:
                 world.report(invariant, what)
             return
         await asyncio.sleep(5.0)
-    quiet = rest.settled()
-    before = {stream: world.engines.deeds[stream] for stream in quiet}
+    before = world.written()
     await asyncio.sleep(QUIET_SECONDS)
-    for stream in quiet:
-        count = world.engines.deeds[stream] - before[stream]
-        if count:
-            world.report(Invariant.QUIET, f"{count} deeds on {Ref.parse(stream)} at rest")
-    for controller in world.controllers:
-        world.history.prefix(controller.desired)
+    for invariant, what in rest.quiet(world.written() - before):
+        world.report(invariant, what)
+    world.compare()
     if not world.violations:
         await _compare(world, rest.summary())
 
@@ -242,6 +238,8 @@ async def _compare(world: World, summary: Mapping[str, object]) -> None:
         until = other.clock() + SETTLE_SECONDS
         while other.clock() < until and rest.summary() != summary:  # noqa: ASYNC110 -- virtual
             await asyncio.sleep(5.0)
+    for violation in other.violations:
+        world.report(violation.invariant, f"without faults, {violation.what}")
     calm = rest.summary()
     for stream in sorted({*summary, *calm}):
         if summary.get(stream) != calm.get(stream):

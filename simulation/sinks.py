@@ -1,18 +1,81 @@
-"""Where a control plane's words go: every line of its logs is read for secrets, and kept nowhere.
+"""Where a control plane's words go: all that others may read is searched for secrets.
 
-All secret values of simulated worlds hold one mark, so that finding it anywhere is proof.
+All secret values of simulated worlds hold one mark, so that finding it anywhere is proof. Lines of
+logs, events, messages, statuses and answers are searched as they come; what a disk keeps, and what
+clients were refused, when the world ends.
 """
 
 import sys
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final, final, override
 
 import structlog
 
+from reconcilers.status import AppStatus, StatusMemory, StatusStore, TargetStatus
 from simulation.asking import SECRET_MARK
+from simulation.disk import Disk
+from simulation.invariants.violations import Invariant, Report
 
 type Found = Callable[[str], None]
+
+MARK: Final = SECRET_MARK.encode()
+
+
+@final
+class Sinks:
+    """Reports every sink that a secret value got into."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def read(self, sink: str, *words: bytes | str) -> None:
+        """Something got into a sink; `sink` names it in the report."""
+        for one in words:
+            if MARK in (one.encode() if isinstance(one, str) else one):
+                self._report(Invariant.SECRET, f"{sink} holds a value: {one[:200]!r}")
+
+    def search(self, disk: Disk) -> None:
+        """Look at what a disk keeps beside its events."""
+        for (_, key), (_, appended) in disk.keys.items():
+            self.read(f"the outcome kept under {key!r}", appended.outcome)
+        for name, snapshots in disk.snapshots.kept.items():
+            for snapshot in snapshots:
+                self.read(f"the snapshot {name} at {snapshot.position}", snapshot.data)
+
+
+@final
+class ReadStatuses(StatusStore):
+    """The statuses of one life; `read` gets each that is put."""
+
+    def __init__(self, read: Callable[[str, str], None]) -> None:
+        self._read, self._inner = read, StatusMemory()
+
+    @override
+    def put(self, stream: str, status: AppStatus, epoch: int = 1) -> None:
+        self._read(f"the status of {stream}", repr(status))
+        self._inner.put(stream, status, epoch)
+
+    @override
+    def get(self, stream: str) -> AppStatus | None:
+        return self._inner.get(stream)
+
+    @override
+    def drop(self, stream: str) -> None:
+        self._inner.drop(stream)
+
+    @override
+    def put_target(self, name: str, status: TargetStatus, epoch: int = 1) -> None:
+        self._read(f"the status of target {name}", repr(status))
+        self._inner.put_target(name, status, epoch)
+
+    @override
+    def get_target(self, name: str) -> TargetStatus | None:
+        return self._inner.get_target(name)
+
+    @override
+    def changes(self) -> Sequence[str]:
+        return self._inner.changes()
 
 
 @contextmanager

@@ -26,6 +26,9 @@ QUIET_SECONDS: Final = 12.0
 """How long a world at rest is watched: longer than from one replay tick to the next."""
 SETTINGS: Final = WorkerSettings(passes=2)
 DOUBLES: Final = 100  # double crashes of each scenario
+COMPARED: Final = 10  # the one in so many runs whose states are compared at its end, too
+NEAR: Final = 12  # effects after the first crash, within which the second comes
+SLOW_FIRSTS: Final = 12  # single crashes of a slow telling, that double ones are drawn from
 TAKES: Final = {"start": 0.2, "stop": 0.1, "resolve": 0.3}
 """Seconds that an engine takes for what takes time, so that crashes leave calls on their way."""
 SLOWER: Final = 20
@@ -72,6 +75,7 @@ class Swept:
     effects: int = 0
     runs: int = 0
     crashes: int = 0
+    doubles: int = 0
     rested: float = 0.0
     failures: list[str] = field(default_factory=list)
 
@@ -83,8 +87,9 @@ class Swept:
         wrong = list(told.violations)
         if not wrong and told.end != end:
             wrong.append(f"{Invariant.SAME.value}: {_difference(told.end, end)}")
-        if told.run.crashes and not told.run.slow and not told.happened:
-            wrong.append("its crash never happened")
+        if told.happened != len(told.run.crashes):
+            wrong.append(f"{told.happened} of its {len(told.run.crashes)} crashes happened")
+        self.doubles += told.happened == 2
         self.failures += [f"{told.run.words}\n    {sentence}" for sentence in wrong[:3]]
 
 
@@ -104,24 +109,40 @@ def singles(name: str, effects: int) -> Iterator[Run]:
         yield Run(name, (Crash("after", effect),))
 
 
-def doubles(name: str, effects: int, count: int = DOUBLES) -> Iterator[Run]:
-    """Two crashes: one at any effect, one at an effect of the recovery. Half of them are slow."""
-    for number in range(count):
-        rng = random.Random(f"{name}:{number}")
-        first = rng.randrange(1, effects + 1)
-        second = first + rng.randrange(1, 13)
-        whens = rng.choices(["before", "after"], k=2)
-        crashes = Crash(whens[0], first), Crash(whens[1], second)
-        yield Run(name, crashes, slow=number % 2 == 1)
+def slowly(name: str, effects: int, count: int = SLOW_FIRSTS) -> Iterator[Run]:
+    """A crash at some of the effects of a slow telling, which has so many."""
+    rng = random.Random(f"{name}:slowly")
+    for effect in sorted(rng.sample(range(1, effects + 1), min(count, effects))):
+        yield Run(name, (Crash(rng.choice(["before", "after"]), effect),), slow=True)
+
+
+def doubles(once: Sequence[Told], count: int) -> Iterator[Run]:
+    """Two crashes: one as in a run that was told, one at an effect that came after it there."""
+    rng = random.Random(f"{once[0].run.scenario}:{once[0].run.slow}")
+    recovered = [told for told in once if told.effects > told.run.crashes[0].effect]
+    for _ in range(count):
+        told = rng.choice(recovered)
+        [first] = told.run.crashes
+        latest = min(told.effects, first.effect + NEAR)
+        second = Crash(rng.choice(["before", "after"]), rng.randint(first.effect + 1, latest))
+        yield told.run._replace(crashes=(first, second))
 
 
 def sweep(name: str, spread: Spread = lambda runs: map(tell, runs)) -> Swept:
-    """Sweep a scenario."""
-    base = tell(Run(name))
+    """Sweep a scenario: half of its double crashes are told slowly."""
+    base, slow = tell(Run(name)), tell(Run(name, slow=True))
     swept = Swept(name, effects=base.effects)
+
+    def told(runs: Iterable[Run]) -> list[Told]:
+        all_told = list(spread(list(runs)))
+        for one in all_told:
+            swept.add(one, base.end)
+        return all_told
+
     swept.add(base, base.end)
-    for told in spread([*singles(name, base.effects), *doubles(name, base.effects)]):
-        swept.add(told, base.end)
+    swept.add(slow, base.end)
+    once, once_slowly = told(singles(name, base.effects)), told(slowly(name, slow.effects))
+    told([*doubles(once, DOUBLES // 2), *doubles(once_slowly, DOUBLES // 2)])
     return swept
 
 
@@ -151,6 +172,8 @@ async def _tell(run: Run, scenario: Scenario, line_told: Callable[[str], None] |
                 scene.longest = 0.0
                 await scenario.story(scene)
                 await _stays(scene)
+                if sum(crash.effect for crash in run.crashes) % COMPARED == 0:
+                    world.compare()
                 end = scene.end()
     return Told(
         run=run,
@@ -180,10 +203,10 @@ def _choose(world: World, crashes: Sequence[Crash], begin: int) -> None:
 async def _stays(scene: Scene) -> None:
     """What is at rest stays so, and nothing more is done to it."""
     world = scene.world
-    before = dict(world.engines.deeds)
+    before = world.written()
     await asyncio.sleep(QUIET_SECONDS)
-    if world.engines.deeds != before:
-        world.report(Invariant.QUIET, f"{dict(world.engines.deeds)} deeds, at rest {before}")
+    if more := world.written() - before:
+        world.report(Invariant.QUIET, f"{dict(more)} written at rest")
     for invariant, what in scene.broken():
         world.report(invariant, f"at rest no more: {what}")
 

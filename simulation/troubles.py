@@ -14,6 +14,7 @@ from reconcilers.ports import EngineError, EngineUnavailable, NameTaken, Replica
 from simulation.faults import Call, Trouble
 from simulation.knobs import Fault
 from simulation.lives import Life
+from simulation.machine import whom
 from simulation.world import World
 
 LATE_SECONDS: Final = 130.0  # longer than any caller waits
@@ -31,9 +32,10 @@ class Troubles:
         self._listed: dict[object, deque[tuple[float, Sequence[Replica]]]] = defaultdict(
             lambda: deque(maxlen=LISTS)
         )
+        self._unmet: dict[Fault, None] = {}
         self.log_away = False
         self.disk_full = False
-        self._soon = 0  # the effect at which a second crash follows a first
+        self._second = 0  # the effect at which a second crash follows a first
 
     def wire(self) -> None:
         world = self._world
@@ -50,11 +52,15 @@ class Troubles:
 
     def hits(self, fault: Fault, what: str) -> bool:
         """Whether a fault befalls this; counted if so."""
+        is_hit = self.befalls(fault)
+        if is_hit:
+            self._world.trace.fire(fault, what)
+        return is_hit
+
+    def befalls(self, fault: Fault) -> bool:
+        """Whether a fault befalls something; whoever makes it so counts it."""
         rate = self.rates.get(fault)
-        if not rate or self._rng.random() >= rate:
-            return False
-        self._world.trace.fire(fault, what)
-        return True
+        return bool(rate) and self._rng.random() < (rate or 0.0)
 
     # -- engines ------------------------------------------------------------------------------
 
@@ -63,13 +69,15 @@ class Troubles:
         delay = self._rng.uniform(0.0, 0.1)
         if call.verb == "list":
             return self._list(target, call, words, delay)
+        if call.verb == "resolve" and call.about in self._world.machines[target].missing_images:
+            self._meet(Fault.IMAGE_MISSING, words)
         if call.verb in ("logs", "run", "projects"):
             return Trouble(delay_seconds=delay)
         before, after = self._before(call, words), None
         if before is None and self.hits(Fault.ENGINE_ERROR_AFTER, words):
             after = EngineUnavailable("the answer never came")
         if before is None and self.hits(Fault.ENGINE_LATE_SUCCESS, words):
-            self._world.engines.confused(2 * LATE_SECONDS)
+            self._world.engines.confused(2 * LATE_SECONDS, whom(call.verb, call.about))
             delay = 2 * LATE_SECONDS
         return Trouble(delay_seconds=delay, before=before, after=after)
 
@@ -90,14 +98,20 @@ class Troubles:
         now = self._world.clock()
         known = self._listed[target, call.about]
         old = next((seen for at, seen in known if at >= now - STALE_SECONDS), None)
-        stale = old is not None and self.hits(Fault.ENGINE_STALE_LIST, words)
-        partial_list = not stale and self.hits(Fault.ENGINE_PARTIAL_LIST, words)
+        stale = old is not None and self.befalls(Fault.ENGINE_STALE_LIST)
+        partial_list = not stale and self.befalls(Fault.ENGINE_PARTIAL_LIST)
+        fault = Fault.ENGINE_STALE_LIST if stale else Fault.ENGINE_PARTIAL_LIST
 
         def distort(seen: Sequence[Replica]) -> Sequence[Replica]:
             known.append((now, list(seen)))
+            shown = seen
             if stale and old is not None:
-                return old
-            return [one for one in seen if self._rng.random() < 0.7] if partial_list else seen
+                shown = old
+            elif partial_list:
+                shown = [one for one in seen if self._rng.random() < 0.7]
+            if list(shown) != list(seen):
+                self._world.trace.fire(fault, words)
+            return shown
 
         return Trouble(delay_seconds=delay, distort=distort)
 
@@ -105,11 +119,26 @@ class Troubles:
 
     def _refuses(self) -> LogError | None:
         if self.log_away:
-            return LogUnavailable("the log is away")
-        return LogFull("no space is left on the disk") if self.disk_full else None
+            return self._hides()
+        if self.disk_full:
+            self._meet(Fault.LOG_DISK_FULL, "an append")
+            return LogFull("no space is left on the disk")
+        return None
 
     def _hides(self) -> LogError | None:
-        return LogUnavailable("the log is away") if self.log_away else None
+        if not self.log_away:
+            return None
+        self._meet(Fault.LOG_AWAY, "somebody")
+        return LogUnavailable("the log is away")
+
+    def await_meeting(self, fault: Fault) -> None:
+        """A fault lasts from now on; it is counted when something meets it first."""
+        self._unmet[fault] = None
+
+    def _meet(self, fault: Fault, who: str) -> None:
+        if fault in self._unmet:
+            del self._unmet[fault]
+            self._world.trace.fire(fault, f"{who} meets it")
 
     def _sync_seconds(self) -> float:
         if self.hits(Fault.LOG_SLOW_SYNC, "a commit"):
@@ -125,7 +154,8 @@ class Troubles:
         """Between the writing of a group and its fsync: a power cut takes or tears it."""
         if self.hits(Fault.LOG_POWER_CUT, f"{len(events)} events"):
             self._cut(life, "the power is cut")
-        elif self.hits(Fault.LOG_TORN_RECORD, f"{len(events)} events"):
+        elif self.befalls(Fault.LOG_TORN_RECORD):  # counted when it is found
+            life.tears = True
             self._cut(life, "a record is torn")
         await life.present()
 
@@ -137,17 +167,22 @@ class Troubles:
 
     def _effect(self, words: str) -> str:
         if self.hits(Fault.CRASH_BEFORE, words):
-            return self._crashing("before")
+            return "before"
         if self.hits(Fault.CRASH_AFTER, words):
-            return self._crashing("after")
-        if self._soon and self._world.effects.done >= self._soon:
-            self._soon = 0
-            self._world.trace.fire(Fault.CRASH_TWICE, words)
             return "after"
+        if self._second:
+            return self._again(words)
+        if self.befalls(Fault.CRASH_TWICE):  # counted when the second one happens
+            self._second = self._world.effects.done + self._rng.randrange(1, 12)
+            return self._rng.choice(["before", "after"])
         return ""
 
-    def _crashing(self, when: str) -> str:
-        rate = self.rates.get(Fault.CRASH_TWICE, 0.0)
-        if rate and self._rng.random() < 0.5:
-            self._soon = self._world.effects.done + self._rng.randrange(1, 12)
-        return when
+    def _again(self, words: str) -> str:
+        """The second crash, when its effect has come; it is left out when faults have ended."""
+        if self._world.effects.done < self._second:
+            return ""
+        self._second = 0
+        if Fault.CRASH_TWICE not in self.rates:
+            return ""
+        self._world.trace.fire(Fault.CRASH_TWICE, words)
+        return "after"

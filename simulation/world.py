@@ -7,6 +7,7 @@ invariant is kept in `violations`, for no task of the control plane may swallow 
 import asyncio
 import math
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -29,11 +30,13 @@ from simulation.invariants.engines import EngineInvariants
 from simulation.invariants.history import HistoryInvariants, app_of
 from simulation.invariants.truth import Truth
 from simulation.invariants.violations import Invariant, Violation
+from simulation.knobs import Fault
 from simulation.lives import Effects, Life
 from simulation.machine import Deed, Machine
 from simulation.mischief import Mischief
 from simulation.producers import ACTOR, Producer
 from simulation.secrets import SimulatedSecrets
+from simulation.sinks import Sinks
 from simulation.tracing import Trace
 
 EPOCH: Final = 1_900_000_000.0  # seconds: when every world begins, as wall clocks there say
@@ -82,6 +85,7 @@ class World:
             name: Machine(self.now, name=name) for name in targets
         }
         self.disk = disk or Disk()
+        self.sinks = Sinks(self.report)
         self.site = Site(
             installation=INSTALLATION,
             machines=self.machines,
@@ -90,8 +94,11 @@ class World:
             secrets=secrets or SimulatedSecrets(),
             settings=settings or WorkerSettings(passes=8),
             direct=direct,
+            read=self.sinks.read,
         )
-        self.broker = Broker(heard=lambda line: self.trace.note("broker", line))
+        self.broker = Broker(
+            heard=lambda line: self.trace.note("broker", line), read=self.sinks.read
+        )
         self.site.bus_of = self._bus_of
         self.truth = Truth(self.disk, self.machines, INSTALLATION)
         self.history = HistoryInvariants(self.disk, self.report, self.rng("history"))
@@ -118,7 +125,10 @@ class World:
             machine.witness = self._witness(name)
 
     def settle_neighbour(self, apps: Sequence[Ref]) -> None:
-        """Let another installation run one replica of each of these apps on every machine."""
+        """Let another installation run one replica of each of these apps on every machine.
+
+        It has a network for each of their projects there, and a volume for each of them.
+        """
         for machine in self.machines.values():
             for ref in apps:
                 order = StartReplica(
@@ -139,6 +149,8 @@ class World:
                     stop_grace=10.0,
                 )
                 machine.begin(machine.create(NEIGHBOUR, order))
+                ground = machine.ground(NEIGHBOUR, ref.project)
+                ground.is_prepared, ground.volumes[ref.name, "data", 0] = True, {}
         self.engines.foreign()
 
     def rng(self, name: str) -> random.Random:
@@ -157,6 +169,15 @@ class World:
             self.restart_seconds = math.inf
             for controller in self.controllers:
                 controller.life.end("it does too much")
+
+    def written(self) -> Counter[str]:
+        """How many calls that may change a machine were made, by what they are about."""
+        return sum((machine.written for machine in self.machines.values()), Counter())
+
+    def compare(self) -> None:
+        """Every live state is what the log says, in whatever way it is read."""
+        for controller in self.controllers:
+            self.history.prefix(controller.desired)
 
     def check(self) -> None:
         """Raises the first `Violation` that was found, if there is one."""
@@ -177,6 +198,8 @@ class World:
         """Start one more control plane; None if it finds no log."""
         self._lives += 1
         life = Life(f"life-{self._lives}", self.effects, self.trace, self._gone.set)
+        if not self.controllers:
+            self.recover()
         self.trace.note(life.name, f"begins at position {self.disk.head.position}")
         try:
             controller = await Controller.begin(self.site, life, self.rng(life.name))
@@ -197,12 +220,17 @@ class World:
         self.trace.note(controller.life.name, f"is gone, with {lost} events that were not synced")
         self.history.crashed()
 
-    def lose_after(self, position: int) -> int:
-        """The disk itself loses what is behind a position, while nobody has it open."""
-        self.is_forgetful = True
-        lost = self.disk.lose_after(position)
-        self.history.lost(position)
-        self.reread()
+    def recover(self) -> int:
+        """Have what is not whole dropped, while nobody has the disk open; how many events go."""
+        found, lost = self.disk.recover(), 0
+        if found.torn:
+            self.trace.fire(Fault.LOG_TORN_RECORD, f"its {found.torn} bytes are dropped")
+        if found.sound is not None:
+            self.is_forgetful = True
+            lost = self.disk.lose_after(found.sound)
+            self.history.lost(found.sound)
+            self.reread()
+            self.trace.fire(Fault.LOG_FLIPPED_BIT, f"{lost} events behind {found.sound} are lost")
         return lost
 
     def reread(self) -> None:
@@ -240,6 +268,14 @@ class World:
         for task in sent:
             task.cancel()
         await asyncio.gather(*sent, return_exceptions=True)
+        self.search()
+
+    def search(self) -> None:
+        """Look for secrets in all that is kept, and in what clients were refused."""
+        self.sinks.search(self.disk)
+        for who in (self.client.requests, self.producer):
+            for key, why in who.refused.items():
+                self.sinks.read(f"the refusal of {key}", why)
 
     def _bus_of(self, life: Life, intents: IntentService, hinted: Hinted) -> NatsBus:
         return NatsBus(
@@ -270,11 +306,13 @@ class World:
     def answered(self, actor: str, key: str, answer: Answer) -> None:
         """A client was told that its intent is on disk."""
         self.trace.note("client", f"{key} is at {answer.position}")
+        self.sinks.read(f"the answer to {key}", repr(answer))
         self.history.answered(actor, key, answer)
 
     def _committed(self, events: Sequence[StoredEvent]) -> None:
         for event in events:
             self.trace.note("log", f"{event.position} {event.type} in {event.stream}")
+            self.sinks.read(f"the event at {event.position}", event.data)
             if (ref := app_of(event)) is not None:
                 self.engines.spoken(ref.stream)
         self.truth.follow(events)
@@ -291,15 +329,13 @@ class World:
             self._rewound_since()
             if self.history.due:
                 self.history.due = False
-                for controller in self.controllers:
-                    self.history.prefix(controller.desired)
+                self.compare()
 
     def _rewound_since(self) -> float | None:
-        """Since when whoever acts now knows that the log went backwards."""
-        for one in self.controllers:
-            if one.log.rewound is not None and one.life.is_alive:
-                if self._rewound_at is None:
-                    self._rewound_at = self.clock()
-                return self._rewound_at
-        self._rewound_at = None
-        return None
+        """Since when all who act now know that the log went backwards."""
+        alive = [one for one in self.controllers if one.life.is_alive]
+        if not alive or any(one.log.rewound is None for one in alive):
+            self._rewound_at = None
+        elif self._rewound_at is None:
+            self._rewound_at = self.clock()
+        return self._rewound_at

@@ -88,7 +88,7 @@ def welcome(control_plane: Running, *, show_token: bool) -> list[str]:
         "Try next, in another terminal:",
         f"  export STATEWARD_SERVER={url} STATEWARD_TOKEN=$(cat {token})",
         "  stateward get targets",
-        "  stateward apply -f app.yaml --wait",
+        "  stateward apply -f MANIFEST.yaml --wait    # such as examples/shop.yaml",
         "  stateward events --watch",
     ]
     return lines

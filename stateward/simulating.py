@@ -174,7 +174,7 @@ def read_faults(text: str) -> Mapping[Fault, float] | None:
     """The faults that a person wrote; None for those of each seed.
 
     Raises:
-        ValueError: a name is no fault, or a rate is no number from 0 on.
+        ValueError: a name is no fault, a rate is no number from 0 on, or no probability.
     """
     if not text or text == "swarm":
         return None
@@ -182,4 +182,7 @@ def read_faults(text: str) -> Mapping[Fault, float] | None:
     for fault, rate in rates.items():
         if not 0 <= rate < float("inf"):
             raise ValueError(f"the rate of {fault} is {rate}; it is a number from 0 on")
+        if fault in knobs.CALLS and rate > 1:
+            most = f"it is the probability at each call; name one from 0 to 1, such as {fault}=0.5"
+            raise ValueError(f"the rate of {fault} is {rate}, and {most}")
     return rates

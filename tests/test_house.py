@@ -96,10 +96,11 @@ def test_the_shell_guard_sees_every_way_to_start_one(source: str) -> None:
 
 DETERMINISTIC = ("domain", "projections", "reconcilers", "bus", "simulation")
 SUPERVISES = ROOT / "bus" / "nats" / "server.py"  # a real process, outside every simulated world
-PORTS = {"threading", "uuid", "secrets", "multiprocessing", "concurrent.futures", "time"}
+PORTS = {"threading", "_thread", "uuid", "secrets", "multiprocessing", "concurrent.futures", "time"}
 CALLS = {
     "asyncio.to_thread",
     "os.urandom",
+    "os.getrandom",
     "datetime.now",
     "datetime.utcnow",
     "datetime.today",
@@ -110,8 +111,15 @@ THREADED = {"run_in_executor", "to_thread", "call_soon_threadsafe"}
 OF_THE_PROCESS = {name for name in dir(random) if name.islower() and not name.startswith("_")}
 
 
+def aliases(tree: ast.AST) -> dict[str, str]:
+    """The names under which something is imported, and what it is called at home."""
+    imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    return {n.asname: n.name for one in imports for n in one.names if n.asname}
+
+
 def luck_and_time(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Tell where a clock, luck or a thread is taken that no port hands in."""
+    called = aliases(tree)
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
@@ -123,13 +131,15 @@ def luck_and_time(tree: ast.AST) -> Iterator[tuple[int, str]]:
                     lucky = [n.name for n in names if n.name in OF_THE_PROCESS]
                     yield from ((node.lineno, f"random.{name}") for name in lucky)
             case ast.Attribute(value=ast.Attribute(attr=owner) | ast.Name(id=owner), attr=name):
+                owner = called.get(owner, owner)
                 full = f"{owner}.{name}"
                 if full in CALLS or (owner == "random" and name in OF_THE_PROCESS):
                     yield node.lineno, full
                 elif name in THREADED:
                     yield node.lineno, name
-            case ast.Call(func=ast.Attribute(attr="Random") | ast.Name(id="Random"), args=[]):
-                yield node.lineno, "Random without a seed"
+            case ast.Call(func=ast.Attribute(attr=made) | ast.Name(id=made), args=[]):
+                if called.get(made, made) == "Random":
+                    yield node.lineno, "Random without a seed"
             case _:
                 pass
 
@@ -158,6 +168,15 @@ def test_no_wall_clock_luck_or_thread_outside_the_ports(path: Path) -> None:
         "from random import shuffle",
         "rng = random.Random()",
         "rng = Random()",
+        "import _thread",
+        "os.getrandom(8)",
+        "import os as o; o.urandom(8)",
+        "import random as luck; luck.choice(names)",
+        "from random import Random as Luck; rng = Luck()",
+        "import time as t",
+        "from datetime import datetime as moment; moment.now(UTC)",
+        "import datetime as dt; dt.datetime.now(UTC)",
+        "from datetime import date as day; day.today()",
     ],
 )
 def test_the_guard_sees_every_way_to_time_luck_and_threads(source: str) -> None:

@@ -4,12 +4,16 @@ After `replace_file` returns, the new content survives a power cut; before, the 
 """
 
 import os
+import threading
 from pathlib import Path
 
 
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Put `content` in place of what `path` holds, durably and in one step."""
-    fresh = path.with_name(f"{path.name}.new")
+    """Put `content` in place of what `path` holds, durably and in one step.
+
+    Of two threads that do so at once, the last one wins.
+    """
+    fresh = path.with_name(f"{path.name}.{threading.get_ident():x}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

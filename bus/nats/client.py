@@ -38,7 +38,8 @@ class _Client(Client):
     """Tells that it is closed even when closing failed half-way, and never goes without TLS.
 
     nats-py writes what is pending before it calls `closed_cb`, and if the server is already gone,
-    that write raises: then it is closed, and nobody is ever told. And to an address with `tls://`
+    that write raises: then it is closed, nobody is ever told, and what waits for messages waits for
+    ever. And to an address with `tls://`
     it sends credentials in the clear if whoever answers there does not ask for TLS.
     """
 
@@ -70,8 +71,13 @@ class _Client(Client):
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         try:
             await super()._close(status, do_cbs)
+        except OSError as error:  # nobody would look at it in the task that reads
+            _log.debug("closing the NATS connection failed", error=str(error))
         finally:
             if self.is_closed:
+                for left in self._subs.values():
+                    left._stop_processing()  # noqa: SLF001 -- as it does itself, unless it failed
+                self._subs.clear()
                 if self._transport is not None:
                     self._transport.close()  # type: ignore[no-untyped-call]
                 self._ended.set()

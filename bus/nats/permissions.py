@@ -137,7 +137,7 @@ ROLES: Final[Mapping[str, Callable[[str], Permissions]]] = {
 
 
 def _made(*streams: str) -> tuple[str, ...]:
-    """To make streams and keep them as they should be, but never to delete or to purge one."""
+    """To make streams and keep them as they should be, but never to delete one."""
     return tuple(
         f"{_API}.STREAM.{verb}.{stream}"
         for stream in streams

@@ -129,9 +129,11 @@ async def renew_consumer(session: Session, deliver_to: str) -> None:
 
 
 async def is_heard(session: Session) -> bool:
-    """Whether somebody listens to what is delivered of the submissions.
+    """Whether somebody takes care of what is delivered of the submissions.
 
-    Nobody does once the consumer was deleted by hand, or taken over by a process that has gone.
+    Nobody does once the consumer was deleted by hand, or taken over by a process that has gone. A
+    process that hangs, or was paused, still listens as far as the server knows; but who is alive
+    asks for patience well within `ACK_SECONDS`, so nothing is delivered to it a second time.
     """
     try:
         found = await session.ask_api(f"CONSUMER.INFO.{SUBMIT_STREAM}.{CONSUMER}")
@@ -139,7 +141,7 @@ async def is_heard(session: Session) -> bool:
         if refused.code != _NOT_FOUND:
             raise
         return False
-    return bool(found.get("push_bound"))
+    return bool(found.get("push_bound")) and not found.get("num_redelivered")
 
 
 def sequence(reply: str) -> int | None:

@@ -116,13 +116,13 @@ class SubmitConsumer(Part):
             await self._take_over()
 
     async def _take_over(self) -> None:
-        """Renew the consumer if nobody listens to it any more."""
+        """Renew the consumer if nobody takes care of it any more."""
         session = self._session
         if session is None or not session.is_open:
             return
         try:
             if not await streams.is_heard(session):
-                _log.warning("nobody listened to the submit stream; it is taken over")
+                _log.warning("nobody took care of the submit stream; it is taken over")
                 await streams.renew_consumer(session, self._inbox)
         except NatsUnavailable as error:
             _log.debug("the submit stream cannot be looked at", reason=str(error))

@@ -43,6 +43,10 @@ _REMEDIES: Final = (
         "wants a certificate",
         "give nats.tls_certificate and nats.tls_key",
     ),
+    _Remedy(  # the alert may come before the greeting is read
+        "certificate required",
+        "the server wants a certificate of its clients: give nats.tls_certificate and nats.tls_key",
+    ),
     _Remedy("account authentication expired", "the account's JWT has expired: renew it there"),
     _Remedy(
         "authentication expired", "the user's JWT has expired: make a new nats.credentials_file"

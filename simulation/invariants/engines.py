@@ -1,6 +1,6 @@
 """Invariants of what is done to machines: each deed is judged by the truth at its moment."""
 
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Final, final
 
@@ -15,6 +15,7 @@ from simulation.machine import Deed, Machine, Running
 BEGUN: Final = 5.0  # seconds in which what was begun before may still arrive
 ON_THE_WAY: Final = 0.5  # seconds from a decision to its deed: what is lost meanwhile nobody knew
 MOST_ASKED: Final = 5  # replicas that anybody asks for in a world
+EVERYTHING: Final = ""  # instead of the stream of an app
 KNOWS_AFTER: Final = 20.0  # seconds after which a life that reads the log knows what is in it
 
 
@@ -22,50 +23,54 @@ KNOWS_AFTER: Final = 20.0  # seconds after which a life that reads the log knows
 class EngineInvariants:
     """Told of every deed right before it happens.
 
-    `since` says since when (of the clock) each life knows that the log went backwards; `settled`
-    is False while several control planes act, or one acts on what an engine says wrongly: what
-    they may do together is judged by how the world ends.
+    `rewound_since` says since when (of the clock) all lives know that the log went backwards. While
+    several control planes act, one wakes up, or a call is late, what is done to the apps that it
+    touches may be confused: that is judged by how the world ends. Nothing excuses who knows that
+    the log went backwards, or that a stream cannot be read, when it asks for something.
     """
 
     def __init__(self, truth: Truth, report: Report, clock: Callable[[], float]) -> None:
         self._truth, self._report, self._clock = truth, report, clock
         self._foreign: dict[tuple[str, str], str] = {}
         self._theirs: list[Running | None] = []
+        self._grounds: dict[tuple[str, str, str], tuple[bool, list[str]]] = {}
         self._named: list[list[tuple[str, Running | None]]] = []
         self._spoken: dict[str, float] = {}
         self._ended_by_us: set[ReplicaName] = set()
         self._agreed: dict[str, deque[tuple[float, int]]] = defaultdict(lambda: deque(maxlen=8))
         self.rewound_since: Callable[[], float | None] = lambda: None
         self.frozen_since: dict[str, float] = {}
-        self.confused_until = 0.0
-        self.deeds: Counter[str] = Counter()
-        """How often something was done to each app, by stream."""
+        self._confused: dict[str, float] = {}  # until when, by stream; all of them under EVERYTHING
+        self._stood_until = 0.0
+        self._unread_until = 0.0
 
     def deed(self, machine: Machine, deed: Deed) -> None:
         truth = self._truth
         if deed.installation != truth.installation:
             return
         stream = Ref("App", deed.project, deed.app).stream
-        self.deeds[stream] += 1
-        now = self._clock()
         words = f"{deed.verb} of {_named(deed)}"
         if deed.verb == "remove_volumes":
             self._check_volumes(stream, words)
         if deed.verb == "start":
             self._check_surge(deed)
-        if now < self.confused_until:
-            return
         since = self.rewound_since()
-        if since is not None and now > since + BEGUN:
+        if since is not None and deed.sent > max(since, self._stood_until) + BEGUN:
             self._report(Invariant.REWOUND, words)
         frozen = self.frozen_since.get(stream)
-        if frozen is not None and now > frozen + KNOWS_AFTER:
+        if frozen is not None and deed.sent > max(frozen, self._unread_until) + KNOWS_AFTER:
             self._report(Invariant.FROZEN, f"{words}, although {stream} cannot be read")
-        if deed.verb in ("stop", "remove"):
+        if deed.verb in ("stop", "remove") and not self.is_confused(stream):
             self._check_needed(machine, deed, words)
 
     def foreign(self) -> None:
         """What belongs to others is as it was."""
+        grounds = self._others_grounds()
+        for place in sorted(self._grounds):
+            if grounds.get(place) != self._grounds[place]:
+                was = f"was {self._grounds[place]}, and is {grounds.get(place)}"
+                self._report(Invariant.OWNED, f"network and volumes of {place}: it {was}")
+        self._grounds = grounds
         machines = self._truth.machines
         named = [list(machine.named.items()) for machine in machines.values()]
         states = [_state(one) for one in self._theirs]
@@ -83,13 +88,37 @@ class EngineInvariants:
                 self._report(Invariant.OWNED, f"{key} was {state}, and is {present.get(key)}")
         self._foreign, self._theirs, self._named = present, list(theirs.values()), named
 
+    def _others_grounds(self) -> dict[tuple[str, str, str], tuple[bool, list[str]]]:
+        """Whether others have networks, and their volumes, by target, owner and project."""
+        return {
+            (target, owner, project): (ground.is_prepared, sorted(map(str, ground.volumes)))
+            for target, machine in self._truth.machines.items()
+            for (owner, project), ground in machine.grounds.items()
+            if owner != self._truth.installation
+        }
+
     def foreign_changed(self) -> None:
         """The world itself did something to what belongs to others."""
         self._foreign, self._theirs, self._named = {}, [], []
 
-    def confused(self, seconds: float) -> None:
-        """For so long, what is done may rest on what was true a moment ago."""
-        self.confused_until = max(self.confused_until, self._clock() + seconds)
+    def confused(self, seconds: float, stream: str = EVERYTHING) -> None:
+        """For so long, what is done to an app may rest on what was true a moment ago."""
+        until = self._confused.get(stream, 0.0)
+        self._confused[stream] = max(until, self._clock() + seconds)
+
+    def is_confused(self, stream: str = EVERYTHING) -> bool:
+        """Whether what is done to an app may rest on what was true a moment ago."""
+        untils = (self._confused.get(key, 0.0) for key in (stream, EVERYTHING))
+        return self._clock() < max(untils)
+
+    def stands(self, seconds: float) -> None:
+        """For so long, somebody who acts does nothing at all, and then goes on where it was."""
+        self._stood_until = max(self._stood_until, self._clock() + seconds)
+        self.unread(seconds)
+
+    def unread(self, seconds: float) -> None:
+        """For so long, somebody who acts cannot read the log."""
+        self._unread_until = max(self._unread_until, self._clock() + seconds)
 
     def _check_surge(self, deed: Deed) -> None:
         """No app has many more replicas than two revisions with their surge may have."""

@@ -10,10 +10,13 @@ from bus.log import StoredEvent
 from domain.events import REVISING, AppEvent, Event
 from domain.names import Ref
 from projections.desired import DesiredState
+from reconcilers import projecting
 from simulation.disk import Disk
 from simulation.invariants.violations import Invariant, Report
 
-SAMPLED: Final = 0.01  # of positions, at which every prefix equality is checked
+SAMPLED: Final = (
+    0.01  # of positions, at which a rebuild and a snapshot are compared; live ones soon
+)
 
 
 @final
@@ -33,12 +36,16 @@ class HistoryInvariants:
     def committed(self, events: Sequence[StoredEvent]) -> None:
         """A group is on the disk."""
         self._commits += 1
+        count = len(self._disk.events)
+        if self._disk.count_sound(count - len(events)) != count:
+            self._report(Invariant.ORDERED, f"no seal fits what was added after {self._last}")
         for event in events:
             if event.position <= self._last:
                 self._report(Invariant.ORDERED, f"{event.position} came after {self._last}")
             self._last = event.position
             if self._rng.random() < SAMPLED:
                 self.due = True
+                self._check_snapshot(event.position, self._rebuilt(event.position))
             if not event.stream.endswith("#status"):
                 self._check_once(event)
 
@@ -65,12 +72,39 @@ class HistoryInvariants:
         self._revisions.clear()
 
     def prefix(self, desired: DesiredState) -> None:
-        """Compare a live state with one rebuilt from the same history."""
-        rebuilt = DesiredState(codec.decode)
-        rebuilt.fold(self._disk.events[: self._disk.count_to(desired.position)])
-        rebuilt.position = desired.position
-        if rebuilt.dump() != desired.dump():
+        """Compare a live state with itself read again, a rebuild, and a snapshot with its tail."""
+        live, rebuilt = desired.dump(), self._rebuilt(desired.position)
+        if rebuilt != live:
             self._report(Invariant.PURE, f"states at {desired.position} differ from a rebuild")
+        again = DesiredState(codec.decode)
+        again.load(live)
+        if again.dump() != live:
+            self._report(Invariant.PURE, f"the state at {desired.position} is read as another")
+        self._check_snapshot(desired.position, rebuilt)
+
+    def _rebuilt(self, position: int) -> bytes:
+        """The state at a position, from nothing but the log."""
+        rebuilt = DesiredState(codec.decode)
+        rebuilt.fold(self._disk.events[: self._disk.count_to(position)])
+        rebuilt.position = position
+        return rebuilt.dump()
+
+    def _check_snapshot(self, position: int, rebuilt: bytes) -> None:
+        """The newest snapshot that is not behind a position gives the same, with its tail."""
+        disk = self._disk
+        for snapshot in disk.snapshots.found(projecting.name()):
+            here = snapshot.position <= position
+            if not here or snapshot.seal != disk.seal_at(snapshot.position):
+                continue
+            state = DesiredState(codec.decode)
+            state.load(snapshot.data)
+            for event in disk.events[disk.count_to(snapshot.position) : disk.count_to(position)]:
+                state.fold([event])
+            state.position = position
+            if state.dump() != rebuilt:
+                words = f"the snapshot at {snapshot.position} gives another state at {position}"
+                self._report(Invariant.PURE, words)
+            return
 
     def _check_durable(self, name: tuple[str, str], answer: Answer) -> None:
         known = self._disk.keys.get(name)

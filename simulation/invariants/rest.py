@@ -1,5 +1,6 @@
 """Invariants of a world at rest: faults have stopped, and so have intents."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import final
 
@@ -27,10 +28,17 @@ class RestInvariants:
         """All that is not (yet) as it should be."""
         return [*self._apps(status_of), *self._left_behind()]
 
-    def settled(self) -> list[str]:
-        """The streams of the apps on which no engine call is made any more."""
-        truth = self._truth
-        return [app.ref.stream for app in truth.apps() if self._runs_as_held(app) or not app.wanted]
+    def quiet(self, written: Counter[str]) -> Iterator[Broken]:
+        """What was written at rest, though only for what cannot run anything is tried again.
+
+        Args:
+            written: how many calls that may change a machine were made, by what they are about.
+        """
+        restless = [a for a in self._truth.apps() if a.wanted and not self._runs_as_held(a)]
+        tried = {a.ref.stream for a in restless} | {f"Project/{a.ref.project}" for a in restless}
+        for about, count in sorted(written.items()):
+            if about not in tried and not (restless and about.startswith("image ")):
+                yield Invariant.QUIET, f"{count} writes on {about} at rest"
 
     def summary(self) -> dict[str, list[tuple[str, int, str]]]:
         """What serves, by app that can run: target, revision and digest of each replica."""
@@ -81,6 +89,7 @@ class RestInvariants:
             and one.order.uid == app.uid
             and (one.order.name.revision, one.order.digest) == (number, held.digest)
             and truth.is_well(truth.machines[target], one)
+            and not one.seen.edited
         )
         if slots != list(range(app.wanted)) or len(running) != app.wanted:
             wanted = f"{app.wanted} of revision {number} on {app.target}"

@@ -1,7 +1,8 @@
 """Whether this machine has what a control plane needs, and what to do where it has not.
 
 Every check is a function from an `Examined` to a `Finding`; none changes anything. NATS may be
-several servers, so `stateward.cli.nats_check` finds something for each.
+several servers, so `stateward.cli.nats_check` finds something for each; so does
+`stateward.cli.worker_check` for each of several workers.
 """
 
 import os
@@ -54,7 +55,7 @@ def doctor(
     config: flags.Config = None,
     output: flags.Output = Format.TABLE,
 ) -> None:
-    """Check this machine: Python, data directory, disk, clock, port, Docker, NATS."""
+    """Check this machine: Python, data directory, disk, clock, port, Docker, NATS, workers."""
     at = session(ctx)
     findings = examine(_examined(at, data, config))
     if output in (Format.JSON, Format.YAML):
@@ -85,7 +86,7 @@ def _examined(at: Session, data: Path | None, config: Path | None) -> Examined:
 
 def examine(examined: Examined) -> Sequence[Finding]:
     """Run every check, in the order in which they are read."""
-    return [*(check(examined) for check in _CHECKS), *_nats(examined)]
+    return [*(check(examined) for check in _CHECKS), *_nats(examined), *_workers(examined)]
 
 
 def _python(_examined: Examined) -> Finding:
@@ -175,6 +176,18 @@ def _nats(examined: Examined) -> Sequence[Finding]:
             bad=bool(one.remedy) and not one.away and not usable,
         )
         for one in found
+    ]
+
+
+def _workers(examined: Examined) -> Sequence[Finding]:
+    """Of workers that share a log, which live and who holds what."""
+    if not examined.settings.nats.servers:
+        return []
+    from stateward.cli import worker_check  # noqa: PLC0415 -- only for this check
+
+    return [
+        Finding(one.name, not one.remedy, one.found, one.remedy)
+        for one in worker_check.workers(examined.settings)
     ]
 
 

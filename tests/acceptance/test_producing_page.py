@@ -62,7 +62,16 @@ def test_the_program_of_the_page_says_what_the_page_says_and_the_messages_are_ta
     (program,) = blocks("python")
     script = tmp_path / "deploy.py"
     script.write_text(program)
-    ran = subprocess.run(
+    ran = run(script, plane)
+    said = blocks("")
+    assert (ran.stdout, ran.returncode) == (said[0], 0), ran.stderr
+    again = run(script, plane)  # under the same keys: nothing happens twice
+    assert (again.stdout.splitlines()[0], again.returncode) == ("on disk: created", 0), again.stderr
+    asyncio.run(sent_by_nats(plane))
+
+
+def run(script: Path, plane: ControlPlane) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
         [sys.executable, "-W", "error", str(script), str(plane.data)],
         cwd=ROOT,
         env=plane.environment() | {"PYTHONPATH": str(ROOT)},
@@ -71,9 +80,6 @@ def test_the_program_of_the_page_says_what_the_page_says_and_the_messages_are_ta
         timeout=PATIENCE,
         check=False,
     )
-    said = blocks("")
-    assert (ran.stdout, ran.returncode) == (said[0], 0), ran.stderr
-    asyncio.run(sent_by_nats(plane))
 
 
 async def sent_by_nats(plane: ControlPlane) -> None:

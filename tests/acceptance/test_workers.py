@@ -103,6 +103,29 @@ def test_a_gateway_and_a_worker_may_be_processes_of_their_own(town: Fleet) -> No
     assert ready(gateway) == APPS  # as it was last seen, with its age
 
 
+def test_doctor_tells_which_workers_live_and_who_holds_what(town: Fleet) -> None:
+    a, b = town.add("a"), town.add("b")
+    furnished(town, a)
+    shared_out(town, a, b)
+    config = town.home / "config.yaml"
+    lines = [f"log: {{url: '{town.database}'}}", f"nats: {{servers: ['{town.nats.url}']}}"]
+    config.write_text("\n".join([*lines, f"worker: {{lease_ttl: {TTL:g}s}}", ""]))
+
+    def told() -> dict[str, Any]:
+        said = a.run(f"--config={config}", f"--data={a.data}", "-o", "json", verb="doctor").stdout
+        return {one["name"]: one for one in json.loads(said)["items"]}
+
+    found = told()
+    for name in ("worker a", "worker b"):
+        assert found[name]["good"], found[name]
+        assert "holds fleet (32 of 64)" in found[name]["found"]
+    b.kill()
+    a.until(lambda: town.held(a) == 64, "it has all")
+    found = told()
+    assert "holds fleet (64 of 64)" in found["worker a"]["found"]
+    assert not found.get("worker b", {"good": False})["good"]
+
+
 def test_after_kill_9_another_worker_takes_over_and_nothing_is_doubled_or_lost(
     town: Fleet,
 ) -> None:

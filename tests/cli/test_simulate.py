@@ -82,6 +82,7 @@ def test_a_history_is_where_a_world_begins(exported: Path) -> None:
         (["--faults", "bus-loss=often"], "often"),
         (["--faults", "bus-loss=-1"], "from 0 on"),
         (["--faults", "bus-loss=nan"], "from 0 on"),
+        (["--faults", "bus-loss=3"], "from 0 to 1"),
         (["--seeds", "0"], "--seeds"),
         (["--trace", "--seeds", "2"], "one world"),
         (["-o", "yaml"], "table or -o json"),

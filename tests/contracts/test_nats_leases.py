@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bus.leases import LeasesUnavailable
-from bus.nats.leases import LEASES_STREAM, NatsLeases
+from bus.nats.lease_records import LEASES_STREAM
+from bus.nats.leases import NatsLeases
 from bus.nats.streams import ForeignStream
 from tests.contracts.leases import PATIENCE, LeaseStoreContract
 from tests.contracts.test_nats_session import RealPlace

@@ -1,6 +1,10 @@
 """A session over nats-py keeps the contract, on a server of its own."""
 
+import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import final, override
 
@@ -8,7 +12,7 @@ import pytest
 
 from bus.nats.client import NatsSession
 from bus.nats.server import EmbeddedServer
-from bus.nats.session import Server, Session
+from bus.nats.session import Message, NatsUnavailable, Server, Session
 from tests.contracts.session import Place, SessionContract
 
 pytestmark = pytest.mark.needs("nats")
@@ -45,3 +49,33 @@ class TestNatsSession(SessionContract):
         await place.server.start()
         yield place
         await place.close()
+
+
+async def test_a_session_whose_end_finds_something_unsent_leaves_no_task_behind(
+    tmp_path: Path,
+) -> None:
+    async def ignore(_message: Message) -> None:
+        return
+
+    place = RealPlace(tmp_path / "nats")
+    await place.server.start()
+    try:
+        session = await place.open()
+        before = waiting_for_messages()
+        await session.subscribe_ready("stateward.v1.event.>", ignore)
+        pid = int((tmp_path / "nats" / "server.pid").read_text())
+        os.kill(pid, signal.SIGKILL)
+        with suppress(NatsUnavailable):
+            while session.is_open:  # so there is always something that was not written yet
+                await session.publish("stateward.v1.event.a.App.b.c", bytes(100))
+                await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            await session.ended.wait()
+        await asyncio.sleep(0)
+        assert waiting_for_messages() <= before
+    finally:
+        await place.close()
+
+
+def waiting_for_messages() -> set[asyncio.Task[object]]:
+    return {one for one in asyncio.all_tasks() if "_wait_for_msgs" in repr(one.get_coro())}

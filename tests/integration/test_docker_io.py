@@ -65,7 +65,7 @@ async def test_a_command_that_exceeded_its_time_is_gone(
 
     async def is_gone() -> bool:
         processes = docker_world.client.top(replica.id)["Processes"]
-        return not any("71" in process[-1] for process in processes)
+        return not any(process[-1].endswith("sleep 71") for process in processes)
 
     await eventually(is_gone)
 

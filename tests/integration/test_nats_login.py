@@ -181,7 +181,7 @@ async def test_a_server_that_wants_a_certificate_of_ours_says_so(
 ) -> None:
     async with foreign_server(tmp_path / "nats", authority.server_block("server")) as port:
         reason = await told(servers=f"tls://127.0.0.1:{port}", tls_ca=authority.file)
-    assert reason == (
+    assert reason.endswith(
         "the server wants a certificate of its clients: give nats.tls_certificate and nats.tls_key"
     )
 

@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
+from bus.nats import streams
 from bus.nats.server import EmbeddedServer
 from bus.nats.session import Message
 from bus.nats.settings import NatsSettings
@@ -206,3 +209,27 @@ async def test_one_that_was_not_decided_when_we_stopped_comes_before_what_came_s
         async with connected(NatsSettings(servers=(url,)), desk):
             await decided(desk, "s2")
     assert causes(desk)[-2:] == ["s1", "s2"]
+
+
+async def test_what_a_process_holds_that_hangs_is_decided_by_another_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "ACK_SECONDS", 2)
+    desk = TroubledDesk()
+    await desk.furnish()
+    async with foreign_server(tmp_path, "") as port, client(f"nats://127.0.0.1:{port}") as producer:
+        settings = NatsSettings(servers=(f"nats://127.0.0.1:{port}",))
+        async with connected(settings, Desk(desk.log)), connected(settings, desk) as hangs:
+            desk.trouble.hold()
+            for task in hangs.bus._tasks:
+                if task.get_name() == "nats submit stream":
+                    task.cancel()  # it asks for no patience any more, as when it is paused
+            await submit(producer, "apply", "App/shop/web", app("web"), key="s1")
+            async with asyncio.timeout(PATIENCE):
+                await desk.trouble.held(1)
+            await decided(desk, "s1")  # by the other, for this one does nothing
+            desk.trouble.release()
+            await submit(producer, "scale", "App/shop/web", {"replicas": 2}, key="s2")
+            await decided(desk, "s2")
+    assert causes(desk)[-2:] == ["s1", "s2"]
+    assert desk.types.count("app.defined") == 1

@@ -13,8 +13,15 @@ from domain.events import Fact
 from domain.names import app
 from domain.refusals import Frozen
 from reconcilers import journal
-from reconcilers.ports import EngineError, EngineUnavailable, ReplicaName
+from reconcilers.ports import (
+    EngineError,
+    EngineUnavailable,
+    ReplicaName,
+    StartFailed,
+    StartReplica,
+)
 from simulation import loop
+from simulation.engine import SimulatedReplicas
 from simulation.faults import CALM, Trouble, on_verb
 from tests.support.house import House, play
 from tests.support.intents import manifest
@@ -110,6 +117,32 @@ def test_an_image_that_could_not_be_recorded_while_its_app_was_frozen_is_recorde
         await house.send(manifest("App", "web", spec()))
         await house.ready()
         assert refused
+
+    play(story)
+
+
+def test_what_was_made_and_could_not_be_started_is_taken_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, broken = SimulatedReplicas._start, list[int]()
+
+    def made_only(self: SimulatedReplicas, order: StartReplica) -> None:
+        if order.name.attempt == 2 and not broken:
+            broken.append(order.name.attempt)
+            self._machine.create(self._installation, order)
+            raise StartFailed("the engine went away")
+        start(self, order)
+
+    async def story(house: House) -> None:
+        monkeypatch.setattr(SimulatedReplicas, "_start", made_only)
+        await house.send(manifest("App", "web", spec(replicas=2)))
+        await house.ready()
+        house.mischief.kill(ReplicaName("shop", "web", 1, 0, 1))
+        await asyncio.sleep(5)
+        assert broken
+        await house.until(lambda: (s := house.of()) and s.is_true("Ready") and s.is_true("Synced"))
+        gone = ReplicaName("shop", "web", 1, 0, 2)
+        assert house.machine.find(house.installation, gone) is None
 
     play(story)
 

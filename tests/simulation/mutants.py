@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from unittest.mock import patch
@@ -23,7 +23,7 @@ from bus.log import Appended, IdempotencyKey, NewEvent
 from domain.secret import SecretText
 from projections.desired import DesiredState
 from reconcilers import health, orders, replicas
-from reconcilers.ports import Replica
+from reconcilers.ports import EngineError, Replica
 from reconcilers.projecting import Snapshot
 from reconcilers.queue import KeyQueue, Priority
 from reconcilers.removal import Remover
@@ -33,11 +33,13 @@ from reconcilers.targets import TargetView
 from reconcilers.worker import Worker
 from simulation import seeds
 from simulation.disk import Disk, Request, Snapshots
+from simulation.engine import SimulatedGrounds
 from simulation.guarded import GuardedLog
 from simulation.invariants.violations import Invariant
 from simulation.knobs import MOST, Fault
 from simulation.log import SimulatedLog
 from simulation.machine import Machine, Running
+from simulation.secrets import SimulatedSecrets
 from tests.simulation import starving
 
 BUDGET: Final = 15
@@ -132,6 +134,31 @@ def _key_ignored() -> Patched:
 
     _attempts: dict[str, int] = {}
     return patch.object(GuardedLog, "append", append)
+
+
+def _keys_forgotten() -> Patched:
+    """The log does again what it has done under a key."""
+    original = Disk.add
+
+    def add(self: Disk, group: Any, request: Request) -> Appended:
+        if request.key is not None:
+            name = (request.key.actor, request.key.key)
+            group.keys.pop(name, None)
+            self.keys.pop(name, None)
+        return original(self, group, request)
+
+    return patch.object(Disk, "add", add)
+
+
+def _seals_unchained() -> Patched:
+    """A seal is over its own event alone."""
+    original = Disk._keep
+
+    def keep(self: Disk, event: Any) -> None:
+        original(self, event)
+        self._seals[-1] = b"its own"
+
+    return patch.object(Disk, "_keep", keep)
 
 
 def _versions_not_expected() -> Patched:
@@ -319,6 +346,24 @@ def _never_converged() -> Patched:
     return patch.object(replicas, "_is_new", is_new)
 
 
+def _prepared_again() -> Patched:
+    """Every replay tick makes the network of every project anew."""
+    original = Worker._sweep
+
+    async def sweep(self: Any, view: Any) -> None:
+        await original(self, view)
+        for stream in self._desired.streams("Project"):
+            with suppress(EngineError):
+                await view.engine.grounds.prepare(stream.partition("/")[2])
+
+    return patch.object(Worker, "_sweep", sweep)
+
+
+def _probes_unbounded() -> Patched:
+    """All replicas of a revision that cannot run go on trying."""
+    return patch.object(replicas, "_probes_too_many", lambda _want, _view: [])
+
+
 def _dead_not_removed() -> Patched:
     """The dead stay where they are."""
     original = replicas._removals
@@ -341,6 +386,15 @@ def _secret_logged() -> Patched:
         return original(*args, env=env, **rest)
 
     return patch.object(orders, "order", order)
+
+
+def _token_in_clear() -> Patched:
+    """What the log holds instead of a secret's values tells them."""
+
+    def token(_self: SimulatedSecrets, values: Mapping[str, SecretText]) -> str:
+        return "+".join(value.reveal() for value in values.values())
+
+    return patch.object(SimulatedSecrets, "token", token)
 
 
 # -- engines -----------------------------------------------------------------------------------
@@ -370,6 +424,20 @@ def _owner_forgotten() -> Patched:
     return patched()
 
 
+def _others_network_cleared() -> Patched:
+    """A project's network goes by its name, whoever made it, and volumes with it."""
+    original = SimulatedGrounds.clear
+
+    async def clear(self: Any, project: str) -> None:
+        await original(self, project)
+        for (_, named), ground in self._machine.grounds.items():
+            if named == project:
+                ground.is_prepared = False
+                ground.volumes.clear()
+
+    return patch.object(SimulatedGrounds, "clear", clear)
+
+
 def _tick_first() -> Patched:
     """A replay tick is as urgent as an intent."""
     original = KeyQueue.add
@@ -394,6 +462,8 @@ LOST: Final = (Fault.LOG_POWER_CUT, Fault.LOG_TORN_RECORD)
 MUTANTS: Final = (
     Mutant(name="ack before fsync", patched=_acknowledged_too_early, faults=LOST),
     Mutant(name="idempotency key ignored", patched=_key_ignored, faults=(Fault.LOG_LOST_REPLY,)),
+    Mutant(name="keys forgotten", patched=_keys_forgotten, faults=(Fault.LOG_LOST_REPLY,)),
+    Mutant(name="seals not chained", patched=_seals_unchained),
     Mutant(
         name="no expected version",
         patched=_versions_not_expected,
@@ -429,9 +499,17 @@ MUTANTS: Final = (
     Mutant(name="network leaked", patched=_network_left),
     Mutant(name="volumes taken unasked", patched=_volumes_taken),
     Mutant(name="never converged", patched=_never_converged, faults=(Fault.REPLICA_KILLED,)),
+    Mutant(name="network made anew at rest", patched=_prepared_again),
+    Mutant(
+        name="probes without bound",
+        patched=_probes_unbounded,
+        rates={Fault.REPLICA_NEVER_READY: 1.0},
+    ),
     Mutant(name="dead replicas left", patched=_dead_not_removed, faults=(Fault.REPLICA_KILLED,)),
     Mutant(name="secret in a log line", patched=_secret_logged),
+    Mutant(name="secret in a token", patched=_token_in_clear),
     Mutant(name="owner forgotten", patched=_owner_forgotten),
+    Mutant(name="network of others cleared", patched=_others_network_cleared),
     Mutant(name="replay tick at high priority", patched=_tick_first, caught=_starved),
     Mutant(name="unordered iteration", patched=_order_by_chance, caught=_told_otherwise),
 )

@@ -226,6 +226,7 @@ class ControlPlaneMachine(RuleBasedStateMachine):
             return
         controller.life.pause()
         self.world.engines.confused(seconds + CONFUSED)
+        self.world.engines.stands(seconds)
         self.time_passes(seconds)
         controller.life.go_on()
 
@@ -253,6 +254,7 @@ class ControlPlaneMachine(RuleBasedStateMachine):
         try:
             if not self.world.violations:
                 self._comes_to_rest()
+                self.world.search()
                 self.world.check()
         finally:
             self.run(self._end())
@@ -274,12 +276,11 @@ class ControlPlaneMachine(RuleBasedStateMachine):
             self.world.check()
             self.time_passes(1.0)
         self.time_passes(QUIET)  # what an earlier life had begun to end is taken away at a tick
-        quiet = rest.settled()
-        before = {stream: self.world.engines.deeds[stream] for stream in quiet}
+        before = self.world.written()
         self.time_passes(QUIET)
-        after = {stream: self.world.engines.deeds[stream] for stream in quiet}
-        if before != after:
-            self.world.report(Invariant.QUIET, f"{after} deeds, at rest {before}")
+        for one, what in rest.quiet(self.world.written() - before):
+            self.world.report(one, what)
+        self.world.compare()
 
     async def _calm(self) -> None:
         world = self.world
@@ -352,7 +353,7 @@ class ControlPlaneMachine(RuleBasedStateMachine):
         self.run(now())
 
     def _broke(self, text: str) -> None:
-        if "ImpossibleWorld" in text and self.world.clock() < self.world.engines.confused_until:
+        if "ImpossibleWorld" in text and self.world.engines.is_confused():
             return  # two at once ask an engine for what it would refuse, and one never asks for
         self.world.report(Invariant.ALIVE, text)
 

@@ -1,6 +1,7 @@
 """Exports: what is written is what is read, and what is not whole is refused by its line."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,10 +13,12 @@ from bus import codec, exports
 from bus.exports import NotAnExport
 from bus.log import Head, StoredEvent
 from bus.redaction import redacted
+from domain import events as e
 from domain.app import AppSpec
 from domain.events import REGISTRY
 from projections.desired import DesiredApp, DesiredState
 from tests.support.histories import played, poisons, steps
+from tests.support.intents import NOON
 
 HISTORIES = st.lists(st.one_of(steps, steps, steps, poisons), max_size=12).map(played)
 OURS = ("shop", "web", "api", "local", "a:1", "a:2", "a:3", "alice", "sha256:aa")
@@ -79,7 +82,9 @@ def test_a_redacted_history_folds_to_the_same_shape(history: list[StoredEvent]) 
 @given(HISTORIES)
 def test_equal_digests_stay_equal_and_others_stay_apart(history: list[StoredEvent]) -> None:
     def digests(events: Sequence[StoredEvent]) -> list[str]:
-        found = [codec.decode(e.type, e.data) for e in events if e.type.startswith("app.de")]
+        found = [
+            codec.decode(one.type, one.data) for one in events if one.type.startswith("app.de")
+        ]
         return [event.digest for event in found if hasattr(event, "digest")]
 
     was, now = digests(history), digests(list(redacted(history)))
@@ -91,6 +96,20 @@ def test_no_name_is_left_in_a_redacted_history(history: list[StoredEvent]) -> No
     text = b"".join(lines(list(redacted(history)))).decode().replace("11111111-aaaa", "")
     quoted = [name for name in OURS if f'"{name}"' in text or f"/{name}" in text]
     assert not quoted
+
+
+def test_a_key_of_digits_is_a_name_and_the_position_that_a_transition_serves_is_not() -> None:
+    number = "4915551234567"
+    stamp: dict[str, Any] = {"actor": "user:ada", "cause": number, "at": NOON}
+    asked = e.ProjectDefined(uid=1, spec=msgspec.Raw(b"{}"), **stamp)
+    served = e.RolloutStarted(uid=1, revision=1, **stamp)
+    rows = [
+        StoredEvent(1, "Project/shop", 1, asked.type, codec.encode(asked)),
+        StoredEvent(2, "App/shop/web#status", 1, served.type, codec.encode(served)),
+    ]
+    intent, transition = list(redacted(rows))
+    assert number.encode() not in intent.data
+    assert number.encode() in transition.data
 
 
 def test_a_redacted_history_is_an_export_like_any_other() -> None:

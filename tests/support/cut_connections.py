@@ -62,16 +62,19 @@ class Proxy:
 
     async def _pass_on(self, here: asyncio.StreamReader, to_here: asyncio.StreamWriter) -> None:
         ends = [to_here]
-        with suppress(OSError):
+        try:
             there, to_there = await asyncio.open_connection("127.0.0.1", self._target)
             ends.append(to_there)
             self._ends.update(ends)
             await asyncio.gather(
                 self._pump(here, to_there), self._pump(there, to_here, are_answers=True)
             )
-        self._ends.difference_update(ends)
-        for end in ends:
-            end.close()
+        except OSError:
+            pass
+        finally:  # also when the test is over before the connection is
+            self._ends.difference_update(ends)
+            for end in ends:
+                end.close()
 
     async def _pump(
         self,

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self, final
@@ -98,13 +98,24 @@ class SharedMachine:
 
 @final
 class Fleet:
-    """Processes by name, each with a directory below `home`."""
+    """Processes by name, each with a directory below `home`.
+
+    `bus` are the words for `serve` that name another NATS than one that is started for them.
+    """
 
     def __init__(
-        self, home: Path, database: str, *, call_seconds: float = 0.0, ttl: float = TTL
+        self,
+        home: Path,
+        database: str,
+        *,
+        call_seconds: float = 0.0,
+        ttl: float = TTL,
+        bus: Sequence[str] = (),
     ) -> None:
-        self.home, self._database, self.ttl = home, database, ttl
-        self.nats = Nats(home / "jetstream").start()
+        self.home, self.database, self.ttl, self._bus = home, database, ttl, bus
+        self.nats = Nats(home / "jetstream")
+        if not bus:
+            self.nats.start()
         self.machine = SharedMachine(call_seconds)
         self.planes: dict[str, ControlPlane] = {}
 
@@ -115,9 +126,9 @@ class Fleet:
         plane = ControlPlane(
             self.home / name,
             (
-                f"--log={self._database}",
+                f"--log={self.database}",
                 f"--roles={roles}",
-                f"--nats={nats or self.nats.url}",
+                *(self._bus or (f"--nats={nats or self.nats.url}",)),
                 f"--set=worker.name={name}",
                 f"--set=worker.lease_ttl={self.ttl:g}s",
                 f"--set=secrets.key_file={self.home / 'secret.key'}",

@@ -36,13 +36,15 @@ async def main(path: str, seconds: float) -> None:
 def told(machine: Machine) -> dict[str, object]:
     slots: Counter[str] = Counter()
     apps: Counter[str] = Counter()
+    revisions: dict[str, list[int]] = {}
     for (_, project, app), replicas in machine.apps.items():
         for name, one in replicas.items():
             if one.seen.state is ReplicaState.RUNNING:
                 slots[f"{project}/{app}/{name.slot}"] += 1
                 apps[app] += 1
+                revisions.setdefault(app, []).append(name.revision)
     doubled = [slot for slot, count in slots.items() if count > 1]
-    return {"apps": apps, "doubled": doubled, "writes": machine.writes}
+    return {"apps": apps, "doubled": doubled, "revisions": revisions, "writes": machine.writes}
 
 
 asyncio.run(main(sys.argv[1], float(sys.argv[2])))
