@@ -67,7 +67,10 @@ class Remover:
             alive = self._desired.app(ref.stream)
             spared = {*self._desired.orphans(ref.stream), alive.uid if alive else 0}
             done = await object_removal.remove(view.objects, removal, spared)
-            return await self._over(removal, view) if done is None else done
+            if done is not None:
+                return done
+            view.replicas.pop((ref.project, ref.name), None)
+            return await self._over(removal, view)
         listed = await view.look((ref.project, ref.name))
         left = [one for one in listed if one.uid == removal.uid]
         if left:
@@ -86,7 +89,6 @@ class Remover:
     async def _over(self, removal: Removal, view: TargetView) -> str:
         """Nothing is left of a deleted app: say so."""
         ref, successor = removal.ref, self._desired.app(removal.ref.stream)
-        view.replicas.pop((ref.project, ref.name), None)
         await self._clear_ground(view, ref.project)
         self._journal.record(
             ref, e.RemovalCompleted, cause=removal.position, place=removal.uid, uid=removal.uid

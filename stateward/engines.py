@@ -98,7 +98,7 @@ class Opener(EngineOpener):
             way = access.InCluster(environment=of_process().variables)
         else:
             way = access.Kubeconfig(
-                path=settings.kubeconfig,
+                path=Path(settings.kubeconfig),
                 context=settings.context,
                 allow_programs=settings.allow_exec,
             )

@@ -18,7 +18,7 @@ def opener(folder: Path) -> Opener:
 
 
 def cluster(path: Path, context: str | None = None) -> TargetSpec:
-    return TargetSpec(engine="k8s", k8s=K8sSettings(kubeconfig=path, context=context))
+    return TargetSpec(engine="k8s", k8s=K8sSettings(kubeconfig=str(path), context=context))
 
 
 async def test_a_cluster_is_opened_by_its_kubeconfig(tmp_path: Path) -> None:
