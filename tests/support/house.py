@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from itertools import count
 
 from bus import codec
 from bus.intents import Answer, Asked, IntentService
@@ -31,6 +32,7 @@ from tests.support.intents import ALICE, NOON, manifest
 
 INSTALLATION = "11111111-aaaa"
 EPOCH = NOON.timestamp()
+_keys = count(1)  # several houses may share a log, and no two intents a key
 
 
 class House:
@@ -92,7 +94,6 @@ class House:
             )
         self.parts = assemble(world, settings or WorkerSettings(passes=4))
         self.worker = self.parts.worker
-        self._keys = 0
 
     def now(self) -> float:
         return EPOCH + self.clock()
@@ -122,10 +123,7 @@ class House:
                 await task
 
     async def send(self, *asked: Asked, key: str | None = None) -> Answer:
-        self._keys += 1
-        return await self.intents.submit(
-            asked, actor=ALICE, key=key or f"k{self._keys}-{len(self.log.events)}"
-        )
+        return await self.intents.submit(asked, actor=ALICE, key=key or f"k{next(_keys)}")
 
     async def furnish(self) -> None:
         await self.send(
