@@ -224,9 +224,9 @@ class Passing:
             return said, failures
         for view in self._targets:
             elsewhere = app is None or self._targets.get(app.target) is not view
-            if f"Target/{view.name}" in frozen or not self._sharing.holds(view.name, key):
+            if not elsewhere or (ref.project, ref.name) not in view.replicas:
                 continue
-            if elsewhere and (ref.project, ref.name) in view.replicas:
+            if f"Target/{view.name}" not in frozen and self._sharing.holds(view.name, key):
                 try:
                     with self._sharing.working(view.name, key):
                         done = await self._remover.leftovers(ref, app, view)
