@@ -7,12 +7,15 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, final
 
 import httpx
 
+from reconcilers.object_labels import APP
 from tests.support.kubernetes.pod_states import Fate
+from tests.support.kubernetes.pods import Container
 from tests.support.kubernetes.reaching import kubeconfig
 from tests.support.kubernetes.schema import Object
 from tests.support.kubernetes.server import ADMIN_TOKEN, KubernetesServer
@@ -72,6 +75,34 @@ class ClusterThread:
         query = {"fieldManager": "kubectl-edit"}
         done = httpx.patch(f"{self.server.url}{path}", params=query, json=patch, headers=headers)
         assert done.status_code == 200, done.text
+
+    def container(self, app: str = "web") -> Container:
+        """The app's container in the first of its pods."""
+        pods = [one for one in self.all("Pod") if one["metadata"]["labels"][APP] == app]
+        name = min(one["metadata"]["name"] for one in pods)
+        return Container(NAMESPACE, name, pods[0]["spec"]["containers"][0]["name"])
+
+    def say(self, there: Container, line: str, at: datetime) -> None:
+        stamp = at.isoformat().replace("+00:00", "Z")
+        self.do(lambda server: server.pods.say(there, line, stamp))
+
+    def restart(self, there: Container) -> None:
+        """End a container with code 1; its node starts it again at once."""
+
+        def again(server: KubernetesServer) -> None:
+            server.pods.restart(there)
+            pod = server.inside.get("Pod", there.namespace, there.pod)
+            assert pod is not None
+            status = pod["status"]
+            (told,) = status["containerStatuses"]
+            told["restartCount"] += 1
+            now = server.now()
+            told["lastState"] = {
+                "terminated": {"exitCode": 1, "reason": "Error", "finishedAt": now}
+            }
+            server.inside.patch_status("Pod", there.namespace, there.pod, status)
+
+        self.do(again)
 
     def left(self, namespace: str = NAMESPACE) -> list[str]:
         """All that is there of a project, but for the Events about it."""
