@@ -17,10 +17,11 @@ from bus.log import LogError
 from domain.names import Ref
 from projections.desired import DesiredApp, DesiredState
 from reconcilers.adopting import Adopter
-from reconcilers.app_pass import AppReconciler, Outcome
+from reconcilers.app_pass import AppReconciler
 from reconcilers.following import Loops
 from reconcilers.lanes import Lanes
 from reconcilers.metrics import ReconcileMetrics
+from reconcilers.outcome import Outcome
 from reconcilers.places import Places
 from reconcilers.ports import EngineError, EngineUnavailable, LeaseEnded
 from reconcilers.queue import KeyQueue, Priority
