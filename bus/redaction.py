@@ -169,8 +169,14 @@ class _Redaction:
                 return {"message": REDACTED}
             case e.ReplicaHealed():
                 return {"reason": REDACTED}
-            case e.DriftRepaired(fields=fields) | e.RouterRepaired(fields=fields):
+            case e.RouterRepaired(fields=fields):
                 return {"fields": tuple(f if _WORD.fullmatch(f) else REDACTED for f in fields)}
+            case e.DriftRepaired(fields=fields):
+                return {
+                    "fields": tuple(f if _WORD.fullmatch(f) else REDACTED for f in fields),
+                    "object": REDACTED if event.object else "",
+                    "by": tuple(REDACTED for _ in event.by),
+                }
             case _:
                 return {}
 
@@ -208,14 +214,23 @@ class _Redaction:
             scheme = docker.host.partition("://")[0]
             host = self._names.of("host", docker.host)
             docker = replace(docker, host=f"{scheme}://{host}")
+        k8s = spec.k8s
+        if k8s is not None:
+            context = k8s.context and self._names.of("context", k8s.context)
+            k8s = replace(
+                k8s,
+                kubeconfig=self._path(k8s.kubeconfig),
+                context=context,
+                namespace_prefix=f"{self._names.of('prefix', k8s.namespace_prefix)}-",
+            )
         routing = spec.routing and replace(
             spec.routing,
             domains=tuple(map(self._domain, spec.routing.domains)),
             acme=Acme(),
             entries=Entries(),
         )
-        spec = replace(spec, description="", docker=docker, routing=routing)
-        return msgspec.Raw(target_spec.encode(spec))
+        hidden = replace(spec, description="", docker=docker, k8s=k8s, routing=routing)
+        return msgspec.Raw(target_spec.encode(hidden))
 
     def _domain(self, domain: Domain) -> Domain:
         def pattern(text: str) -> str:

@@ -15,6 +15,8 @@ from domain.refusals import BadValue
 from domain.route import HostPort, Publish, Route, host_name
 from domain.schema import SPEC
 
+_ON_HOSTS: Final = ("caddy", "haproxy", "traefik")
+_ON_CLUSTERS: Final = ("gateway", "ingress", "traefik")
 _ENTRY: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]*):\d{1,5}")
 
 
@@ -83,10 +85,14 @@ class Entries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
-    """How requests reach the apps of a target; `none`: its routes are not served by Stateward."""
+    """How requests reach the apps of a target.
+
+    `router` left out is `caddy`, on Kubernetes `gateway` (its Gateway API); with `none`, routes are
+    not served by Stateward.
+    """
 
     __pydantic_config__ = SPEC
-    router: Literal["caddy", "haproxy", "traefik", "gateway", "ingress", "none"] = "caddy"
+    router: Literal["caddy", "haproxy", "traefik", "gateway", "ingress", "none"] | None = None
     domains: Annotated[tuple[Domain, ...], Field(max_length=64)] = (
         Domain(pattern="localhost"),
         Domain(pattern="*.localhost"),
@@ -95,6 +101,10 @@ class Routing:
     acme: Acme = Acme()
     entries: Entries = Entries()
 
+    def router_for(self, engine: str) -> str:
+        """The router of a target that runs this engine."""
+        return self.router or ("gateway" if engine == "k8s" else "caddy")
+
 
 def _fits(pattern: str, host: str) -> bool:
     if pattern.startswith("*."):
@@ -102,8 +112,12 @@ def _fits(pattern: str, host: str) -> bool:
     return host == pattern
 
 
-def check(routing: Routing) -> None:
-    """Refuse what no operator means; raises `BadValue`."""
+def check(routing: Routing, engine: str) -> None:
+    """Refuse what no operator means, and routers that another engine has; raises `BadValue`."""
+    has = _ON_CLUSTERS if engine == "k8s" else _ON_HOSTS
+    if routing.router not in (None, "none", *has):
+        rule = f"a target of engine {engine} has the routers {', '.join(has)} and none"
+        raise BadValue("spec.routing.router", routing.router, rule)
     for index, one in enumerate(routing.port_ranges):
         if one.last < one.first:
             rule = f"the last port of a range is not below its first, {one.first}"

@@ -12,19 +12,25 @@ from pydantic import TypeAdapter
 
 from domain import route
 from domain.app import Rollout
+from domain.autoscale import Autoscale
 
 _ROLLOUT: Final[TypeAdapter[Rollout]] = TypeAdapter(Rollout)
+_AUTOSCALE: Final[TypeAdapter[Autoscale]] = TypeAdapter(Autoscale)
 _SEAM: Final = b',"replicas":'
 _TARGET: Final = b'{"target":"'  # what a template begins with
 
 
 class Shape(msgspec.Struct, gc=False, frozen=True):
-    """`rollout` and `routes` (empty for none) are canonical JSON: equal ones are equal bytes."""
+    """`rollout`, `autoscale` and `routes` are canonical JSON: equal ones are equal bytes.
+
+    `autoscale` and `routes` are empty where there are none.
+    """
 
     target: str
     replicas: int
     running: bool
     rollout: bytes
+    autoscale: bytes = b""
     routes: bytes = b""
 
 
@@ -33,6 +39,7 @@ class _Stored(msgspec.Struct, gc=False):
     replicas: int = 1
     running: bool = True
     rollout: msgspec.Raw = msgspec.Raw(b"{}")
+    autoscale: msgspec.Raw = msgspec.Raw()
     routes: msgspec.Raw = msgspec.Raw(b"")
 
 
@@ -61,8 +68,13 @@ def of(stored: bytes) -> Shape:
 def _shape(stored: bytes) -> Shape:
     found = _decoder.decode(stored)
     rollout = rollout_json(_ROLLOUT.validate_json(bytes(found.rollout)))
+    autoscale = autoscale_json(_autoscale_of(found.autoscale))
     routes = route.encode(route.decode(bytes(found.routes)))
-    return Shape(found.target, found.replicas, found.running, rollout, routes)
+    return Shape(found.target, found.replicas, found.running, rollout, autoscale, routes)
+
+
+def _autoscale_of(raw: msgspec.Raw) -> Autoscale | None:
+    return _AUTOSCALE.validate_json(data) if (data := bytes(raw)) else None
 
 
 _known_shape = lru_cache(maxsize=1024)(_shape)
@@ -76,13 +88,14 @@ def ending(stored: bytes) -> tuple[str, str]:
 
 def stored(template: bytes, shape: Shape) -> bytes:
     """The canonical JSON of a complete spec: equal specs give equal bytes."""
-    return b'%b%b%d,"running":%b,"rollout":%b%b}' % (
+    return b'%b%b%d,"running":%b,"rollout":%b%b%b}' % (
         template[:-1],
         _SEAM,
         shape.replicas,
         b"true" if shape.running else b"false",
         shape.rollout,
-        b',"routes":%b' % shape.routes if shape.routes else b"",
+        b',"autoscale":' + shape.autoscale if shape.autoscale else b"",
+        b',"routes":' + shape.routes if shape.routes else b"",
     )
 
 
@@ -93,3 +106,9 @@ def reshaped(spec: bytes, shape: Shape) -> bytes:
 
 def rollout_json(rollout: Rollout) -> bytes:
     return _ROLLOUT.dump_json(rollout, by_alias=True, exclude_none=True)
+
+
+def autoscale_json(autoscale: Autoscale | None) -> bytes:
+    if autoscale is None:
+        return b""
+    return _AUTOSCALE.dump_json(autoscale, by_alias=True, exclude_none=True)

@@ -128,7 +128,7 @@ class Routing:
     def _judged(self, app: DesiredApp) -> tuple[Truth, str, str]:
         view = self._.targets.get(app.target)
         driver = self._driver(view) if view is not None else None
-        if view is not None and _settings(view).router == "none":
+        if view is not None and _router(view) == "none":
             message = f"target {view.name} has no router; its replicas have their own addresses"
             return "False", "NoRouter", message
         if driver is None:
@@ -170,7 +170,9 @@ class Routing:
         around = self._
         if around.targets.get(view.name) is not view or not view.observed_at:
             return False  # what runs there is not known yet
-        if _settings(view).router == "none" or not around.sharing.holds_all(view.name):
+        if _router(view) == "none" or view.spec.engine == "k8s":
+            return False  # a cluster has its routes among its objects
+        if not around.sharing.holds_all(view.name):
             return False
         asked = view.spec.routing is not None or view in self._drivers
         return asked or bool(around.tables.table(view.name).rows)
@@ -262,8 +264,8 @@ class Routing:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _settings(view: TargetView) -> Settings:
-    return view.spec.routing or Settings()
+def _router(view: TargetView) -> str:
+    return (view.spec.routing or Settings()).router_for(view.spec.engine)
 
 
 def _is_asked(replica: Replica, backends: Iterable[Backend]) -> bool:

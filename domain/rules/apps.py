@@ -8,6 +8,7 @@ from domain import intents as i
 from domain import names, route, state, target, wish
 from domain import shape as shape_of
 from domain.app import AppSpec, FromSecret
+from domain.autoscale import MAX_REPLICAS
 from domain.events import Fact
 from domain.names import Ref, is_installation, members_stream
 from domain.refusals import BadValue, NotFound, NotPossible
@@ -28,9 +29,10 @@ def decide(  # noqa: C901, PLR0911, PLR0912 -- one flat match, an arm for each i
     need(intent, present)
     match intent:
         case i.Scale(replicas=replicas):
-            if not 0 <= replicas <= spec_of.MAX_REPLICAS:
-                rule = f"an app has 0 to {spec_of.MAX_REPLICAS} replicas; use a second app for more"
+            if not 0 <= replicas <= MAX_REPLICAS:
+                rule = f"an app has 0 to {MAX_REPLICAS} replicas; use a second app for more"
                 raise BadValue("replicas", replicas, rule)
+            _check_scalable(intent.ref, present)
             if claiming.publishes(present.spec):
                 claiming.check_count(replicas, "replicas")
             return _reshape(intent.ref, present, at, replicas=replicas)
@@ -51,7 +53,7 @@ def decide(  # noqa: C901, PLR0911, PLR0912 -- one flat match, an arm for each i
                 return ()
             return (_fact(intent.ref, e.AppResumed, present, at, paused=None),)
         case i.Adopt(installation=installation):
-            return _adopt(intent.ref, present, installation, at)
+            return _adopt(context, intent.ref, present, installation, at)
         case i.ResolveImage(revision=revision, image=image):
             if not at.actor.startswith("system:"):
                 raise unsuitable(intent)
@@ -190,7 +192,8 @@ def _shape(asked: AppWish, before: Shape | None, target: str) -> Shape:
         replicas = before.replicas if before else 1
     if running is None:
         running = before.running if before else True
-    return Shape(target, replicas, running, asked.frame.rollout, asked.frame.routes)
+    frame = asked.frame
+    return Shape(target, replicas, running, frame.rollout, frame.autoscale, frame.routes)
 
 
 def _moves(ref: Ref, before: Shape | None, on: str, at: Moment) -> tuple[Fact, ...]:
@@ -222,6 +225,8 @@ def _reshaped(
         kinds.append(e.AppStarted if shape.running else e.AppStopped)
     if shape.rollout != before.rollout:
         kinds.append(e.AppRolloutSet)
+    if shape.autoscale != before.autoscale:
+        kinds.append(e.AppAutoscaleSet)
     if shape.routes != before.routes:
         kinds.append(e.AppRouted)
     if labels != present.labels:
@@ -246,6 +251,14 @@ def _reshape(
     )
     encoded = shape_of.reshaped(present.spec, shape)
     return _reshaped(ref, present, at, before, shape, encoded, present.labels)
+
+
+def _check_scalable(ref: Ref, present: state.App) -> None:
+    if shape_of.of(present.spec).autoscale:
+        raise NotPossible(
+            f"{ref} is scaled by its target, within spec.autoscale; "
+            "apply it with other bounds, or without autoscale to scale it by hand"
+        )
 
 
 def _refresh(context: Context, ref: Ref, present: state.App, at: Moment) -> tuple[Fact, ...]:
@@ -286,8 +299,10 @@ def _undo(
         raise NotPossible(
             f"{ref} already has the spec of revision {number}; there is nothing to undo"
         )
+    # how many there are and how they are reached is not undone; bounds mean nothing elsewhere
+    bounds = now.autoscale if now.target == then.target else then.autoscale
     shape = msgspec.structs.replace(
-        then, replicas=now.replicas, running=now.running, routes=now.routes
+        then, replicas=now.replicas, running=now.running, autoscale=bounds, routes=now.routes
     )
     undone = _fact(
         ref,
@@ -304,13 +319,22 @@ def _undo(
     return (undone, *_moves(ref, now, shape.target, at), *claims)
 
 
-def _adopt(ref: Ref, present: state.App, installation: str, at: Moment) -> tuple[Fact, ...]:
+def _adopt(
+    context: Context, ref: Ref, present: state.App, installation: str, at: Moment
+) -> tuple[Fact, ...]:
     """Asked again, it is done again: the other installation may have started more meanwhile."""
     if not is_installation(installation):
         rule = "an installation is named by its whole UUID; `stateward adopt` lists those found"
         raise BadValue("installation", installation, rule)
     if installation == at.installation:
         raise BadValue("installation", installation, "this is this installation itself")
+    on = context.target(names.target(shape_of.of(present.spec).target))
+    if on.exists and target.decode(on.spec).engine == "k8s":
+        raise NotPossible(
+            f"{ref} is on a Kubernetes cluster, where nothing is taken over from another "
+            "installation; delete the app there by the control plane that made it, or its "
+            "objects with kubectl, and what is applied here starts by itself"
+        )
     return (_fact(ref, e.AppAdopted, present, at, installation=installation),)
 
 

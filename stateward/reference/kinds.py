@@ -11,7 +11,6 @@ from domain import app, schema
 from domain.app import AppSpec
 from domain.names import KINDS, KINDS_WITHOUT_PROJECT
 from domain.project import ProjectSpec
-from domain.schema import camel
 from domain.target import TargetSpec
 from gateway.explaining import explain
 from stateward.reference.markdown import code, page, prose, table
@@ -82,7 +81,7 @@ def _fields(spec: type[Any]) -> Iterator[tuple[str, ...]]:
     hints = get_type_hints(spec, include_extras=True)
     required = set(described.get("required", ()))
     for field in fields(spec):
-        name = camel(field.name)
+        name = schema.written(field.name)
         shown = described["properties"][name]
         kind = typed(hints[field.name], _NAMED)
         preset = "required" if name in required else default(shown.get("default"))

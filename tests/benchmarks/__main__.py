@@ -30,6 +30,7 @@ NAMES: Final = (
     "sweeping",
     "routes",
     "simulating",
+    "cluster",
     "docker",
     "docker_apps",
     "converging",

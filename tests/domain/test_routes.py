@@ -184,6 +184,7 @@ async def test_a_certificate_is_a_secret_that_is_there_and_stays() -> None:
         ({"entries": {"http": "80"}}, "an address and a port"),
         ({"domains": [{"pattern": "*.*.org"}]}, "without a wildcard"),
         ({"router": "nginx"}, "caddy"),
+        ({"router": "gateway"}, "engine docker has the routers caddy, haproxy, traefik and none"),
     ],
 )
 async def test_what_no_operator_means_is_refused(routing: Mapping[str, Any], rule: str) -> None:

@@ -42,6 +42,7 @@ KNOWN = {
     "replicas": ("2", "-0", "1001", "99999999999999999999"),
     "running": ("false", '"false"'),
     "rollout": ('{"maxSurge":0}', '{"strategy":"stopFirst"}', '{"maxSurge":1001}'),
+    "autoscale": ('{"max":4}', '{"min":5,"max":4}', '{"max":4,"memory":50}', '{"max":0}'),
     "replcas": ("1",),
 }
 texts = st.text(max_size=6) | st.sampled_from(["A", "_b", "LOG_1", "a-b", "ß", "A\n", "x" * 300])
@@ -97,7 +98,7 @@ def test_a_spec_read_in_parts_is_the_whole_spec(text: str) -> None:
     read = wish.read(data)
     assert read == wish.of(whole)
     assert wish.read(data) == read  # known by its bytes now
-    outside = {"target", "replicas", "running", "rollout", "routes"}
+    outside = {"target", "replicas", "running", "rollout", "autoscale", "routes"}
     dumped = SPEC_ADAPTER.dump_json(
         whole,
         by_alias=True,

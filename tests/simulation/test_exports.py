@@ -179,6 +179,7 @@ MARKED_SPEC = {
     "replicas": 1,
     "running": True,
     "rollout": {"strategy": "stopFirst"},
+    "autoscale": {"max": 2},
     "routes": [
         {
             "host": MARK,
@@ -200,6 +201,11 @@ SPECS = {
     "target": {
         "engine": "docker",
         "docker": {"host": f"tcp://{MARK}:1"},
+        "k8s": {
+            "kubeconfig": f"/{MARK}",
+            "context": MARK,
+            "namespacePrefix": f"{MARK}-",
+        },
         "routing": {
             "domains": [{"pattern": f"*.{MARK}", "exclude": [MARK]}],
             "acme": {"directory": f"https://{MARK}/", "email": f"{MARK}@{MARK}"},
