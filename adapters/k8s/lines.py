@@ -3,9 +3,7 @@
 from collections.abc import AsyncIterator
 
 
-async def lines(
-    pieces: AsyncIterator[bytes], *, unfinished: bool = False
-) -> AsyncIterator[bytes]:
+async def lines(pieces: AsyncIterator[bytes], *, unfinished: bool = False) -> AsyncIterator[bytes]:
     """Whole lines, without their ends and without empty ones.
 
     What follows the last end is a line only if it may be `unfinished` and the stream ended well.
