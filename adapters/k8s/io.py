@@ -18,6 +18,7 @@ from adapters.k8s.errors import (
     Rejected,
     Unauthorized,
 )
+from adapters.k8s.grants import COMMANDS, LOGS
 from adapters.k8s.kinds import BUILT_IN
 from adapters.k8s.lines import lines
 from adapters.k8s.pods import BEFORE, container
@@ -169,7 +170,7 @@ class PodIO(ReplicaIO):
         query |= {"tailLines": str(tail)} if tail is not None else {}
         query |= {"sinceTime": _written(since)} if since is not None else {}
         sent = Sent("GET", PODS.path(place.namespace, place.pod, "log"), query, accept="*/*")
-        asked = Asked("get", "pods/log", place.namespace, place.pod)
+        asked = Asked("get", LOGS, place.namespace, place.pod)
         try:
             async with self._transport.stream(asked, sent, silence=SILENCE) as pieces:
                 at = since or 0.0
@@ -189,7 +190,7 @@ class PodIO(ReplicaIO):
         place = self._running(replica, argv[0])
         query = [("container", place.container), ("stdout", "true"), ("stderr", "true")]
         query += [("command", word) for word in argv]
-        asked = Asked("create", "pods/exec", place.namespace, place.pod)
+        asked = Asked("run", COMMANDS, place.namespace, place.pod)
         path = PODS.path(place.namespace, place.pod, "exec")
         written: dict[int, bytearray] = {_OUT: bytearray(), _ERR: bytearray(), _STATUS: bytearray()}
         try:
