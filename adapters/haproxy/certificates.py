@@ -8,7 +8,7 @@ first.
 import datetime
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -16,11 +16,25 @@ from cryptography.hazmat.primitives import serialization
 from adapters.haproxy.authority import Authority
 from projections.route_table import Row, Tls
 
-type Secrets = Callable[[str], Awaitable[str]]
-"""Gives the PEM (certificates, then key) in a Secret, by its stream.
 
-Raises `LookupError`, with a sentence, when there is none.
-"""
+class Certificate(NamedTuple):
+    """A certificate with those that vouch for it, and its key, both as PEM."""
+
+    chain: bytes
+    key: bytes
+
+
+type Secrets = Callable[[str], Awaitable[Certificate | None]]
+"""Gives the certificate in a Secret, by its stream; None if there is none."""
+
+
+async def no_secrets(_stream: str) -> Certificate | None:
+    return None
+
+
+class _Useless(Exception):
+    """A certificate that cannot be shown; says why and what to do."""
+
 
 FOLDER: Final = "certificates"
 
@@ -44,26 +58,28 @@ class Certificates:
                 continue
             try:
                 found[row.host] = await self._one(row.host, row.tls)
-            except LookupError as error:
+            except _Useless as error:
                 missing[row.id] = f"https://{row.host}{row.path} has no certificate: {error}"
         return found, missing
 
     async def _one(self, host: str, tls: Tls) -> str:
         if tls.mode == "internal":
             return self._authority.certificate(host, self._present(host))
-        pem = await self._secrets(tls.secret)
+        found = await self._secrets(tls.secret)
+        if found is None:
+            raise _Useless(f"there is no {tls.secret}; set it, or name another")
         try:
-            certificate = x509.load_pem_x509_certificate(pem.encode())
-            key = serialization.load_pem_private_key(pem.encode(), None)
+            certificate = x509.load_pem_x509_certificate(found.chain)
+            key = serialization.load_pem_private_key(found.key, None)
             fits = key.public_key() == certificate.public_key()
         except (ValueError, TypeError) as error:
-            raise LookupError(
-                f"{tls.secret} holds no PEM of certificate and key; put both into it, "
-                "the certificate of the host first"
+            raise _Useless(
+                f"{tls.secret} holds no PEM of a certificate and its key without password; "
+                "put both into it, the certificate of the host before those that vouch for it"
             ) from error
         if not fits:
-            raise LookupError(f"the key in {tls.secret} belongs to another certificate")
-        return pem
+            raise _Useless(f"the key in {tls.secret} belongs to another certificate; replace one")
+        return "\n".join(part.decode().strip() for part in found) + "\n"
 
     def _present(self, host: str) -> str | None:
         try:

@@ -103,7 +103,7 @@ def _defaults() -> Iterator[str]:
         'http-error status 503 content-type "text/html; charset=utf-8" lf-string '
         + _page(
             "503 Service Unavailable",
-            "No healthy replica answers for route %[var(txn.row),field(5,:,0)].",
+            "At the moment no healthy replica answers for this address.",
         )
     )
 
@@ -157,7 +157,7 @@ def _answers(settings: HAProxySettings) -> Iterator[str]:
     html = 'content-type "text/html; charset=utf-8"'
     yield (
         f"http-request return status 404 {html} lf-string "
-        + _page("404 Not Found", "No route leads here.")
+        + _page("404 Not Found", "Nothing is served at this address.")
         + " unless { var(txn.row) -m found }"
     )
     yield (
@@ -174,7 +174,7 @@ def _answers(settings: HAProxySettings) -> Iterator[str]:
 
 def _request(settings: HAProxySettings, shape: Shape) -> Iterator[str]:
     for name in settings.withheld:
-        yield f"http-request del-header {name}"
+        yield f"http-request del-header ^{name.replace('-', '[-_]')}$ -m reg"
     yield "http-request set-header X-Forwarded-For %[src]"
     yield "http-request set-header X-Forwarded-Proto %[var(txn.scheme)]"
     yield "http-request set-header X-Forwarded-Host %[req.hdr(host)]"

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -12,6 +13,14 @@ from adapters.haproxy.config import Shape
 from adapters.haproxy.pool import Pool
 from adapters.haproxy.servers import Slots
 from adapters.haproxy.settings import BACKENDS, CERTIFICATES, CONFIGURATION, MAP, STATE
+from projections.route_table import Backend, Endpoint, Endpoints
+
+
+class Told(NamedTuple):
+    """Endpoints of a backend; for the file, which knows no tuples as keys."""
+
+    backend: Backend
+    endpoints: tuple[Endpoint, ...]
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +32,17 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     pool: Pool
     shape: Shape
     slots: Mapping[str, Slots]
+    told: tuple[Told, ...] = ()
     loaded: str = ""
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """What was published last, by whomever."""
+        return {one.backend: one.endpoints for one in self.told}
+
+
+def told(endpoints: Endpoints) -> tuple[Told, ...]:
+    return tuple(Told(backend, found) for backend, found in endpoints.items())
 
 
 def fingerprint(configuration: str, backends: Iterable[str]) -> str:

@@ -56,8 +56,14 @@ class HAProxyProcess:
         self._pid_file.unlink(missing_ok=True)
         files = ("-f", CONFIGURATION, "-f", BACKENDS)
         code, said = await self._run("-W", "-D", "-p", str(self._pid_file), *files)
-        if code != 0 or self.pid is None:
+        if code != 0:
             raise RouterUnavailable(f"HAProxy does not start: {_alerts(said)}")
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                while self.pid is None:
+                    await asyncio.sleep(0.01)
+        except TimeoutError as error:
+            raise RouterUnavailable("HAProxy started, but does not say as which process") from error
 
     async def _run(self, *arguments: str) -> tuple[int, str]:
         program, directory = str(self._settings.program), str(self._settings.directory)

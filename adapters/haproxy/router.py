@@ -15,7 +15,7 @@ import structlog
 
 from adapters.haproxy.certificates import Certificates, named
 from adapters.haproxy.config import Shape
-from adapters.haproxy.disk import Disk, State
+from adapters.haproxy.disk import Disk, State, told
 from adapters.haproxy.limits import limits_met
 from adapters.haproxy.pool import Pool
 from adapters.haproxy.process import HAProxyProcess
@@ -55,7 +55,6 @@ class HAProxyRouter(Router):
         self._state = State(pool=Pool.fresh(), shape=Shape(), slots={})
         self._entries: Mapping[str, str] = {}
         self._pems: Mapping[str, str] = {}
-        self._endpoints: Endpoints | None = None
         self._turn = asyncio.Lock()
         self._anew = asyncio.Event()
         self._supervision: asyncio.Task[None] | None = None
@@ -116,19 +115,19 @@ class HAProxyRouter(Router):
     ) -> Applied:
         files = written(self._settings, self._state, self._entries)
         foreign = self._disk.differing(files)
-        told = tuple(f"file {name}" for name in foreign)
+        drift = tuple(f"file {name}" for name in foreign)
         state = self._state
         if self._process.pid is not None and not await self._answers():
             shape = msgspec.structs.replace(state.shape, socket=state.shape.socket + 1)
             state = msgspec.structs.replace(state, shape=shape)
-        want = wanted(self._settings, state, table, self._endpoints, unserved)
+        want = wanted(self._settings, state, table, unserved)
         if self._process.pid is None or want.loaded != state.loaded or CONFIGURATION in foreign:
             await self._load(want, pems)
-            return Applied(changed=True, drift=told)
+            return Applied(changed=True, drift=drift)
         seen, slots = await self.runtime.entries(), await self.runtime.slots()
-        told = (*differences(self._state, self._entries, slots, seen), *told)
+        drift = (*differences(self._state, self._entries, slots, seen), *drift)
         changed = await self._tell(want, pems, seen, slots)
-        return Applied(changed=changed or bool(foreign), drift=told)
+        return Applied(changed=changed or bool(foreign), drift=drift)
 
     async def _answers(self) -> bool:
         try:
@@ -228,9 +227,9 @@ class HAProxyRouter(Router):
             slots = filled(self._state.pool, self._state.slots, endpoints)
             if self._state.loaded:
                 await self.runtime.do(_between(self._state.slots, slots))
-            self._endpoints = endpoints
-            if slots != self._state.slots:
-                self._state = msgspec.structs.replace(self._state, slots=slots)
+            before = self._state
+            self._state = msgspec.structs.replace(before, slots=slots, told=told(endpoints))
+            if self._state != before:
                 await self._write_state()
 
     @override

@@ -15,6 +15,8 @@ KEEP_ALIVE_SECONDS: Final = 10
 """How long a client's connection may be idle: as long a worker may live on after a reload, and
 then send one more request to the endpoints that it knew."""
 
+IDENTITY_HEADER: Final = "x-forwarded-user"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HAProxySettings:
@@ -22,7 +24,8 @@ class HAProxySettings:
 
     `directory` holds all its files. `http` and `https` are addresses to listen on, as in
     `0.0.0.0:80` or `:::443`. `https_port` is what a redirect leads to. `withheld` are headers
-    that a client may never send to an app, `user` is whom a HAProxy started by root becomes.
+    that a client may never send to an app, however it spells them (`_` is `-` to some apps).
+    `user` is whom a HAProxy started by root becomes.
     """
 
     directory: Path
@@ -30,5 +33,5 @@ class HAProxySettings:
     http: tuple[str, ...]
     https: tuple[str, ...] = ()
     https_port: int = 443
-    withheld: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = (IDENTITY_HEADER,)
     user: str = ""

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from adapters.haproxy.config import Shape, configuration
-from adapters.haproxy.disk import State, fingerprint, lines_of
+from adapters.haproxy.disk import State, Told, fingerprint, lines_of
 from adapters.haproxy.matching import entries_of
 from adapters.haproxy.pool import Group, Pool
 from adapters.haproxy.servers import EMPTY, Slots, configured, servers_of, slots_with
@@ -28,6 +28,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     groups: frozenset[Group]
     shape: Shape
     slots: Mapping[str, Slots]
+    told: tuple[Told, ...]
     entries: Mapping[str, str]
     configuration: str
 
@@ -43,20 +44,16 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         slots = {
             name: (None,) * len(each) if name in free else each for name, each in self.slots.items()
         }
-        return State(pool=pool, shape=self.shape, slots=slots, loaded=self.loaded)
+        return State(pool=pool, shape=self.shape, slots=slots, told=self.told, loaded=self.loaded)
 
 
 def wanted(
     settings: HAProxySettings,
     state: State,
     table: RouteTable,
-    endpoints: Endpoints | None,
     unserved: Mapping[str, str],
 ) -> Wanted:
-    """Return what serves `table`, with rows named by `unserved` answered by a page.
-
-    Without `endpoints` (nobody told them yet) every backend keeps what it has.
-    """
+    """Return what serves `table`, with rows named by `unserved` answered by a page."""
     served = tuple(row for row in table.rows if row.id not in unserved)
     groups = frozenset(Group.of(row) for row in served if not row.redirect)
     pool = state.pool.taking(Group.of(row) for row in served if not row.redirect)
@@ -65,7 +62,8 @@ def wanted(
         pool=pool,
         groups=groups,
         shape=shape,
-        slots=filled(pool, state.slots, endpoints),
+        slots=filled(pool, state.slots, state.endpoints),
+        told=state.told,
         entries=entries_of(served, _rows(table, unserved), pool.backends),
         configuration=configuration(settings, shape),
     )
@@ -75,12 +73,11 @@ def _rows(table: RouteTable, named: Mapping[str, str]) -> Iterable[Row]:
     return (row for row in table.rows if row.id in named)
 
 
-def filled(pool: Pool, slots: Mapping[str, Slots], endpoints: Endpoints | None) -> dict[str, Slots]:
+def filled(pool: Pool, slots: Mapping[str, Slots], endpoints: Endpoints) -> dict[str, Slots]:
     """Return the slots of all backends, those that are taken filled with their endpoints."""
     after = {name: slots.get(name, EMPTY) for name in pool.names}
-    if endpoints is not None:
-        for group, name in pool.backends.items():
-            after[name] = slots_with(after[name], servers_of(group, endpoints))
+    for group, name in pool.backends.items():
+        after[name] = slots_with(after[name], servers_of(group, endpoints))
     return after
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapters.haproxy.authority import ROOT, Authority
+from adapters.haproxy.certificates import Certificate
 from adapters.haproxy.pool import STOCK
 from adapters.haproxy.router import HAProxyRouter
 from adapters.haproxy.settings import BACKENDS, CONFIGURATION, STATE
@@ -314,9 +315,9 @@ async def shown(house: House, trusting: ssl.SSLContext, host: str) -> None:
 async def test_a_certificate_of_a_secret_is_shown_and_renewed(
     house: House, one: Endpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    pems = {"Secret/shop/tls": ""}
+    pems = {"Secret/shop/tls": Certificate(b"", b"")}
 
-    async def secret(stream: str) -> str:
+    async def secret(stream: str) -> Certificate | None:
         return pems[stream]
 
     house.secrets = secret
@@ -334,7 +335,8 @@ async def test_a_certificate_of_a_secret_is_shown_and_renewed(
         for name in ("first", "second"):
             directory = tmp_path_factory.mktemp(name)
             authority = Authority(directory, house.now)
-            pems["Secret/shop/tls"] = authority.certificate("safe.example", None)
+            chain, mark, key = authority.certificate("safe.example", None).partition("-----BEGIN P")
+            pems["Secret/shop/tls"] = Certificate(chain.encode(), (mark + key).encode())
             assert (await router.apply(table(own))).unserved == ()
             trusting = ssl.create_default_context(cafile=directory / ROOT)
             await shown(house, trusting, "safe.example")

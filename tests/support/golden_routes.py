@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from adapters.haproxy.config import Shape
-from adapters.haproxy.disk import State, lines_of
+from adapters.haproxy.disk import State, lines_of, told
 from adapters.haproxy.limits import limits_met
 from adapters.haproxy.pool import Pool
 from adapters.haproxy.servers import configured
@@ -32,12 +32,12 @@ def _haproxy() -> Wanted:
         program=Path("/unused"),
         http=("0.0.0.0:80", ":::80"),
         https=("0.0.0.0:443",),
-        withheld=("x-forwarded-user",),
         user="haproxy",
     )
-    state = State(pool=Pool(sizes={"b": 8, "h": 2}, free=_free()), shape=Shape(), slots={})
+    pool = Pool(sizes={"b": 8, "h": 2}, free=_free())
+    state = State(pool=pool, shape=Shape(), slots={}, told=told(ENDPOINTS))
     unserved = limits_met(EVERYTHING.rows, has_https=True)
-    return wanted(settings, state, EVERYTHING, ENDPOINTS, unserved)
+    return wanted(settings, state, EVERYTHING, unserved)
 
 
 def _free() -> tuple[str, ...]:

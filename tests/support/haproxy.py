@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from adapters.haproxy.certificates import Certificates
+from adapters.haproxy.certificates import Certificates, Secrets, no_secrets
 from adapters.haproxy.router import HAProxyRouter
 from adapters.haproxy.settings import HAProxySettings
 from projections.route_table import Endpoint
@@ -15,10 +15,6 @@ from tests.support.nats_cluster import free_ports
 from tests.support.requirements import find_program, require
 
 SECONDS: Final = 20.0
-
-
-async def no_secrets(stream: str) -> str:
-    raise LookupError(f"there is no {stream}")
 
 
 def utc() -> datetime.datetime:
@@ -40,7 +36,7 @@ class House:
             https=(f"127.0.0.1:{self.https}",),
             https_port=self.https,
         )
-        self.secrets = no_secrets
+        self.secrets: Secrets = no_secrets
         self.now = utc
 
     def router(self) -> HAProxyRouter:
