@@ -10,7 +10,7 @@ CODE := $(PACKAGES) tests scripts examples
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # No Docker, no database server: what a change can be judged by within a minute.
-FAST := $(wildcard tests/domain tests/projections tests/reconcilers tests/contracts tests/routers tests/test_house.py)
+FAST := $(wildcard tests/domain tests/projections tests/reconcilers tests/contracts tests/caddy tests/routers tests/test_house.py)
 
 # Of `make simulate` and `make soak`.
 SEED := 1

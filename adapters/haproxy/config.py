@@ -165,7 +165,8 @@ def _answers(settings: HAProxySettings) -> Iterator[str]:
         + _page("501 Not Implemented", "This router cannot serve this route as it is defined.")
         + f" if {_marked(UNSERVED)}"
     )
-    port = "" if settings.https_port == 443 else f":{settings.https_port}"
+    number = settings.https[0].rpartition(":")[2] if settings.https else "443"
+    port = "" if number == "443" else f":{number}"
     yield (
         f"http-request redirect location https://%[var(txn.host)]{port}%[pathq] code 308 "
         f"if {_marked(REDIRECT)}"

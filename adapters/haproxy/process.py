@@ -1,40 +1,65 @@
-"""The HAProxy program: checked, started, loaded again, and found again by a later control plane.
+"""The HAProxy program: checked, kept running, loaded again, and taken up by a later control plane.
 
-It runs as a daemon of its own, master and worker, so that it outlives us: a dead control plane
-stops no traffic. Its pid file says which process it is; a process counts as ours only if it was
-started for this directory.
+It is a child of the keeper and not of us, so a dead control plane stops no traffic.
 """
 
 import asyncio
 import os
+import shutil
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from adapters.haproxy.settings import BACKENDS, CONFIGURATION, PID, HAProxySettings
+from adapters.haproxy.settings import BACKENDS, CONFIGURATION, HAProxySettings
+from adapters.keeping.client import KeeperClient
+from adapters.keeping.standing import Order, Standing
+from reconcilers.ports import EngineUnavailable
 from reconcilers.router_ports import RouterRefused, RouterUnavailable
 
-_START_SECONDS: Final = 15.0
-_STOP_SECONDS: Final = 3.0
+_CHECK_SECONDS: Final = 30.0
+_LINES: Final = 8  # of what it said: the last one alone says only that something was wrong
+_SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class HAProxyProcess:
-    """At most one HAProxy of a directory."""
+    """The one HAProxy of a target.
 
-    def __init__(self, settings: HAProxySettings) -> None:
-        self._settings = settings
-        self._pid_file = settings.directory / PID
+    Args:
+        root: of the keeper whose child it is.
+        target: of which this is the router.
+        directory: of its files; it runs there.
+        settings: of the operator.
+        began: told after each beginning that was not asked for.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        target: str,
+        directory: Path,
+        settings: HAProxySettings,
+        began: Callable[[], None],
+    ) -> None:
+        self._settings, self._directory, self._began = settings, directory, began
+        self._client = KeeperClient(root, lambda _path: None, lambda: None)
+        self._folder = root / target / "haproxy"
+        self._standing: Standing | None = None
 
     @property
     def pid(self) -> int | None:
-        """The master process, while it lives."""
-        try:
-            pid = int(self._pid_file.read_text())
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return None
-        return pid if os.fsencode(self._settings.directory) in arguments else None
+        """The master process, while it lives, by whomever it was begun."""
+        return (self._standing or self._as(Order((), {}))).pid
+
+    @property
+    def ends(self) -> int:
+        """How often it was seen to end unasked."""
+        return self._standing.ends if self._standing else 0
+
+    @property
+    def last_words(self) -> str:
+        return _alerts(self._standing.said(_LINES)) if self._standing else "nothing"
 
     async def check(self, configuration: str, backends: str) -> None:
         """Let HAProxy read a configuration without serving it.
@@ -43,52 +68,40 @@ class HAProxyProcess:
             RouterRefused: it does not accept it; says why.
             RouterUnavailable: there is no HAProxy.
         """
-        code, said = await self._run("-c", "-f", configuration, "-f", backends)
-        if code != 0:
-            raise RouterRefused(f"HAProxy does not accept its configuration: {_alerts(said)}")
-
-    async def start(self) -> None:
-        """Start it as its files say.
-
-        Raises:
-            RouterUnavailable: it does not come up; says why.
-        """
-        self._pid_file.unlink(missing_ok=True)
-        files = ("-f", CONFIGURATION, "-f", BACKENDS)
-        code, said = await self._run("-W", "-D", "-p", str(self._pid_file), *files)
-        if code != 0:
-            raise RouterUnavailable(f"HAProxy does not start: {_alerts(said)}")
+        process = await asyncio.create_subprocess_exec(
+            *(self._program(), "-c", "-f", configuration, "-f", backends),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={},
+            cwd=self._directory,
+        )
         try:
-            async with asyncio.timeout(_START_SECONDS):
-                while self.pid is None:
-                    await asyncio.sleep(0.01)
-        except TimeoutError as error:
-            raise RouterUnavailable("HAProxy started, but does not say as which process") from error
-
-    async def _run(self, *arguments: str) -> tuple[int, str]:
-        program, directory = str(self._settings.program), str(self._settings.directory)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *(program, "-C", directory, *arguments),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env={},
-                cwd="/",
-            )
-        except OSError as error:
-            raise RouterUnavailable(
-                f"{program!r} cannot be run: {error.strerror}; install HAProxy 2.6 or newer "
-                "(apt-get install haproxy), or choose another router"
-            ) from error
-        try:
-            async with asyncio.timeout(_START_SECONDS):
+            async with asyncio.timeout(_CHECK_SECONDS):
                 said, _ = await process.communicate()
         except TimeoutError as error:
             process.kill()
             await process.wait()
-            raise RouterUnavailable(f"HAProxy takes longer than {_START_SECONDS:.0f} s") from error
-        return process.returncode or 0, said.decode(errors="replace")
+            raise RouterUnavailable(
+                f"HAProxy has not read its configuration within {_CHECK_SECONDS:.0f} s"
+            ) from error
+        if process.returncode != 0:
+            reason = _alerts(said.decode(errors="replace"))
+            raise RouterRefused(f"HAProxy does not accept its configuration: {reason}")
+
+    async def start(self) -> None:
+        """See to it that it runs, as its files say, from now on.
+
+        Raises:
+            RouterUnavailable: it cannot be begun; says why.
+        """
+        if self._standing is None:
+            argv = (self._program(), "-W", "-f", CONFIGURATION, "-f", BACKENDS)
+            self._standing = self._as(Order(argv, {}, str(self._directory)))
+        try:
+            await self._standing.start()
+        except EngineUnavailable as error:
+            raise RouterUnavailable(str(error)) from error
 
     def load_again(self) -> None:
         """Ask for a new worker with the files as they are; the former one ends its requests."""
@@ -96,43 +109,37 @@ class HAProxyProcess:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR2)
 
-    async def ended(self) -> None:
-        """Wait until it lives no longer."""
-        while (pid := self.pid) is not None:
-            with suppress(ProcessLookupError):
-                await _end_of(pid)
-            await asyncio.sleep(0)
+    async def close(self) -> None:
+        """See to it no longer; it goes on."""
+        if self._standing is not None:
+            await self._standing.close()
+        await self._client.close()
 
     async def stop(self) -> None:
         """End it, with all that it serves."""
-        while (pid := self.pid) is not None:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-            try:
-                async with asyncio.timeout(_STOP_SECONDS):
-                    await _end_of(pid)
-            except TimeoutError:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        await (self._standing or self._as(Order((), {}))).stop()
+        await self._client.close()
+
+    def _as(self, order: Order) -> Standing:
+        return Standing(self._client, self._folder, order, self._began)
+
+    def _program(self) -> str:
+        name = self._settings.program
+        found = shutil.which(name, path=_SEARCH_PATH) or shutil.which(name)
+        if found is None:
+            raise RouterUnavailable(absence(name))
+        return found
 
 
-async def _end_of(pid: int) -> None:
-    """Wait until a process, child or not, has ended."""
-    descriptor = os.pidfd_open(pid)
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-
-    def end() -> None:
-        if not ended.done():
-            ended.set_result(None)
-
-    try:
-        loop.add_reader(descriptor, end)
-        await ended
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
+def absence(program: str) -> str | None:
+    """Why there is no HAProxy here, and what to do; None if there is one."""
+    if shutil.which(program, path=_SEARCH_PATH) or shutil.which(program):
+        return None
+    return (
+        f"there is no program {program!r} on this host, so nothing takes requests for its routes; "
+        "install it (Debian: `apt-get install haproxy`); until then apps are reached at the "
+        "addresses of their replicas"
+    )
 
 
 def _alerts(said: str) -> str:

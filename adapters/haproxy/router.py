@@ -6,103 +6,98 @@ change, so that it starts again as it was.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Final, final, override
+import datetime
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import final, override
 
 import msgspec
-import structlog
 
-from adapters.haproxy.certificates import Certificates, named
+from adapters.haproxy.certificates import Certificates, Secrets, named, no_secrets
 from adapters.haproxy.config import Shape
 from adapters.haproxy.disk import Disk, State, told
 from adapters.haproxy.limits import limits_met
 from adapters.haproxy.pool import Pool
 from adapters.haproxy.process import HAProxyProcess
+from adapters.haproxy.running import Running
 from adapters.haproxy.runtime import Runtime
 from adapters.haproxy.servers import EMPTY, Slots, commands, configured
 from adapters.haproxy.settings import (
     CERTIFICATES,
     CONFIGURATION,
-    KEEP_ALIVE_SECONDS,
     HAProxySettings,
 )
 from adapters.haproxy.wanted import Wanted, differences, filled, wanted, written
 from projections.route_table import Endpoints, RouteTable
-from reconcilers.router_ports import Applied, Router, RouterError, RouterUnavailable, Unserved
-
-_PROPAGATION: Final = 0.05  # seconds: a request that was matched reaches its server by then
-_RELOAD_SECONDS: Final = 15.0
-_FIRST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 5.0
-
-_log = structlog.get_logger(__name__)
+from reconcilers.router_ports import Applied, Router, Unserved
 
 
 @final
 class HAProxyRouter(Router):
     """One HAProxy, which lives on when we end.
 
-    `open` takes up the one that runs, or starts it as its files say; the first `apply` starts it
-    otherwise. `close` leaves it running, `stop` ends it.
+    Args:
+        root: a directory for all routers of this data directory, absolute.
+        target: of which this is the router.
+        settings: of the operator.
+        secrets: gives the certificates that rows with `secret` name.
+        now: for the ends of certificates.
     """
 
-    def __init__(self, settings: HAProxySettings, certificates: Certificates) -> None:
+    def __init__(
+        self,
+        root: Path,
+        target: str,
+        settings: HAProxySettings,
+        secrets: Secrets = no_secrets,
+        *,
+        now: Callable[[], datetime.datetime],
+    ) -> None:
+        directory = root / target / "files"
         self._settings = settings
-        self._certificates = certificates
-        self._disk = Disk(settings.directory)
-        self._process = HAProxyProcess(settings)
+        self._certificates = Certificates(directory, secrets, now)
+        self._disk = Disk(directory)
+        self._anew = asyncio.Event()
+        process = HAProxyProcess(root, target, directory, settings, self._anew.set)
+        self.running = Running(process, directory)
+        self._turn = asyncio.Lock()
+        self._is_known = False
         self._state = State(pool=Pool.fresh(), shape=Shape(), slots={})
         self._entries: Mapping[str, str] = {}
         self._pems: Mapping[str, str] = {}
-        self._turn = asyncio.Lock()
-        self._anew = asyncio.Event()
-        self._supervision: asyncio.Task[None] | None = None
-        self._stale_until = 0.0
-        self.reloads = 0
-        """How often a new worker was needed since `open`."""
 
     @property
     @override
     def propagation(self) -> float:
-        """Longer while clients may still hold connections to a worker from before a reload."""
-        left = self._stale_until - asyncio.get_running_loop().time()
-        return max(_PROPAGATION, left)
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid
+        return self.running.propagation
 
     @property
     def runtime(self) -> Runtime:
         """What takes commands now."""
-        return Runtime(self._settings.directory, self._state.shape.socket_name)
-
-    async def open(self) -> None:
-        """Take up what an earlier control plane left, running or not."""
-        await asyncio.to_thread(self._disk.prepare)
-        self._state = self._disk.state() or self._state
-        self._entries, self._pems = self._disk.entries(), self._disk.certificates()
-        if self._state.loaded:
-            if self._process.pid is None:
-                with contextlib.suppress(RouterUnavailable):  # `apply` will say so
-                    await self._process.start()
-            self._supervise()
+        return self.running.runtime(self._state.shape.socket_name)
 
     async def close(self) -> None:
-        """Leave it alone. It goes on with what it has."""
-        if self._supervision is not None:
-            self._supervision.cancel()
-            await asyncio.gather(self._supervision, return_exceptions=True)
+        """Let go of it; it serves on."""
+        await self.running.process.close()
 
     async def stop(self) -> None:
-        """End it. Nothing is served any more."""
-        await self.close()
-        await self._process.stop()
+        """End it: the target has another router now, or none."""
+        await self.running.process.stop()
+
+    async def _look(self) -> None:
+        """Take up what an earlier control plane left; if it does not run, begin it as it was."""
+        if not self._is_known:
+            await asyncio.to_thread(self._disk.prepare)
+            self._state = self._disk.state() or self._state
+            self._entries, self._pems = self._disk.entries(), self._disk.certificates()
+            self._is_known = True
+        if self._state.loaded:
+            await self.running.process.start()
 
     @override
     async def apply(self, table: RouteTable) -> Applied:
         async with self._turn:
+            await self._look()
             unserved = limits_met(table.rows, has_https=bool(self._settings.https))
             rows = [row for row in table.rows if row.id not in unserved]
             pems, missing = await self._certificates.of(rows)
@@ -117,24 +112,18 @@ class HAProxyRouter(Router):
         foreign = self._disk.differing(files)
         drift = tuple(f"file {name}" for name in foreign)
         state = self._state
-        if self._process.pid is not None and not await self._answers():
+        runs = await self.running.answers(state.shape.socket_name)
+        if not runs and self.running.process.pid is not None:
             shape = msgspec.structs.replace(state.shape, socket=state.shape.socket + 1)
             state = msgspec.structs.replace(state, shape=shape)
         want = wanted(self._settings, state, table, unserved)
-        if self._process.pid is None or want.loaded != state.loaded or CONFIGURATION in foreign:
+        if not runs or want.loaded != state.loaded or CONFIGURATION in foreign:
             await self._load(want, pems)
             return Applied(changed=True, drift=drift)
         seen, slots = await self.runtime.entries(), await self.runtime.slots()
         drift = (*differences(self._state, self._entries, slots, seen), *drift)
         changed = await self._tell(want, pems, seen, slots)
         return Applied(changed=changed or bool(foreign), drift=drift)
-
-    async def _answers(self) -> bool:
-        try:
-            await self.runtime.worker()
-        except RouterUnavailable:
-            return False
-        return True
 
     async def _tell(
         self,
@@ -172,38 +161,16 @@ class HAProxyRouter(Router):
     async def _load(self, want: Wanted, pems: Mapping[str, str]) -> None:
         """Start it, or a new worker of it, with new files; check them first."""
         tried = self._disk.try_out(want.configuration, configured(want.slots))
-        await self._process.check(*tried)
+        await self.running.process.check(*tried)
         await self._write(want, pems)
         await asyncio.to_thread(self._disk.write_configuration, want.configuration)
-        if self._process.pid is None:
-            await self._process.start()
+        if self.running.process.pid is None:
+            await self.running.begin(want.shape.socket_name)
         else:
-            before = await self.runtime.worker() if await self._answers() else 0
-            shape = want.shape
-            await self._load_again(Runtime(self._settings.directory, shape.socket_name), before)
-        self._supervise()
+            await self.running.process.start()
+            before = self._state.shape.socket_name
+            await self.running.renew(before, want.shape.socket_name)
         await self._remember(want.after, want.entries, pems)
-
-    async def _load_again(self, runtime: Runtime, before: int) -> None:
-        """Wait until a new worker serves. The signal is repeated: a master may be just starting."""
-        clock = asyncio.get_running_loop().time
-        end = clock() + _RELOAD_SECONDS
-        asked = 0.0
-        while clock() < end:
-            if clock() - asked > 1:
-                asked = clock()
-                self._process.load_again()
-            with contextlib.suppress(RouterUnavailable):
-                if await runtime.worker() != before:
-                    self.reloads += 1
-                    self._stale_until = clock() + KEEP_ALIVE_SECONDS
-                    _log.info("HAProxy was loaded again", reloads=self.reloads)
-                    return
-            await asyncio.sleep(0.02)
-        raise RouterUnavailable(
-            f"HAProxy has no new worker {_RELOAD_SECONDS:.0f} s after it was asked for one; "
-            "the former goes on"
-        )
 
     async def _write(self, want: Wanted, pems: Mapping[str, str]) -> None:
         """Backends before the map: it may lead only to what exists."""
@@ -224,6 +191,7 @@ class HAProxyRouter(Router):
     @override
     async def publish(self, endpoints: Endpoints) -> None:
         async with self._turn:
+            await self._look()
             slots = filled(self._state.pool, self._state.slots, endpoints)
             if self._state.loaded:
                 await self.runtime.do(_between(self._state.slots, slots))
@@ -238,28 +206,6 @@ class HAProxyRouter(Router):
             await self._anew.wait()
             self._anew.clear()
             yield
-
-    def _supervise(self) -> None:
-        if self._supervision is None:
-            self._supervision = asyncio.create_task(self._keep_alive(), name="haproxy")
-
-    async def _keep_alive(self) -> None:
-        pause = _FIRST_PAUSE
-        while True:
-            await self._process.ended()
-            await asyncio.sleep(pause)
-            async with self._turn:
-                if self._process.pid is not None:
-                    continue  # `apply` was faster
-                try:
-                    await self._process.start()
-                except RouterError as error:
-                    pause = min(pause * 2, _LONGEST_PAUSE)
-                    _log.warning("HAProxy ended and does not start", reason=str(error))
-                else:
-                    pause = _FIRST_PAUSE
-                    _log.warning("HAProxy ended and was started again")
-                    self._anew.set()
 
 
 def _between(before: Mapping[str, Slots], after: Mapping[str, Slots]) -> Iterator[str]:

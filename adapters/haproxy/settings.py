@@ -1,7 +1,6 @@
 """What the operator decides about HAProxy, and the names of its files."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 CONFIGURATION: Final = "haproxy.cfg"
@@ -9,7 +8,6 @@ BACKENDS: Final = "backends.cfg"
 MAP: Final = "routes.map"
 CERTIFICATES: Final = "certificates.list"
 STATE: Final = "state.json"
-PID: Final = "haproxy.pid"
 
 KEEP_ALIVE_SECONDS: Final = 10
 """How long a client's connection may be idle: as long a worker may live on after a reload, and
@@ -20,18 +18,19 @@ IDENTITY_HEADER: Final = "x-forwarded-user"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HAProxySettings:
-    """One HAProxy.
+    """What an operator says about the HAProxy of a target.
 
-    `directory` holds all its files. `http` and `https` are addresses to listen on, as in
-    `0.0.0.0:80` or `:::443`. `https_port` is what a redirect leads to. `withheld` are headers
-    that a client may never send to an app, however it spells them (`_` is `-` to some apps).
-    `user` is whom a HAProxy started by root becomes.
+    Attributes:
+        program: a name or path.
+        http: addresses to listen on without TLS, each `HOST:PORT`, `:PORT` for all hosts.
+        https: addresses to listen on with TLS; the first one's port is where redirects lead to.
+        withheld: headers that a client may never send to an app, however it spells them
+            (`_` is `-` to some apps).
+        user: whom workers of a HAProxy that root started become; empty: nobody else.
     """
 
-    directory: Path
-    program: Path
-    http: tuple[str, ...]
-    https: tuple[str, ...] = ()
-    https_port: int = 443
+    program: str = "haproxy"
+    http: tuple[str, ...] = (":80",)
+    https: tuple[str, ...] = (":443",)
     withheld: tuple[str, ...] = (IDENTITY_HEADER,)
     user: str = ""

@@ -28,8 +28,6 @@ ENDPOINTS: Final = {
 
 def _haproxy() -> Wanted:
     settings = HAProxySettings(
-        directory=Path("/unused"),
-        program=Path("/unused"),
         http=("0.0.0.0:80", ":::80"),
         https=("0.0.0.0:443",),
         user="haproxy",
