@@ -20,6 +20,7 @@ from gateway.edge import Edge
 from gateway.foreign import Strangers
 from gateway.inside import Inside
 from gateway.past import Past
+from gateway.polled import Polled
 from gateway.ports import Services
 from gateway.problems import Trouble
 from gateway.reading import Reading
@@ -51,6 +52,7 @@ def build(services: Services) -> FastAPI:
         Stories(services, fresh, past),
         Inside(services, fresh),
         Strangers(services, fresh),
+        Polled(services, fresh),
         about,
     ):
         app.include_router(part.router, prefix="/api/v1")

@@ -41,6 +41,25 @@ class Applied(NamedTuple):
     unserved: tuple[Unserved, ...] = ()
 
 
+class Document(NamedTuple):
+    """What a router reads that comes by itself; `tag` is another one for another `body`."""
+
+    body: bytes
+    tag: str
+
+
+class PolledRouter(Protocol):
+    """A router that comes to read what it is to serve."""
+
+    def read(self) -> Document:
+        """Return what it is to serve now; that it came is noted.
+
+        Raises:
+            RouterUnavailable: not known yet; it goes on with what it has.
+        """
+        ...
+
+
 class Router(Protocol):
     """One router of one target."""
 

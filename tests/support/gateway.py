@@ -25,6 +25,7 @@ from reconcilers.ports import (
     ReplicaState,
     StartFailed,
 )
+from reconcilers.router_ports import PolledRouter
 from reconcilers.status import AppStatus, Condition, ReplicaStatus, StatusMemory
 from simulation.log import SimulatedLog
 from tests.support.intents import NOON, Desk
@@ -99,6 +100,7 @@ class House:
         self.status = StatusMemory()
         self.checks = [Check("log", passed=True), Check("loop", passed=True, vital=True)]
         self.replicas: list[Replica] | None = [replica(0), replica(1)]
+        self.polled: dict[str, PolledRouter] = {}
         self.foreign: list[ForeignReplica] | None = []
         texts = (f"token-{number}" for number in count())
         self.tokens = Tokens(
@@ -117,6 +119,7 @@ class House:
             catch_up=self.catch_up,
             io=self._io,
             foreign=self._foreign,
+            polled_router=self.polled.get,
             explain_plan=self._plan,
             checks=lambda: self.checks,
             metrics=lambda: b"stateward_up 1\n",

@@ -3,6 +3,7 @@
 `make golden` writes them anew; look at the difference before you commit it.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,9 @@ from adapters.haproxy.pool import Pool
 from adapters.haproxy.servers import configured
 from adapters.haproxy.settings import HAProxySettings
 from adapters.haproxy.wanted import Wanted, wanted
+from adapters.traefik import limits as traefik_limits
+from adapters.traefik import render as traefik_render
+from adapters.traefik.settings import TraefikSettings
 from projections.route_table import Endpoint
 from tests.support.route_tables import API, EVERYTHING, FEATURE, STREAM, WEB
 
@@ -42,10 +46,22 @@ def _free() -> tuple[str, ...]:
     return (*(f"b{number}" for number in range(1, 9)), "h1", "h2")
 
 
+TRAEFIK: Final = TraefikSettings(
+    https_port=8443, cert_resolver="le", verify="http://127.0.0.1:7440/auth/verify"
+)
+
+
+def _traefik() -> str:
+    unserved = traefik_limits.limits_met(EVERYTHING.rows, TRAEFIK)
+    document = traefik_render.render(EVERYTHING, ENDPOINTS, TRAEFIK, unserved)
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
 CASES: Final[Mapping[str, Callable[[], str]]] = {
     "haproxy.cfg": lambda: _haproxy().configuration,
     "haproxy-backends.cfg": lambda: configured(_haproxy().slots),
     "haproxy-routes.map": lambda: lines_of(_haproxy().entries),
+    "traefik.json": _traefik,
 }
 
 
