@@ -105,6 +105,12 @@ class AppStopped(AppEvent, frozen=True, kw_only=True):
     type = "app.stopped"
 
 
+class AppAutoscaleSet(AppEvent, frozen=True, kw_only=True):
+    """Who decides how many replicas run, and in which bounds, was set anew; the revision stays."""
+
+    type = "app.autoscale-set"
+
+
 class AppRolloutSet(AppEvent, frozen=True, kw_only=True):
     """How revisions replace each other was set anew; the revision stays."""
 
@@ -255,12 +261,18 @@ class ReplicaRenamed(Transition, frozen=True, kw_only=True):
 
 
 class DriftRepaired(Transition, frozen=True, kw_only=True):
-    """A replica differed from its order although no intent changed it, and was replaced."""
+    """What runs differed from what is wanted although no intent changed it, and was put right.
+
+    A replica was replaced. Of a cluster it is an `object`, with slot 0, that was changed `by` field
+    managers, as far as they are known, and was put back.
+    """
 
     type = "drift.repaired"
     revision: int
     slot: int
     fields: tuple[str, ...]
+    object: str = ""
+    by: tuple[str, ...] = ()
 
 
 class HealthChanged(Transition, frozen=True, kw_only=True):
@@ -299,6 +311,7 @@ APP_EVENTS: tuple[type[AppEvent], ...] = (
     AppStarted,
     AppStopped,
     AppRolloutSet,
+    AppAutoscaleSet,
     AppLabelled,
     AppPaused,
     AppResumed,

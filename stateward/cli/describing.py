@@ -31,7 +31,7 @@ def describe_resource(
             ("  TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"),
             [_condition(condition, now) for condition in status["conditions"]],
         )
-    if status.get("replicas"):
+    if resource["kind"] == "App" and status.get("replicas"):
         _title(screen, "Replicas")
         screen.table(
             ("  SLOT", "REVISION", "ATTEMPT", "STATE", "READY", "AGE", "ADDRESSES", "MESSAGE"),
@@ -57,6 +57,7 @@ def _head(screen: Screen, resource: Mapping[str, Any], now: datetime) -> None:
         "Image": status.get("image"),
         "Observed": f"{since(status['observedAt'], now)} ago" if status.get("observedAt") else None,
         "Frozen": status.get("frozen"),
+        "Status": status.get("message"),
     }
     if resource["kind"] == "App":
         facts["Status"] = tables.standing(resource).text

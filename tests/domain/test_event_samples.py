@@ -51,6 +51,7 @@ EXPECTED: tuple[e.Event, ...] = (
     e.AppStarted(**INTENT, **RECORD),
     e.AppStopped(**INTENT, **RECORD),
     e.AppRolloutSet(**INTENT, **RECORD),
+    e.AppAutoscaleSet(**INTENT, **RECORD),
     e.AppLabelled(**INTENT, **RECORD),
     e.AppPaused(**INTENT, **RECORD, paused=e.Pause(revision=2, reason="sale", until=NOON)),
     e.AppResumed(**INTENT, **RECORD),
@@ -84,6 +85,17 @@ GROWN: Mapping[str, tuple[str, e.Event]] = {
     "app.deleted.v1.stop-grace": (
         "app.deleted",
         e.AppDeleted(**INTENT, uid=17, revision=3, target="local", drain="5s", stop_grace="1m"),
+    ),
+    "drift.repaired.v1.object": (
+        "drift.repaired",
+        e.DriftRepaired(
+            **SEEN,
+            revision=3,
+            slot=0,
+            fields=("spec.replicas",),
+            object="Deployment stw-shop/web",
+            by=("kubectl",),
+        ),
     ),
     "app.paused.v1.target": (
         "app.paused",
