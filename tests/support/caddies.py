@@ -6,7 +6,7 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final, override
@@ -18,7 +18,7 @@ from adapters.caddy.router import CaddyRouter, CaddySettings, Certificates
 from adapters.caddy.site import Acme, Verify
 from projections.route_table import RouteTable, Tls
 from reconcilers.router_ports import Router
-from tests.contracts.router_world import PATIENCE, Pem, RouterWorld, row, table, who_is_it
+from tests.contracts.router_world import Pem, RouterWorld, row, table, who_is_it
 from tests.support.backends import Backend
 
 TARGET = "local"
@@ -118,16 +118,6 @@ class CaddyWorld(RouterWorld):
     def trust(self) -> ssl.SSLContext:
         root = self.place.files / "storage" / "pki" / "authorities" / "local" / "root.crt"
         return ssl.create_default_context(cafile=root)
-
-    async def certified(self, host: str) -> None:
-        """Wait until the host has its internal certificate."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                with suppress(httpx.ConnectError, FileNotFoundError):
-                    async with self.secure(host, self.trust()) as client:
-                        await client.get("/")
-                        return
-                await asyncio.sleep(0.1)
 
     async def ask(self, method: str, path: str, content: bytes = b"") -> httpx.Response:
         """Ask the admin socket, as anybody on this host who may."""
