@@ -10,7 +10,8 @@ CODE := $(PACKAGES) tests scripts examples
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # No Docker, no database server: what a change can be judged by within a minute.
-FAST := $(wildcard tests/domain tests/projections tests/reconcilers tests/contracts tests/caddy tests/test_house.py)
+FAST := $(wildcard tests/domain tests/projections tests/reconcilers tests/contracts tests/k8s tests/caddy \
+        tests/test_house.py)
 
 # Of `make simulate` and `make soak`.
 SEED := 1
@@ -18,7 +19,7 @@ SEEDS := 50
 DURATION := 300
 
 .PHONY: soak-workers mutants help setup system-packages format lint types imports fast check test simulate simulate-deep \
-        soak demo bench docs docs-check constraints clean
+        soak demo bench docs golden docs-check constraints clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +77,10 @@ bench: setup ## speed as ratios to a raw floor of the same run, into docs/benchm
 
 docs: setup ## generate the reference from the code
 	@$(BIN)/python -m stateward.docs
+
+golden: setup ## write what is rendered for Kubernetes and Caddy anew; look at the difference
+	@$(BIN)/python -m tests.support.golden
+	@$(BIN)/python -m tests.support.caddy_golden
 
 docs-check: setup ## fail if the generated reference is stale
 	@$(BIN)/python -m stateward.docs --check

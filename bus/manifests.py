@@ -13,7 +13,6 @@ from typing import Any, Final, get_args
 
 import msgspec
 from pydantic import TypeAdapter, ValidationError
-from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from bus import remedies
@@ -21,6 +20,7 @@ from domain import app, project, target, wish
 from domain.intents import Apply
 from domain.names import KINDS, KINDS_WITHOUT_PROJECT, Ref, check_name
 from domain.refusals import BadValue, Refusal, UnknownField
+from domain.schema import written
 from domain.secret import SecretText
 
 API_VERSION: Final = "stateward/v1"
@@ -53,6 +53,10 @@ ALIASES: Final[Mapping[str, str]] = {
     "stop_grace_period": "stopGrace",
     "strategy": "rollout",
     "updateStrategy": "rollout",
+    "autoscaling": "autoscale",
+    "hpa": "autoscale",
+    "minReplicas": "min",
+    "maxReplicas": "max",
     "mounts": "volumes",
     "mountPath": "path",
     "imagePullPolicy": "imagePull",
@@ -273,10 +277,10 @@ def _fields_at(adapter: TypeAdapter[Any], place: Iterable[int | str]) -> Iterabl
         at = _dataclass_in(at)
         if at is None or isinstance(part, int):
             continue
-        found = {to_camel(field.name): field.type for field in fields(at)}
+        found = {written(field.name): field.type for field in fields(at)}
         at = found.get(part, at)
     at = _dataclass_in(at)
-    return (to_camel(field.name) for field in fields(at)) if at else ()
+    return (written(field.name) for field in fields(at)) if at else ()
 
 
 def _dataclass_in(annotation: Any) -> Any:

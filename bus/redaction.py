@@ -197,7 +197,17 @@ class _Redaction:
             scheme = docker.host.partition("://")[0]
             host = self._names.of("host", docker.host)
             docker = replace(docker, host=f"{scheme}://{host}")
-        return msgspec.Raw(target_spec.encode(replace(spec, description="", docker=docker)))
+        k8s = spec.k8s
+        if k8s is not None:
+            context = k8s.context and self._names.of("context", k8s.context)
+            k8s = replace(
+                k8s,
+                kubeconfig=self._path(k8s.kubeconfig),
+                context=context,
+                namespace_prefix=f"{self._names.of('prefix', k8s.namespace_prefix)}-",
+            )
+        hidden = replace(spec, description="", docker=docker, k8s=k8s)
+        return msgspec.Raw(target_spec.encode(hidden))
 
     # -- specs of apps ------------------------------------------------------------------------
 

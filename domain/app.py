@@ -2,8 +2,8 @@
 
 An `AppSpec` is what its owner wrote. A *complete* spec is what an event keeps: every default is
 filled in, so that a later version of Stateward with other defaults changes nothing that runs.
-The *template* is the spec without `replicas`, `running` and `rollout`; a new template is a new
-revision.
+The *template* is the spec without `replicas`, `running`, `rollout` and `autoscale`; a new template
+is a new revision.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter
 
-from domain import addresses
+from domain import addresses, autoscale
+from domain.autoscale import MAX_REPLICAS, Autoscale
 from domain.refusals import BadValue
 from domain.schema import SPEC, Cpu, Duration, Line, Memory, Name
 
-MAX_REPLICAS = 1000  # one app on one target; more is another app
 MAX_VARIABLES = 500
 
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
@@ -175,7 +175,8 @@ class Rollout:
 class Volume:
     """Data that outlives a replica: one per slot, or one shared by the whole app.
 
-    `size` is a note for people: no engine limits a volume yet.
+    `size` is what a Kubernetes target asks its cluster for (`1Gi` if left out); elsewhere it is a
+    note for people, and limits nothing.
     """
 
     __pydantic_config__ = SPEC
@@ -204,6 +205,7 @@ class AppSpec:
     replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] | None = None
     running: bool | None = None
     rollout: Rollout = Rollout()
+    autoscale: Autoscale | None = None
 
     @property
     def checks(self) -> dict[str, Check]:
@@ -235,6 +237,8 @@ def check(spec: AppSpec) -> None:
         _distinct("volumes", [volume.path for volume in spec.volumes])
     for name, asked in spec.checks.items():
         _check_check(spec, f"spec.health.{name}", asked)
+    if spec.autoscale:
+        autoscale.check(spec.autoscale, has_memory=spec.resources.memory is not None)
     rollout = spec.rollout
     if rollout.strategy == "startFirst" and rollout.max_surge == 0 and rollout.max_unavailable == 0:
         raise BadValue(

@@ -105,6 +105,12 @@ class AppStopped(AppEvent, frozen=True, kw_only=True):
     type = "app.stopped"
 
 
+class AppAutoscaleSet(AppEvent, frozen=True, kw_only=True):
+    """Who decides how many replicas run, and in which bounds, was set anew; the revision stays."""
+
+    type = "app.autoscale-set"
+
+
 class AppRolloutSet(AppEvent, frozen=True, kw_only=True):
     """How revisions replace each other was set anew; the revision stays."""
 
@@ -299,6 +305,7 @@ APP_EVENTS: tuple[type[AppEvent], ...] = (
     AppStarted,
     AppStopped,
     AppRolloutSet,
+    AppAutoscaleSet,
     AppLabelled,
     AppPaused,
     AppResumed,

@@ -13,9 +13,15 @@ from domain import quantities
 from domain.names import check_name
 from domain.refusals import BadValue
 
+
+def written(field: str) -> str:
+    """How a field is written in a manifest: `stop_grace` is `stopGrace`, `k8s` is `k8s`."""
+    return to_camel(field) if "_" in field else field
+
+
 SPEC = ConfigDict(
     extra="forbid",
-    alias_generator=to_camel,
+    alias_generator=written,
     validate_by_name=False,
     strict=True,
     ser_json_inf_nan="null",

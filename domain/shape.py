@@ -11,19 +11,25 @@ import msgspec
 from pydantic import TypeAdapter
 
 from domain.app import Rollout
+from domain.autoscale import Autoscale
 
 _ROLLOUT: Final[TypeAdapter[Rollout]] = TypeAdapter(Rollout)
+_AUTOSCALE: Final[TypeAdapter[Autoscale]] = TypeAdapter(Autoscale)
 _SEAM: Final = b',"replicas":'
 _TARGET: Final = b'{"target":"'  # what a template begins with
 
 
 class Shape(msgspec.Struct, gc=False, frozen=True):
-    """`rollout` is canonical JSON: equal ones are equal bytes."""
+    """`rollout` and `autoscale` are canonical JSON: equal ones are equal bytes.
+
+    `autoscale` is empty where there is none.
+    """
 
     target: str
     replicas: int
     running: bool
     rollout: bytes
+    autoscale: bytes = b""
 
 
 class _Stored(msgspec.Struct, gc=False):
@@ -31,6 +37,7 @@ class _Stored(msgspec.Struct, gc=False):
     replicas: int = 1
     running: bool = True
     rollout: msgspec.Raw = msgspec.Raw(b"{}")
+    autoscale: msgspec.Raw = msgspec.Raw()
 
 
 class _Drain(msgspec.Struct):
@@ -58,7 +65,12 @@ def of(stored: bytes) -> Shape:
 def _shape(stored: bytes) -> Shape:
     found = _decoder.decode(stored)
     rollout = rollout_json(_ROLLOUT.validate_json(bytes(found.rollout)))
-    return Shape(found.target, found.replicas, found.running, rollout)
+    autoscale = autoscale_json(_autoscale_of(found.autoscale))
+    return Shape(found.target, found.replicas, found.running, rollout, autoscale)
+
+
+def _autoscale_of(raw: msgspec.Raw) -> Autoscale | None:
+    return _AUTOSCALE.validate_json(data) if (data := bytes(raw)) else None
 
 
 _known_shape = lru_cache(maxsize=1024)(_shape)
@@ -72,12 +84,13 @@ def ending(stored: bytes) -> tuple[str, str]:
 
 def stored(template: bytes, shape: Shape) -> bytes:
     """The canonical JSON of a complete spec: equal specs give equal bytes."""
-    return b'%b%b%d,"running":%b,"rollout":%b}' % (
+    return b'%b%b%d,"running":%b,"rollout":%b%b}' % (
         template[:-1],
         _SEAM,
         shape.replicas,
         b"true" if shape.running else b"false",
         shape.rollout,
+        b',"autoscale":' + shape.autoscale if shape.autoscale else b"",
     )
 
 
@@ -88,3 +101,9 @@ def reshaped(spec: bytes, shape: Shape) -> bytes:
 
 def rollout_json(rollout: Rollout) -> bytes:
     return _ROLLOUT.dump_json(rollout, by_alias=True, exclude_none=True)
+
+
+def autoscale_json(autoscale: Autoscale | None) -> bytes:
+    if autoscale is None:
+        return b""
+    return _AUTOSCALE.dump_json(autoscale, by_alias=True, exclude_none=True)

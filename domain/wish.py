@@ -16,7 +16,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from domain import app, shape
 from domain.app import (
-    MAX_REPLICAS,
     MAX_VARIABLES,
     SPEC_ADAPTER,
     AppSpec,
@@ -26,6 +25,7 @@ from domain.app import (
     ImageName,
     KeyOfSecret,
 )
+from domain.autoscale import MAX_REPLICAS
 from domain.refusals import BadValue
 from domain.schema import Name
 
@@ -58,13 +58,15 @@ class _Unusual(Exception):
 class Frame(msgspec.Struct, gc=False, frozen=True):
     """What seldom changes: a spec without its target, image, env, replicas and running.
 
-    `before_env`, `after_env` and `rollout` are parts of canonical JSON. The rollout is complete.
+    `before_env`, `after_env`, `rollout` and `autoscale` are parts of canonical JSON. The rollout is
+    complete, `autoscale` empty if there is none.
     """
 
     spec: AppSpec
     before_env: bytes
     after_env: bytes
     rollout: bytes
+    autoscale: bytes
     is_sound: bool
 
 
@@ -207,6 +209,7 @@ def _frame_of(spec: AppSpec) -> Frame:
         before_env=before + b",",
         after_env=b"," + after,
         rollout=shape.rollout_json(app.complete_rollout(spec)),
+        autoscale=shape.autoscale_json(spec.autoscale),
         is_sound=_is_sound(spec),
     )
 

@@ -95,6 +95,7 @@ _PLAIN: Final = {
     e.AppStarted.type: "started",
     e.AppStopped.type: "stopped",
     e.AppRolloutSet.type: "the way of its rollouts was set",
+    e.AppAutoscaleSet.type: "its autoscaling was set",
     e.AppLabelled.type: "labelled",
     e.AppResumed.type: "rollouts go on",
 }

@@ -131,6 +131,7 @@ class DesiredState:
         self._frozen: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}  # found out when asked, so not part of `dump`
         self._views: dict[str, DesiredApp] = {}
+        self._resources: dict[str, tuple[int, Resource]] = {}  # with the position each was read at
 
     # -- folding ------------------------------------------------------------------------------
 
@@ -262,6 +263,9 @@ class DesiredState:
     def resource(self, stream: str) -> Resource | None:
         """A resource of any kind; None if it does not exist or cannot be read."""
         kept = self._kept.get(stream)
+        read = self._resources.get(stream)
+        if read is not None and kept is not None and kept.kind and read[0] == kept.position:
+            return read[1]
         event = self._decoded(stream, kept)
         if kept is None or event is None:
             return None
@@ -277,13 +281,16 @@ class DesiredState:
             case _:
                 return None
         generation = event.generation if isinstance(event, e.AppEvent) else 0
-        return Resource(
+        resource = Resource(
             ref=Ref.parse(stream),
             uid=uid or kept.position,
             generation=generation or kept.position,
             spec=raw,
             labels=labels,
         )
+        if resource.ref.kind == "Target":  # few, and asked for again and again
+            self._resources[stream] = kept.position, resource
+        return resource
 
     def removals(self) -> Iterator[Removal]:
         """The deleted apps that may still have something on their target."""

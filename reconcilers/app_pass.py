@@ -5,7 +5,7 @@ world that the next pass repairs.
 """
 
 import asyncio
-from typing import Final, NamedTuple, final
+from typing import Final, final
 
 from bus.log import LogError
 from domain.access import part_of_ours
@@ -15,6 +15,8 @@ from projections.desired import DesiredApp
 from reconcilers.acting import Acting, foretold, told
 from reconcilers.books import AppBook
 from reconcilers.knowing import Knowing, Known
+from reconcilers.object_pass import ObjectReconciler
+from reconcilers.outcome import Outcome
 from reconcilers.ports import EngineError, EngineUnavailable
 from reconcilers.replicas import Action, Plan, Remove, Seen, Start, Stop, Want, diff
 from reconcilers.surroundings import Surroundings
@@ -24,14 +26,6 @@ from reconcilers.telling import Telling
 ROUNDS: Final = 12  # of acting and looking again in one pass, before others have their turn
 
 
-class Outcome(NamedTuple):
-    """How a pass ended: `noop`, `success` or `requeue`, in a sentence, and when to look again."""
-
-    result: str
-    sentence: str
-    wake_at: float | None = None
-
-
 @final
 class AppReconciler:
     def __init__(self, around: Surroundings) -> None:
@@ -39,6 +33,7 @@ class AppReconciler:
         self._knowing = Knowing(around)
         self._acting = Acting(around)
         self._telling = Telling(around)
+        self._objects = ObjectReconciler(around)
         self._books: dict[str, AppBook] = {}
 
     async def reconcile(self, app: DesiredApp, view: TargetView) -> Outcome:
@@ -53,6 +48,8 @@ class AppReconciler:
         if book.meet(app):
             around.images.retry_now(stream)
         await self._resume_if_due(app)
+        if view.objects is not None:
+            return await self._objects.reconcile(app, view, view.objects, book)
         done: list[str] = []
         failure: EngineError | None = None
         for _ in range(ROUNDS):
@@ -96,7 +93,10 @@ class AppReconciler:
 
     async def foresee(self, app: DesiredApp, view: TargetView) -> list[str]:
         """What the next pass would do, in sentences. Raises what `reconcile` would."""
-        _, _, _, plan = await self._look(app, view, self._book(app))
+        book = self._book(app)
+        if view.objects is not None:
+            return await self._objects.foresee(app, view, view.objects, book)
+        _, _, _, plan = await self._look(app, view, book)
         return [foretold(action) for action in plan.actions]
 
     async def _look(

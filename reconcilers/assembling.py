@@ -107,7 +107,7 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
         status=status,
         now=world.now,
         check=check,
-        fence=lambda name, engine: fenced(engine, name, sharing),
+        fence=lambda name, opened: fenced(opened, name, sharing),
         serves=world.serves,
     )
     sharing = Sharing(world.holding, world.desired, targets, world.offer)

@@ -6,12 +6,21 @@ so the next pass of whoever decides now repairs what it did. Pulling an image is
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, final, override
 
+from reconcilers.object_ports import (
+    MANAGER,
+    Applied,
+    Json,
+    Manifest,
+    ObjectEngine,
+    ObjectEvent,
+    ObjectKey,
+    Propagation,
+)
 from reconcilers.ports import (
-    Engine,
     EngineUnavailable,
     Foreign,
     ForeignReplica,
@@ -23,18 +32,22 @@ from reconcilers.ports import (
     StartReplica,
 )
 from reconcilers.sharing import Sharing
+from reconcilers.targets import OpenedEngine
 
 CALL_SECONDS: Final = 120.0  # that any call may take beside the grace of what it ends
 
 
-def fenced(engine: Engine, target: str, sharing: Sharing) -> Engine:
+def fenced(opened: OpenedEngine, target: str, sharing: Sharing) -> OpenedEngine:
     """An engine whose writes need the lease of what they are about."""
-    fence = _Fence(target, sharing)
-    return engine._replace(
+    fence, engine, objects = _Fence(target, sharing), opened.engine, opened.objects
+    if objects is not None:
+        objects = objects._replace(engine=_Objects(objects.engine, fence))
+    guarded = engine._replace(
         replicas=_Replicas(engine.replicas, fence),
         grounds=_Grounds(engine.grounds, fence),
         foreign=_Foreign(engine.foreign, fence),
     )
+    return OpenedEngine(guarded, opened.close, objects)
 
 
 @final
@@ -61,6 +74,17 @@ class _Fence:
         may_call = self._sharing.may_call_any(self._target)
         async with self._call(verb, 0.0, may_call=may_call):
             await call()
+
+    @asynccontextmanager
+    async def owned(self, owner: tuple[str, str], asked: str) -> AsyncIterator[None]:
+        """A call about an object of an app, or of what a project shares. Raises as `about`."""
+        project, app = owner
+        if app:
+            may_call = self._sharing.may_call(self._target, f"App/{project}/{app}")
+        else:
+            may_call = self._sharing.may_call_any(self._target)
+        async with self._call(asked, 0.0, may_call=may_call):
+            yield
 
     @asynccontextmanager
     async def _call(self, asked: str, grace: float, *, may_call: bool) -> AsyncIterator[None]:
@@ -153,3 +177,44 @@ class _Foreign(Foreign):
             return self._inner.clear(installation, project)
 
         await self._fence.shared(f"clear {project} of {installation}", call)
+
+
+@final
+class _Objects(ObjectEngine):
+    def __init__(self, inner: ObjectEngine, fence: _Fence) -> None:
+        self._inner, self._fence = inner, fence
+
+    @override
+    async def apply(
+        self,
+        manifest: Manifest,
+        *,
+        owner: tuple[str, str],
+        uid: str | None,
+        position: int,
+        manager: str = MANAGER,
+        dry_run: bool = False,
+    ) -> Applied:
+        async with self._fence.owned(owner, f"apply {manifest.key}"):
+            return await self._inner.apply(
+                manifest, owner=owner, uid=uid, position=position, manager=manager, dry_run=dry_run
+            )
+
+    @override
+    async def delete(
+        self, key: ObjectKey, *, owner: tuple[str, str], uid: str, propagation: Propagation
+    ) -> None:
+        async with self._fence.owned(owner, f"delete {key}"):
+            await self._inner.delete(key, owner=owner, uid=uid, propagation=propagation)
+
+    @override
+    async def list(self, owner: tuple[str, str] | None = None) -> Sequence[Json]:
+        return await self._inner.list(owner)
+
+    @override
+    def marks(self) -> Mapping[tuple[str, str], int]:
+        return self._inner.marks()
+
+    @override
+    def watch(self) -> AsyncIterator[ObjectEvent]:
+        return self._inner.watch()

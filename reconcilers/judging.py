@@ -43,7 +43,7 @@ def judge(
         _progressing(want, updated, findings),
         _degraded(want, ready, findings),
         _synced(findings),
-        _paused(desired),
+        paused(desired),
     )
     return AppStatus(
         uid=desired.uid,
@@ -54,7 +54,7 @@ def judge(
         wanted=want.replicas,
         ready=len(ready),
         updated=len(updated),
-        conditions=tuple(_dated(c, before, now) for c in conditions),
+        conditions=tuple(dated(c, before, now) for c in conditions),
         replicas=tuple(_replica(one, findings) for one in seen),
     )
 
@@ -80,11 +80,11 @@ def unknown(
     ]
     return msgspec.structs.replace(
         last,
-        conditions=tuple(_dated(c, before, now) for c in (*conditions, _paused(desired))),
+        conditions=tuple(dated(c, before, now) for c in (*conditions, paused(desired))),
     )
 
 
-def _claim(kind: str, status: Truth, reason: str, message: str) -> Condition:
+def claim(kind: str, status: Truth, reason: str, message: str) -> Condition:
     return Condition(type=kind, status=status, reason=reason, message=message)
 
 
@@ -92,45 +92,45 @@ def _ready(
     want: Want, ready: Sequence[Seen], updated: Sequence[Seen], findings: Findings
 ) -> Condition:
     if want.replicas == 0:
-        return _claim("Ready", "False", "Stopped", "no replica is wanted")
+        return claim("Ready", "False", "Stopped", "no replica is wanted")
     if len(ready) >= want.replicas:
         if len(updated) >= want.replicas:
             count = f"{want.replicas} of {want.replicas} replicas are ready"
-            return _claim("Ready", "True", "AllReplicasReady", count)
+            return claim("Ready", "True", "AllReplicasReady", count)
         older = max(one.revision for one in ready if one not in updated)
         message = f"revision {older} serves while revision {want.revision} comes"
-        return _claim("Ready", "True", "Serving", message)
+        return claim("Ready", "True", "Serving", message)
     count = f"{len(ready)} of {want.replicas} replicas are ready"
     if want.waits:
-        return _claim("Ready", "False", "RemovalPending", f"{count}: {want.waits}")
+        return claim("Ready", "False", "RemovalPending", f"{count}: {want.waits}")
     if findings.troubles:
         reason, message = findings.troubles[0]
-        return _claim("Ready", "False", reason, f"{count}: {message}")
-    return _claim("Ready", "False", "Starting", count)
+        return claim("Ready", "False", reason, f"{count}: {message}")
+    return claim("Ready", "False", "Starting", count)
 
 
 def _progressing(want: Want, updated: Sequence[Seen], findings: Findings) -> Condition:
     if findings.stalled:
         message = f"revision {want.revision} did not become healthy by its deadline"
-        return _claim("Progressing", "False", "DeadlineExceeded", message)
+        return claim("Progressing", "False", "DeadlineExceeded", message)
     if want.replicas == 0 or (want.revision == want.stable and len(updated) >= want.replicas):
-        return _claim("Progressing", "False", "Complete", f"revision {want.revision} is rolled out")
+        return claim("Progressing", "False", "Complete", f"revision {want.revision} is rolled out")
     if want.waits:
-        return _claim("Progressing", "True", "RemovalPending", want.waits)
+        return claim("Progressing", "True", "RemovalPending", want.waits)
     message = f"{len(updated)} of {want.replicas} replicas run revision {want.revision}"
-    return _claim("Progressing", "True", "RolloutInProgress", message)
+    return claim("Progressing", "True", "RolloutInProgress", message)
 
 
 def _degraded(want: Want, ready: Sequence[Seen], findings: Findings) -> Condition:
     if findings.troubles:
-        return _claim("Degraded", "True", *findings.troubles[0])
+        return claim("Degraded", "True", *findings.troubles[0])
     if findings.stalled:
         message = f"revision {want.revision} did not become healthy by its deadline"
-        return _claim("Degraded", "True", "DeadlineExceeded", message)
+        return claim("Degraded", "True", "DeadlineExceeded", message)
     if want.revision == want.stable and len(ready) < want.replicas:
         message = f"{len(ready)} of {want.replicas} replicas are ready"
-        return _claim("Degraded", "True", "ReplicasMissing", message)
-    return _claim("Degraded", "False", "AsExpected", "nothing is wrong")
+        return claim("Degraded", "True", "ReplicasMissing", message)
+    return claim("Degraded", "False", "AsExpected", "nothing is wrong")
 
 
 def _synced(findings: Findings) -> Condition:
@@ -139,22 +139,23 @@ def _synced(findings: Findings) -> Condition:
             f"what installation {findings.adopting} runs of it ends once this is ready; "
             "if it comes back, that control plane still runs: stop it"
         )
-        return _claim("Synced", "False", "Adopting", message)
+        return claim("Synced", "False", "Adopting", message)
     if findings.synced:
-        return _claim("Synced", "True", "Converged", "what runs is what is wanted")
-    return _claim("Synced", "False", "Converging", "what runs is not yet what is wanted")
+        return claim("Synced", "True", "Converged", "what runs is what is wanted")
+    return claim("Synced", "False", "Converging", "what runs is not yet what is wanted")
 
 
-def _paused(desired: DesiredApp) -> Condition:
-    paused = desired.paused
-    if paused is None:
-        return _claim("Paused", "False", "NotPaused", "changes are rolled out")
-    until = f" until {paused.until.isoformat()}" if paused.until else ""
-    message = f"held at revision {paused.revision}{until}: {paused.reason}"
-    return _claim("Paused", "True", "Held", message)
+def paused(desired: DesiredApp) -> Condition:
+    pause = desired.paused
+    if pause is None:
+        return claim("Paused", "False", "NotPaused", "changes are rolled out")
+    until = f" until {pause.until.isoformat()}" if pause.until else ""
+    message = f"held at revision {pause.revision}{until}: {pause.reason}"
+    return claim("Paused", "True", "Held", message)
 
 
-def _dated(condition: Condition, before: AppStatus | None, now: float) -> Condition:
+def dated(condition: Condition, before: AppStatus | None, now: float) -> Condition:
+    """The condition with the time since which it has its status."""
     old = before.condition(condition.type) if before else None
     if old is None or old.status != condition.status:
         return msgspec.structs.replace(condition, last_transition_time=now)

@@ -17,10 +17,11 @@ from bus.log import LogError
 from domain.names import Ref
 from projections.desired import DesiredApp, DesiredState
 from reconcilers.adopting import Adopter
-from reconcilers.app_pass import AppReconciler, Outcome
+from reconcilers.app_pass import AppReconciler
 from reconcilers.following import Loops
 from reconcilers.lanes import Lanes
 from reconcilers.metrics import ReconcileMetrics
+from reconcilers.outcome import Outcome
 from reconcilers.places import Places
 from reconcilers.ports import EngineError, EngineUnavailable, LeaseEnded
 from reconcilers.queue import KeyQueue, Priority
@@ -223,9 +224,9 @@ class Passing:
             return said, failures
         for view in self._targets:
             elsewhere = app is None or self._targets.get(app.target) is not view
-            if f"Target/{view.name}" in frozen or not self._sharing.holds(view.name, key):
+            if not elsewhere or (ref.project, ref.name) not in view.replicas:
                 continue
-            if elsewhere and (ref.project, ref.name) in view.replicas:
+            if f"Target/{view.name}" not in frozen and self._sharing.holds(view.name, key):
                 try:
                     with self._sharing.working(view.name, key):
                         done = await self._remover.leftovers(ref, app, view)

@@ -14,8 +14,10 @@ import structlog
 from domain import events as e
 from domain.names import Ref
 from projections.desired import DesiredApp, DesiredState, Removal
+from reconcilers import object_removal
 from reconcilers.ending import Patience, end, pause
 from reconcilers.journal import Journal
+from reconcilers.object_ports import Objects
 from reconcilers.places import Places
 from reconcilers.ports import EngineUnavailable, Replica
 from reconcilers.sharing import Sharing
@@ -61,6 +63,14 @@ class Remover:
         if not self._may_write():
             return "deleted; nothing may be taken away now"
         ref = removal.ref
+        if view.objects is not None:
+            alive = self._desired.app(ref.stream)
+            spared = {*self._desired.orphans(ref.stream), alive.uid if alive else 0}
+            done = await object_removal.remove(view.objects, removal, spared)
+            if done is not None:
+                return done
+            view.replicas.pop((ref.project, ref.name), None)
+            return await self._over(removal, view)
         listed = await view.look((ref.project, ref.name))
         left = [one for one in listed if one.uid == removal.uid]
         if left:
@@ -74,6 +84,11 @@ class Remover:
                 return "its volumes wait until the other former lives of it are gone"
         elif removal.volumes:
             await view.engine.grounds.remove_volumes(ref.project, ref.name)
+        return await self._over(removal, view)
+
+    async def _over(self, removal: Removal, view: TargetView) -> str:
+        """Nothing is left of a deleted app: say so."""
+        ref, successor = removal.ref, self._desired.app(removal.ref.stream)
         await self._clear_ground(view, ref.project)
         self._journal.record(
             ref, e.RemovalCompleted, cause=removal.position, place=removal.uid, uid=removal.uid
@@ -96,6 +111,8 @@ class Remover:
                 return f"kept what runs on {view.name} until it is ready on {app.target}"
         removals = self._desired.removals_of(ref.stream)
         deleted = {one.uid for one in removals if self._places.leads_to(one, view)}
+        if view.objects is not None:
+            return await self._leave(view.objects, ref, deleted, view)
         strays = self._places.strays(view, await view.look((ref.project, ref.name)))
         left = [one for one in strays if one.uid not in deleted]
         if left:
@@ -106,6 +123,15 @@ class Remover:
         if not strays:
             await self._clear_ground(view, ref.project)
         return ""
+
+    async def _leave(self, objects: Objects, ref: Ref, deleted: set[int], view: TargetView) -> str:
+        owner = (ref.project, ref.name)
+        spared = deleted.union(self._desired.orphans(ref.stream))
+        done = await object_removal.leave(objects, owner, spared)
+        if done is None:
+            view.replicas.pop(owner, None)
+            await self._clear_ground(view, ref.project)
+        return f"{done} on {view.name}" if done else ""
 
     def _end(
         self, view: TargetView, ref: Ref, replicas: Sequence[Replica], patience: Patience

@@ -12,7 +12,7 @@ from typing import Final, final
 
 from bus.leases import Holding, Partition, number_of
 from domain import target as target_spec
-from projections.desired import DesiredState
+from projections.desired import DesiredState, Resource
 from reconcilers.targets import Targets
 
 PARTITIONS: Final = {"process": 1, "docker": 1}
@@ -34,6 +34,7 @@ class Sharing:
         self._holding, self._desired = holding, desired
         self._targets, self._offer = targets, offer
         self._working: Counter[Partition] = Counter()
+        self._counts: dict[str, tuple[Resource | None, int]] = {}
         self._ended = asyncio.Event()
 
     def partition(self, target: str, stream: str) -> Partition:
@@ -97,11 +98,15 @@ class Sharing:
 
     def _count(self, target: str) -> int:
         """As its present definition says, or, of a target that is gone, the last one."""
-        engine = self._engine(target)
-        return 1 if engine is None else PARTITIONS.get(engine, MOST_PARTITIONS)
-
-    def _engine(self, target: str) -> str | None:
         resource = self._desired.resource(f"Target/{target}")
+        of, count = self._counts.get(target, (None, 0))
+        if resource is None or resource is not of:
+            engine = self._engine(target, resource)
+            count = 1 if engine is None else PARTITIONS.get(engine, MOST_PARTITIONS)
+            self._counts[target] = resource, count
+        return count
+
+    def _engine(self, target: str, resource: Resource | None) -> str | None:
         if resource is not None:
             with suppress(ValueError):
                 return target_spec.decode(resource.spec).engine

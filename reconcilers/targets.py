@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Protocol, final
 import structlog
 
 from domain.target import Place, TargetSpec, place
+from reconcilers.object_ports import Objects
 from reconcilers.ports import (
     Engine,
     EngineError,
@@ -23,6 +24,8 @@ from reconcilers.status import StatusStore, TargetStatus
 _log = structlog.get_logger("targets")
 
 type AppKey = tuple[str, str]
+type Mark = tuple[int, int]
+"""Moves whenever an object of an app moves, or one that its project shares."""
 type Located = tuple[str, Place]
 """A target's name and where it leads: what is left there is found by both."""
 
@@ -31,8 +34,11 @@ OPEN_SECONDS: Final = 1.0  # that others wait for one that opens
 
 
 class OpenedEngine(NamedTuple):
+    """An engine; `objects` if it keeps objects, and runs them itself."""
+
     engine: Engine
     close: Callable[[], Awaitable[None]]
+    objects: Objects | None = None
 
 
 class EngineOpener(Protocol):
@@ -103,6 +109,7 @@ class TargetView:
         self.replicas: dict[AppKey, tuple[Replica, ...]] = {}
         self.fingerprints: dict[str, str] = {}
         self.ended: dict[str, None] = {}
+        self._settled: dict[str, tuple[Mark, str]] = {}
         self.trouble = "it was not asked yet"
         self.observed_at = 0.0
 
@@ -127,6 +134,11 @@ class TargetView:
             raise EngineUnavailable(f"target {self.name} does not answer: {self.trouble}")
         return self.opened.engine
 
+    @property
+    def objects(self) -> Objects | None:
+        """What is kept there instead of replicas; None where replicas are started one by one."""
+        return self.opened.objects if self.opened is not None else None
+
     async def sweep(self) -> None:
         """List everything that is ours there, in one call.
 
@@ -134,7 +146,38 @@ class TargetView:
             EngineUnavailable: it could not be listed; what was known stays.
         """
         self.take(await self._list(None))
+        if self.objects is not None:
+            self._compare_marks(self.objects.engine.marks())
         self._answered()
+
+    def _compare_marks(self, marks: Mapping[AppKey, int]) -> None:
+        """Of apps whose objects did not move since they were found as they should be, say that."""
+        self.replicas = {key: self.replicas.get(key, ()) for key in marks if key[1]}
+        self.fingerprints, self.ended = {}, {}
+        for project, app in self.replicas:
+            stream = f"App/{project}/{app}"
+            mark = (marks[project, app], marks.get((project, ""), 0))
+            known = self._settled.get(stream)
+            shown = known[1] if known is not None and known[0] == mark else "moved"
+            if shown:
+                self.fingerprints[stream] = shown
+        for stream in self._settled.keys() - {f"App/{key[0]}/{key[1]}" for key in self.replicas}:
+            del self._settled[stream]
+
+    def mark(self, stream: str) -> Mark:
+        """Where the objects of an app are now, to compare with later."""
+        assert self.objects is not None, "only objects have marks"
+        marks = self.objects.engine.marks()
+        _, project, app = stream.split("/")
+        return marks.get((project, app), 0), marks.get((project, ""), 0)
+
+    def settle(self, stream: str, mark: Mark, shown: str) -> None:
+        """As of `mark`, all is as it should be: `shown` is the fingerprint of that."""
+        self._settled[stream] = mark, shown
+        if shown:
+            self.fingerprints[stream] = shown
+        else:
+            self.fingerprints.pop(stream, None)
 
     def take(self, listed: Iterable[Replica]) -> None:
         """Replace what is known by a complete list."""
@@ -158,6 +201,8 @@ class TargetView:
             EngineUnavailable: they could not be listed.
         """
         found = tuple(await self._list(key))
+        if self.objects is not None:
+            return found
         self._check_positions(found)
         stream = f"App/{key[0]}/{key[1]}"
         mark = seen_fingerprint(found)
@@ -176,9 +221,10 @@ class TargetView:
         return found
 
     async def _list(self, key: AppKey | None) -> Sequence[Replica]:
+        engine = self.engine
         try:
             async with asyncio.timeout(LIST_SECONDS):
-                return await self.engine.replicas.list(key)
+                return await engine.replicas.list(key)
         except TimeoutError as error:
             self._failed_lists += 1
             self.trouble = f"it did not list its replicas within {LIST_SECONDS:.0f} s"
@@ -216,7 +262,7 @@ class Targets:
         status: StatusStore,
         now: Callable[[], float],
         check: Callable[[int, str], None],
-        fence: Callable[[str, Engine], Engine],
+        fence: Callable[[str, OpenedEngine], OpenedEngine],
         serves: Callable[[str, TargetSpec], bool],
     ) -> None:
         self._opener, self._status, self._now = opener, status, now
@@ -282,8 +328,7 @@ class Targets:
 
     async def _open(self, view: TargetView, opened: Callable[[TargetView], None]) -> None:
         try:
-            engine, close = await self._opener(view.name, view.spec)
-            view.opened = OpenedEngine(self._fence(view.name, engine), close)
+            view.opened = self._fence(view.name, await self._opener(view.name, view.spec))
         except Exception as error:  # whatever is wrong with one target delays no other
             view.trouble = str(error) or repr(error)
             if not isinstance(error, EngineUnavailable):

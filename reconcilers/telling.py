@@ -1,7 +1,7 @@
 """Telling: what a pass found, as status for who asks now and as transitions for the history."""
 
 from collections.abc import Sequence
-from typing import final
+from typing import Protocol, final
 
 from domain import events as e
 from projections.desired import DesiredApp
@@ -12,6 +12,13 @@ from reconcilers.ports import ReplicaState
 from reconcilers.replicas import Plan, Seen, Want
 from reconcilers.status import AppStatus
 from reconcilers.surroundings import Surroundings
+
+
+class Revised(Protocol):
+    """A replica, however it is seen."""
+
+    @property
+    def revision(self) -> int: ...
 
 
 @final
@@ -74,7 +81,7 @@ class Telling:
         return [("CrashLoop", f"{where} ended {loop.deaths} times: {how}; {then}")]
 
     def record(
-        self, app: DesiredApp, book: AppBook, want: Want, seen: Sequence[Seen], status: AppStatus
+        self, app: DesiredApp, book: AppBook, want: Want, seen: Sequence[Revised], status: AppStatus
     ) -> None:
         around, cause, uid = self._, app.generation, app.uid
         ready = status.conditions[0]

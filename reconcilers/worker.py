@@ -219,6 +219,7 @@ class Worker(Tenant):
             _log.warning("it is not tidied", target=view.name, error=str(error) or repr(error))
 
     async def _sweep(self, view: TargetView) -> None:
+        is_back = view.is_in_doubt and view.objects is not None
         try:
             await view.sweep()
         except EngineError as error:
@@ -227,6 +228,8 @@ class Worker(Tenant):
             self._queue_all_of(view)
             return
         self._targets.publish(view)
+        if is_back:  # no object may have moved meanwhile, and still all is told anew
+            self._queue_all_of(view, Priority.ENGINE)
         if view not in self._met:  # what runs there as it should is neither judged nor probed yet
             self._met.add(view)
             self._queue_all_of(view)
@@ -244,19 +247,19 @@ class Worker(Tenant):
             if not self._wanted.knows(stream):
                 self._add(stream, view.name)
 
-    def _add(self, stream: str, target: str) -> None:
+    def _add(self, stream: str, target: str, priority: Priority = Priority.REPLAY) -> None:
         """Queue a key, if this worker decides over it there."""
         if self._sharing.holds(target, stream):
-            self._queue.add(stream, Priority.REPLAY)
+            self._queue.add(stream, priority)
 
-    def _queue_all_of(self, view: TargetView) -> None:
+    def _queue_all_of(self, view: TargetView, priority: Priority = Priority.REPLAY) -> None:
         """Every app there must be judged: how it is, or that this is unknown."""
         if self._targets.get(view.name) is not view:
             return
         for stream in list(self._desired.streams("App")):
             app = self._desired.app(stream)
             if app is not None and app.target == view.name:
-                self._add(stream, view.name)
+                self._add(stream, view.name, priority)
 
     # -- engine events ------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ class Site:
     direct: bool = True
     syncing: Callable[[Life, Sequence[StoredEvent]], Awaitable[None]] | None = None
     mismatched: Callable[[], None] = lambda: None
-    read: Callable[[str, str], None] = lambda _sink, _words: None
+    read: Callable[[str, bytes], None] = lambda _sink, _words: None
     metrics: ReconcileMetrics = field(default_factory=Uncounted)
     sent: Sent = field(default_factory=dict)
 

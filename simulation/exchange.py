@@ -6,7 +6,7 @@ It is under way for at least a moment, and what is under way when the server goe
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Protocol, final
 from zlib import crc32
@@ -36,12 +36,19 @@ class Party(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Interest:
-    """Somebody listens on a subject, which may have wildcards. `take` must not block."""
+    """Somebody listens on a subject, which may have wildcards. `take` must not block.
+
+    What it listens to begins with `literal`.
+    """
 
     party: Party
     subject: str
     take: Callable[[Message], None]
     queue: str = ""
+    literal: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.literal = self.subject.split("*")[0].split(">")[0]
 
 
 @final
@@ -99,7 +106,10 @@ class Exchange:
         return Sent(self._sent, sender.name, receiver, message.subject, kind)
 
     def _receivers(self, subject: str) -> list[Interest]:
-        found = [i for i in self._present() if matches(i.subject, subject)]
+        present = self._present()
+        found = [
+            i for i in present if subject.startswith(i.literal) and matches(i.subject, subject)
+        ]
         groups: dict[str, list[Interest]] = {}
         for interest in found:
             if interest.queue:

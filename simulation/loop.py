@@ -10,6 +10,7 @@ Timers that are due together go in the order in which they were set.
 # ruff: noqa: SLF001 -- a loop and its handles are one
 
 import asyncio
+import gc
 import heapq
 import selectors
 from collections import deque
@@ -183,3 +184,8 @@ def run[T](main: Coroutine[Any, Any, T]) -> T:
     """Run `main` to its end on virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)
+
+
+def collect_rarely() -> None:
+    """For a process that only simulates: worlds are small, and looking for cycles costs more."""
+    gc.set_threshold(100_000)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, final, override
 
+import msgspec
 import structlog
 
 from reconcilers.status import AppStatus, StatusMemory, StatusStore, TargetStatus
@@ -20,6 +21,7 @@ from simulation.invariants.violations import Invariant, Report
 type Found = Callable[[str], None]
 
 MARK: Final = SECRET_MARK.encode()
+_encode: Final = msgspec.json.Encoder().encode
 
 
 @final
@@ -48,12 +50,12 @@ class Sinks:
 class ReadStatuses(StatusStore):
     """The statuses of one life; `read` gets each that is put."""
 
-    def __init__(self, read: Callable[[str, str], None]) -> None:
+    def __init__(self, read: Callable[[str, bytes], None]) -> None:
         self._read, self._inner = read, StatusMemory()
 
     @override
     def put(self, stream: str, status: AppStatus, epoch: int = 1) -> None:
-        self._read(f"the status of {stream}", repr(status))
+        self._read(f"the status of {stream}", _encode(status))
         self._inner.put(stream, status, epoch)
 
     @override
@@ -66,7 +68,7 @@ class ReadStatuses(StatusStore):
 
     @override
     def put_target(self, name: str, status: TargetStatus, epoch: int = 1) -> None:
-        self._read(f"the status of target {name}", repr(status))
+        self._read(f"the status of target {name}", _encode(status))
         self._inner.put_target(name, status, epoch)
 
     @override

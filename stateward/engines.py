@@ -3,17 +3,20 @@
 import asyncio
 import random
 from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, final
 
 from adapters.docker.engine import docker_answers, docker_engine
 from adapters.process.engine import ProcessEngine
-from domain.target import DockerSettings, TargetSpec
+from domain.target import DockerSettings, K8sSettings, TargetSpec
 from reconcilers.ports import EngineUnavailable
 from reconcilers.targets import EngineOpener, OpenedEngine
 from simulation.engine import simulated_engine
 from simulation.machine import Machine
 from simulation.shared import Way, shared_engine
+from stateward.environment import of_process
 
 
 class Choice(NamedTuple):
@@ -64,6 +67,8 @@ class Opener(EngineOpener):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 engine = ProcessEngine(folder, self._installation)
                 return OpenedEngine(engine.ports, engine.close)
+            case "k8s":
+                return await self._kubernetes(name, spec.k8s or K8sSettings())
             case "simulated" if spec.simulated is not None:
                 way = Way(spec.simulated.host.removeprefix("unix://"), self._installation)
                 return OpenedEngine(shared_engine(way), way.close)
@@ -84,6 +89,22 @@ class Opener(EngineOpener):
             rng=self._rng,
         )
         return OpenedEngine(engine, engine.close)
+
+    async def _kubernetes(self, name: str, settings: K8sSettings) -> OpenedEngine:
+        # the SDK takes seconds to import, and most installations have no cluster
+        k8s = await asyncio.to_thread(import_module, "adapters.k8s.engine")
+        access = await asyncio.to_thread(import_module, "adapters.k8s.access")
+        if settings.kubeconfig is None:
+            way = access.InCluster(environment=of_process().variables)
+        else:
+            way = access.Kubeconfig(
+                path=Path(settings.kubeconfig),
+                context=settings.context,
+                allow_programs=settings.allow_exec,
+            )
+        who = k8s.Identity(self._installation, name, f"stateward/{version('stateward')}")
+        engine = await k8s.open_engine(way, settings, who, rng=self._rng)
+        return OpenedEngine(engine.ports, engine.close, engine.objects)
 
 
 async def _nothing() -> None:

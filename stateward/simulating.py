@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bus import exports
-from simulation import history, knobs, seeds
+from simulation import history, knobs, loop, seeds
 from simulation.history import History
 from simulation.knobs import Fault
 from simulation.seeds import Outcome
@@ -88,7 +88,7 @@ def many(chosen: Chosen, numbers: Iterable[int], *, processes: int) -> Iterator[
         return
     spawn = multiprocessing.get_context("spawn")  # nothing of this process in any world
     left = iter(numbers)
-    pool = ProcessPoolExecutor(processes, mp_context=spawn, initializer=_leave_interrupts)
+    pool = ProcessPoolExecutor(processes, mp_context=spawn, initializer=_prepare)
     try:
         running: set[Future[Lived]] = set()
         while True:
@@ -102,9 +102,10 @@ def many(chosen: Chosen, numbers: Iterable[int], *, processes: int) -> Iterator[
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
+def _prepare() -> None:
     """Ctrl-C is for the process that asked; worlds that were begun are lived through."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    loop.collect_rarely()
 
 
 def traced(chosen: Chosen, seed: int, told: Callable[[str], None]) -> Outcome:

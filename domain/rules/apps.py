@@ -8,6 +8,7 @@ from domain import intents as i
 from domain import names, state, target, wish
 from domain import shape as shape_of
 from domain.app import FromSecret
+from domain.autoscale import MAX_REPLICAS
 from domain.events import Fact
 from domain.names import Ref, is_installation, members_stream
 from domain.refusals import BadValue, NotFound, NotPossible
@@ -27,9 +28,10 @@ def decide(  # noqa: C901, PLR0911, PLR0912 -- one flat match, an arm for each i
     need(intent, present)
     match intent:
         case i.Scale(replicas=replicas):
-            if not 0 <= replicas <= spec_of.MAX_REPLICAS:
-                rule = f"an app has 0 to {spec_of.MAX_REPLICAS} replicas; use a second app for more"
+            if not 0 <= replicas <= MAX_REPLICAS:
+                rule = f"an app has 0 to {MAX_REPLICAS} replicas; use a second app for more"
                 raise BadValue("replicas", replicas, rule)
+            _check_scalable(intent.ref, present)
             return _reshape(intent.ref, present, at, replicas=replicas)
         case i.Start():
             return _reshape(intent.ref, present, at, running=True)
@@ -168,7 +170,7 @@ def _shape(asked: AppWish, before: Shape | None, target: str) -> Shape:
         replicas = before.replicas if before else 1
     if running is None:
         running = before.running if before else True
-    return Shape(target, replicas, running, asked.frame.rollout)
+    return Shape(target, replicas, running, asked.frame.rollout, asked.frame.autoscale)
 
 
 def _moves(ref: Ref, before: Shape | None, on: str, at: Moment) -> tuple[Fact, ...]:
@@ -200,6 +202,8 @@ def _reshaped(
         kinds.append(e.AppStarted if shape.running else e.AppStopped)
     if shape.rollout != before.rollout:
         kinds.append(e.AppRolloutSet)
+    if shape.autoscale != before.autoscale:
+        kinds.append(e.AppAutoscaleSet)
     if labels != present.labels:
         kinds.append(e.AppLabelled)
     changes = {"spec": msgspec.Raw(encoded), "labels": labels}
@@ -222,6 +226,14 @@ def _reshape(
     )
     encoded = shape_of.reshaped(present.spec, shape)
     return _reshaped(ref, present, at, before, shape, encoded, present.labels)
+
+
+def _check_scalable(ref: Ref, present: state.App) -> None:
+    if shape_of.of(present.spec).autoscale:
+        raise NotPossible(
+            f"{ref} is scaled by its target, within spec.autoscale; "
+            "apply it with other bounds, or without autoscale to scale it by hand"
+        )
 
 
 def _refresh(context: Context, ref: Ref, present: state.App, at: Moment) -> tuple[Fact, ...]:
@@ -253,7 +265,11 @@ def _undo(
         raise NotPossible(
             f"{ref} already has the spec of revision {number}; there is nothing to undo"
         )
-    shape = msgspec.structs.replace(then, replicas=now.replicas, running=now.running)
+    # how many there are is not undone; bounds mean nothing on another target
+    bounds = now.autoscale if now.target == then.target else then.autoscale
+    shape = msgspec.structs.replace(
+        then, replicas=now.replicas, running=now.running, autoscale=bounds
+    )
     undone = _fact(
         ref,
         e.AppUndone,

@@ -5,6 +5,7 @@ import msgspec
 from domain import names, project, target
 from domain.names import Ref
 from domain.refusals import BadValue, NotFound
+from domain.rules import on_cluster
 from domain.rules.context import Context
 from domain.wish import AppWish
 
@@ -36,6 +37,11 @@ def target_of(context: Context, ref: Ref, named: str | None) -> Place:
 def check_engine(spec: AppWish, on: Place) -> None:
     """Raises `BadValue` when the target's engine cannot run such a spec."""
     where = f"target {on.name} runs {on.engine}"
+    if on.engine == "k8s":
+        on_cluster.check(spec, where)
+    elif spec.frame.autoscale:
+        rule = f"{where}, which cannot scale by itself; give spec.replicas"
+        raise BadValue("spec.autoscale", "set", rule)
     if on.engine == "docker" and spec.image is None:
         raise BadValue("spec.image", None, f"{where}, which needs an image")
     if on.engine == "process" and spec.image is not None:

@@ -1,5 +1,7 @@
 """Rules of the kind `Target`."""
 
+from typing import Final
+
 import msgspec
 
 from domain import events as e
@@ -11,6 +13,12 @@ from domain.refusals import InUse
 from domain.rules import members
 from domain.rules.context import Context, Moment, check_generation, need, unsuitable
 from domain.target import TargetSpec
+
+_PLACED_BY: Final = {
+    "docker": "docker.host",
+    "k8s": "cluster or namespacePrefix",
+    "simulated": "simulated.host",
+}
 
 
 def decide(context: Context, intent: i.Intent, at: Moment) -> tuple[Fact, ...]:
@@ -49,7 +57,7 @@ def _check_place(context: Context, ref: Ref, before: TargetSpec, after: TargetSp
         return
     inside = sorted(context.members(ref).members)
     if inside:
-        what = "engine" if before.engine != after.engine else "docker.host"
+        what = _PLACED_BY[after.engine] if before.engine == after.engine else "engine"
         remedy = f"move its apps to another target before it gets another {what}"
         raise InUse(ref, tuple(inside), remedy)
 

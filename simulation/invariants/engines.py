@@ -18,6 +18,9 @@ MOST_ASKED: Final = 5  # replicas that anybody asks for in a world
 EVERYTHING: Final = ""  # instead of the stream of an app
 KNOWS_AFTER: Final = 20.0  # seconds after which a life that reads the log knows what is in it
 
+type _Ground = tuple[bool, frozenset[tuple[str, str, int]]]
+"""Of a project on a machine: whether it has a network, and its volumes."""
+
 
 @final
 class EngineInvariants:
@@ -33,8 +36,8 @@ class EngineInvariants:
         self._truth, self._report, self._clock = truth, report, clock
         self._foreign: dict[tuple[str, str], str] = {}
         self._theirs: list[Running | None] = []
-        self._grounds: dict[tuple[str, str, str], tuple[bool, list[str]]] = {}
-        self._named: list[list[tuple[str, Running | None]]] = []
+        self._grounds: dict[tuple[str, str, str], _Ground] = {}
+        self._named: dict[str, dict[str, Running | None]] = {}
         self._spoken: dict[str, float] = {}
         self._ended_by_us: set[ReplicaName] = set()
         self._agreed: dict[str, deque[tuple[float, int]]] = defaultdict(lambda: deque(maxlen=8))
@@ -66,15 +69,18 @@ class EngineInvariants:
     def foreign(self) -> None:
         """What belongs to others is as it was."""
         grounds = self._others_grounds()
-        for place in sorted(self._grounds):
-            if grounds.get(place) != self._grounds[place]:
-                was = f"was {self._grounds[place]}, and is {grounds.get(place)}"
-                self._report(Invariant.OWNED, f"network and volumes of {place}: it {was}")
-        self._grounds = grounds
+        if grounds != self._grounds:
+            for place in sorted(self._grounds):
+                if grounds.get(place) != self._grounds[place]:
+                    was, now = _written(self._grounds[place]), _written(grounds.get(place))
+                    words = f"network and volumes of {place}: it was {was}, and is {now}"
+                    self._report(Invariant.OWNED, words)
+            self._grounds = grounds
         machines = self._truth.machines
-        named = [list(machine.named.items()) for machine in machines.values()]
         states = [_state(one) for one in self._theirs]
-        if named == self._named and states == list(self._foreign.values()):
+        if states == list(self._foreign.values()) and self._named == {
+            target: machine.named for target, machine in machines.items()
+        }:
             return
         theirs = {
             (target, name): running
@@ -86,12 +92,13 @@ class EngineInvariants:
         for key, state in self._foreign.items():
             if present.get(key) != state:
                 self._report(Invariant.OWNED, f"{key} was {state}, and is {present.get(key)}")
-        self._foreign, self._theirs, self._named = present, list(theirs.values()), named
+        self._foreign, self._theirs = present, list(theirs.values())
+        self._named = {target: dict(machine.named) for target, machine in machines.items()}
 
-    def _others_grounds(self) -> dict[tuple[str, str, str], tuple[bool, list[str]]]:
+    def _others_grounds(self) -> dict[tuple[str, str, str], _Ground]:
         """Whether others have networks, and their volumes, by target, owner and project."""
         return {
-            (target, owner, project): (ground.is_prepared, sorted(map(str, ground.volumes)))
+            (target, owner, project): (ground.is_prepared, frozenset(ground.volumes))
             for target, machine in self._truth.machines.items()
             for (owner, project), ground in machine.grounds.items()
             if owner != self._truth.installation
@@ -99,7 +106,7 @@ class EngineInvariants:
 
     def foreign_changed(self) -> None:
         """The world itself did something to what belongs to others."""
-        self._foreign, self._theirs, self._named = {}, [], []
+        self._foreign, self._theirs, self._named = {}, [], {}
 
     def confused(self, seconds: float, stream: str = EVERYTHING) -> None:
         """For so long, what is done to an app may rest on what was true a moment ago."""
@@ -199,6 +206,10 @@ class EngineInvariants:
 def _doubled(one: Running, well: list[Running]) -> bool:
     slot = (one.order.name.revision, one.order.name.slot)
     return any(r is not one and (r.order.name.revision, r.order.name.slot) == slot for r in well)
+
+
+def _written(ground: _Ground | None) -> str:
+    return str(ground and (ground[0], sorted(map(str, ground[1]))))
 
 
 def _named(deed: Deed) -> str:

@@ -5,7 +5,6 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Final, get_args, get_type_hints
 
 from pydantic import TypeAdapter
-from pydantic.alias_generators import to_camel
 
 from bus.manifests import ALIASES, API_VERSION, MAX_BYTES, MAX_DEPTH
 from domain import app, schema
@@ -82,7 +81,7 @@ def _fields(spec: type[Any]) -> Iterator[tuple[str, ...]]:
     hints = get_type_hints(spec, include_extras=True)
     required = set(described.get("required", ()))
     for field in fields(spec):
-        name = to_camel(field.name)
+        name = schema.written(field.name)
         shown = described["properties"][name]
         kind = typed(hints[field.name], _NAMED)
         preset = "required" if name in required else default(shown.get("default"))

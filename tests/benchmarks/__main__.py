@@ -29,6 +29,7 @@ NAMES: Final = (
     "rebuilding",
     "sweeping",
     "simulating",
+    "cluster",
     "docker",
     "docker_apps",
     "converging",

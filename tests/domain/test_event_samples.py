@@ -51,6 +51,7 @@ EXPECTED: tuple[e.Event, ...] = (
     e.AppStarted(**INTENT, **RECORD),
     e.AppStopped(**INTENT, **RECORD),
     e.AppRolloutSet(**INTENT, **RECORD),
+    e.AppAutoscaleSet(**INTENT, **RECORD),
     e.AppLabelled(**INTENT, **RECORD),
     e.AppPaused(**INTENT, **RECORD, paused=e.Pause(revision=2, reason="sale", until=NOON)),
     e.AppResumed(**INTENT, **RECORD),

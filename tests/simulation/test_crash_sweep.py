@@ -4,7 +4,6 @@ Every scenario is told with a crash before and after each of its effects, and wi
 crashes. A failure names the command that tells the failing run again, with its trace.
 """
 
-import gc
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -12,6 +11,7 @@ from functools import partial
 
 import pytest
 
+from simulation import loop
 from simulation.scenarios import SCENARIOS
 from simulation.sweep import Crash, Run, Spread, Told, read, sweep, tell
 
@@ -23,8 +23,7 @@ SHOWN = 5  # failures of a scenario
 def spread() -> Iterator[Spread]:
     """Tells runs in processes beside this one."""
     context = multiprocessing.get_context("spawn")
-    rarely = (100_000,)  # worlds are small, and soon gone: looking for their cycles costs more
-    with ProcessPoolExecutor(PROCESSES, context, gc.set_threshold, rarely) as pool:
+    with ProcessPoolExecutor(PROCESSES, context, loop.collect_rarely) as pool:
         yield partial(pool.map, tell, chunksize=8)
 
 

@@ -174,6 +174,7 @@ MARKED_SPEC = {
     "replicas": 1,
     "running": True,
     "rollout": {"strategy": "stopFirst"},
+    "autoscale": {"max": 2},
 }
 SPECS = {
     "app": MARKED_SPEC,
@@ -181,6 +182,11 @@ SPECS = {
     "target": {
         "engine": "docker",
         "docker": {"host": f"tcp://{MARK}:1"},
+        "k8s": {
+            "kubeconfig": f"/{MARK}",
+            "context": MARK,
+            "namespacePrefix": f"{MARK}-",
+        },
         "description": MARK,
     },
 }

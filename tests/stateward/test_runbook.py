@@ -11,10 +11,10 @@ from domain.names import KINDS
 from reconcilers.status import CONDITIONS
 
 ROOT = Path(__file__).parents[2]
-TELLERS = ("reconcilers", "gateway")
+TELLERS = ("reconcilers", "gateway", "adapters/k8s")
 RUNBOOK = (ROOT / "docs" / "how-to" / "operate.md").read_text()
 NO_REASONS = {*CONDITIONS, *KINDS, "Deleting", "True", "False", "Unknown"}
-CALLS = {"Condition", "_claim", "claim", "condition"}
+CALLS = {"Condition", "_claim", "claim", "condition", "Cause"}
 
 
 def reasons() -> Iterator[str]:

@@ -119,6 +119,19 @@ def _pidfd_absence() -> str | None:
     return None
 
 
+def kubeconfig_of_tests() -> Path | None:
+    """The kubeconfig of a cluster that tests may use, if one was named."""
+    named = os.environ.get("STATEWARD_TEST_KUBECONFIG")
+    return Path(named) if named else None
+
+
+def _kubernetes_absence() -> str | None:
+    path = kubeconfig_of_tests()
+    if path is None:
+        return "no cluster was named to try it on: STATEWARD_TEST_KUBECONFIG is not set"
+    return None if path.is_file() else f"STATEWARD_TEST_KUBECONFIG names {path}, which is no file"
+
+
 def _root_absence() -> str | None:
     return None if os.geteuid() == 0 else "only root may do this"
 
@@ -149,6 +162,7 @@ REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
             Requirement(name="nats", absence=_nats_absence),
             Requirement(name="pidfd", absence=_pidfd_absence),
             Requirement(name="root", absence=_root_absence),
+            Requirement(name="kubernetes", absence=_kubernetes_absence),
         )
     }
 )

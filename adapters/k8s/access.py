@@ -1,0 +1,119 @@
+"""How a cluster is reached, and as whom: a kubeconfig and its context, or the pod that we run in.
+
+A kubeconfig may name a program that makes credentials. Starting it is refused unless the
+configuration of the target allows it: a kubeconfig is data, and data starts nothing by itself.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config.config_exception import ConfigException
+from kubernetes.aio.config.incluster_config import InClusterConfigLoader
+from kubernetes.aio.config.kube_config import load_kube_config
+
+from reconcilers.ports import EngineError
+
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+CONNECTIONS: Final = 64  # at once to one cluster: 16 writes, and a watch for each kind
+
+
+class AccessRefused(EngineError):
+    """There is no way to the cluster as configured; the configuration has to change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kubeconfig:
+    """A file, and the context in it (its current one when None)."""
+
+    path: Path
+    context: str | None = None
+    allow_programs: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InCluster:
+    """The service account of the pod that we run in; `environment` is that of the process."""
+
+    environment: Mapping[str, str]
+    folder: Path = SERVICE_ACCOUNT
+
+
+type Access = Kubeconfig | InCluster
+
+
+async def open_client(access: Access, *, user_agent: str) -> ApiClient:
+    """A client of the SDK with address, certificates and credentials; nothing is sent yet.
+
+    Raises:
+        AccessRefused: the configuration is missing, broken, or names a program.
+    """
+    configuration = Configuration()
+    configuration.connection_pool_maxsize = CONNECTIONS
+    try:
+        if isinstance(access, InCluster):
+            _load_pod(access, configuration)
+        else:
+            _refuse_programs(access)
+            await load_kube_config(
+                str(access.path), access.context, configuration, persist_config=False
+            )
+        client = ApiClient(configuration)
+    except (ConfigException, OSError, KeyError, ValueError, TypeError) as error:
+        raise AccessRefused(f"no access to the cluster of {_described(access)}: {error}") from error
+    client.user_agent = user_agent
+    return client
+
+
+def _load_pod(access: InCluster, configuration: Configuration) -> None:
+    loader = InClusterConfigLoader(
+        token_filename=str(access.folder / "token"),
+        cert_filename=str(access.folder / "ca.crt"),
+        environ=access.environment,
+    )
+    loader.load_and_set(configuration)
+
+
+def _described(access: Access) -> str:
+    if isinstance(access, InCluster):
+        return "the pod that this runs in"
+    context = f" (context {access.context!r})" if access.context else ""
+    return f"kubeconfig {str(access.path)!r}{context}"
+
+
+def _refuse_programs(access: Kubeconfig) -> None:
+    if not access.path.is_file():
+        raise AccessRefused(f"there is no kubeconfig {str(access.path)!r}; name one that exists")
+    user = _user(access)
+    program = next((name for name in ("exec", "auth-provider") if name in user), None)
+    if program is not None and not access.allow_programs:
+        command = (user[program] or {}).get("command") or (user[program] or {}).get("name")
+        raise AccessRefused(
+            f"{_described(access)} gets its credentials by {program!r} from {command!r}, which is "
+            f"not started for this target; use a token or a certificate, or set allowExec"
+        )
+
+
+def _user(access: Kubeconfig) -> Mapping[str, Any]:
+    """What the context's user is known by.
+
+    Raises:
+        AccessRefused: the file is none, or has no such context.
+    """
+    try:
+        config = yaml.safe_load(access.path.read_bytes())
+        named = access.context or config.get("current-context")
+        contexts = {one["name"]: one["context"] for one in config["contexts"]}
+        users = {one["name"]: one.get("user") or {} for one in config.get("users") or ()}
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
+        raise AccessRefused(f"{str(access.path)!r} is no kubeconfig: {error!r}") from error
+    if named not in contexts:
+        raise AccessRefused(
+            f"kubeconfig {str(access.path)!r} has no context {named!r}; "
+            f"it has {', '.join(sorted(contexts)) or 'none'}"
+        )
+    found: Mapping[str, Any] = users.get(contexts[named].get("user"), {})
+    return found

@@ -1,0 +1,148 @@
+"""The engine of one cluster, put together: a copy of what is ours there, and the ports over it."""
+
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final, NamedTuple, final, override
+
+from adapters.k8s.access import Access, AccessRefused
+from adapters.k8s.cluster import Cluster
+from adapters.k8s.copying import Copy
+from adapters.k8s.errors import KubernetesError
+from adapters.k8s.io import PodIO
+from adapters.k8s.kinds import BUILT_IN
+from adapters.k8s.objects import KubernetesObjects
+from adapters.k8s.patience import Patience
+from adapters.k8s.pods import PodReplicas
+from adapters.k8s.render.renderer import KubernetesRenderer
+from adapters.k8s.transport import Transport
+from domain.secret import SecretText
+from domain.target import K8sSettings
+from reconcilers.object_ports import Objects
+from reconcilers.object_removal import ObjectGrounds
+from reconcilers.ports import (
+    Engine,
+    EngineError,
+    EngineEvent,
+    EngineEvents,
+    EngineUnavailable,
+    Foreign,
+    ForeignReplica,
+    Images,
+)
+
+SYNC_SECONDS: Final = 30.0  # that the first list of all kinds may take
+
+
+class Identity(NamedTuple):
+    """As whom a cluster is written to: objects of other installations and targets are not ours."""
+
+    installation: str
+    target: str
+    user_agent: str
+
+
+@final
+class KubernetesEngine:
+    """An engine to close after use."""
+
+    def __init__(self, transport: Transport, copy: Copy, ports: Engine, objects: Objects) -> None:
+        self._transport, self._copy = transport, copy
+        self.ports, self.objects = ports, objects
+
+    async def close(self) -> None:
+        await self._copy.close()
+        await self._transport.close()
+
+
+async def open_engine(
+    access: Access, settings: K8sSettings, who: Identity, *, rng: random.Random
+) -> KubernetesEngine:
+    """Reach a cluster, and list all that is ours there.
+
+    Raises:
+        EngineUnavailable: it cannot be reached, or does not let us; the message says what to do.
+    """
+    transport = Transport(access, Patience(rng), user_agent=who.user_agent)
+    cluster = Cluster(transport, rng)
+    copy = Copy(cluster, rng, installation=who.installation, target=who.target)
+    try:
+        async for _ in cluster.pages(BUILT_IN["v1", "Namespace"]):
+            break  # it answers, and knows us
+        await copy.begin(SYNC_SECONDS)
+    except (KubernetesError, AccessRefused, EngineUnavailable) as error:
+        await copy.close()
+        await transport.close()
+        if isinstance(error, EngineUnavailable):
+            raise
+        raise EngineUnavailable(str(error)) from error
+    except BaseException:
+        await copy.close()
+        await transport.close()
+        raise
+    objects = Objects(
+        KubernetesObjects(cluster, copy, installation=who.installation, target=who.target),
+        KubernetesRenderer(who.installation, who.target, settings),
+        who.installation,
+        who.target,
+    )
+    ports = Engine(
+        replicas=PodReplicas(copy),
+        images=NodeImages(),
+        grounds=ObjectGrounds(objects),
+        events=News(copy),
+        io=PodIO(transport, copy),
+        foreign=NobodyElse(who.target),
+    )
+    return KubernetesEngine(transport, copy, ports, objects)
+
+
+@final
+class NodeImages(Images):
+    """The nodes of a cluster pull images, as the spec names them."""
+
+    @override
+    async def resolve(
+        self, image: str, *, policy: str, credentials: Mapping[str, SecretText] | None
+    ) -> str:
+        return image
+
+
+@final
+class News(EngineEvents):
+    """Whose objects changed; what a project shares concerns all of its apps."""
+
+    def __init__(self, copy: Copy) -> None:
+        self._copy = copy
+
+    @override
+    async def watch(self) -> AsyncIterator[EngineEvent]:
+        async for event in self._copy.watch():
+            if event.owner is None or event.owner[1]:
+                yield EngineEvent(event.owner)
+                continue
+            for project, app in self._copy.owners():
+                if project == event.owner[0] and app:
+                    yield EngineEvent((project, app))
+
+
+@final
+class NobodyElse(Foreign):
+    """Taking over from another installation is not offered on clusters."""
+
+    def __init__(self, target: str) -> None:
+        self._refusal = (
+            f"target {target} is a Kubernetes cluster, where nothing is adopted from another "
+            "installation; delete its app there, then apply it here"
+        )
+
+    @override
+    async def list(self, app: tuple[str, str] | None = None) -> Sequence[ForeignReplica]:
+        raise EngineError(self._refusal)
+
+    @override
+    async def end(self, replica: ForeignReplica, *, grace: float) -> None:
+        raise EngineError(self._refusal)
+
+    @override
+    async def clear(self, installation: str, project: str) -> None:
+        raise EngineError(self._refusal)

@@ -1,0 +1,67 @@
+"""The renderer of one target: what an app and a project are there, ordered by stage."""
+
+from collections.abc import Sequence
+from typing import final, override
+
+from adapters.k8s import viewing
+from adapters.k8s.render import around, projects
+from adapters.k8s.render.labels import Owner
+from adapters.k8s.render.variables import variables
+from adapters.k8s.render.workloads import claims, workload
+from domain.target import K8sSettings
+from reconcilers.object_ports import (
+    AppOrder,
+    Json,
+    Manifest,
+    ObjectRenderer,
+    ObjectView,
+    ProjectOrder,
+)
+
+
+@final
+class KubernetesRenderer(ObjectRenderer):
+    """Pure: the same order gives the same objects, byte for byte."""
+
+    def __init__(self, installation: str, target: str, settings: K8sSettings) -> None:
+        self._installation, self._target, self._settings = installation, target, settings
+
+    @override
+    def app(self, order: AppOrder) -> tuple[Manifest, ...]:
+        owner = self.owner(order.project, order.app, order.uid)
+        told = variables(order, owner)
+        runs = workload(order, owner, told, user_namespaces=self._settings.user_namespaces)
+        return _ordered(
+            around.set_parent(owner),
+            around.account(owner),
+            *around.isolation(order, owner),
+            *told.objects,
+            *claims(order, owner),
+            runs,
+            *around.services(order, owner),
+            *around.disruption(order, owner),
+            *around.autoscaler(order, owner),
+        )
+
+    @override
+    def project(self, order: ProjectOrder) -> tuple[Manifest, ...]:
+        owner = self.owner(order.project, "", order.uid)
+        return _ordered(
+            projects.namespace(owner),
+            around.set_parent(owner),
+            *projects.bounds(owner),
+            *projects.doors(owner),
+        )
+
+    @override
+    def view(self, live: Sequence[Json], app: str) -> ObjectView:
+        return viewing.view(live, app)
+
+    def owner(self, project: str, app: str, uid: int) -> Owner:
+        """Whose the objects of an app are, or (`app` empty) those that a project shares."""
+        namespace = f"{self._settings.namespace_prefix}{project}"
+        return Owner(self._installation, self._target, namespace, project, app, uid)
+
+
+def _ordered(*manifests: Manifest) -> tuple[Manifest, ...]:
+    return tuple(sorted(manifests, key=lambda manifest: manifest.stage))

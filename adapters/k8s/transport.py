@@ -1,0 +1,223 @@
+"""Requests to one cluster: JSON out, bytes in, every failure an error of `adapters.k8s.errors`.
+
+The SDK brings address, TLS and credentials; its models and its own retries are not used. A request
+that was throttled is repeated when the cluster said so, a few times; anything else is for callers.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, final
+
+import aiohttp
+from kubernetes.aio.client import ApiClient
+from kubernetes.aio.client.rest import RESTResponse
+
+from adapters.k8s.access import Access, open_client
+from adapters.k8s.errors import (
+    Asked,
+    ClusterUnavailable,
+    Status,
+    Throttled,
+    Unauthorized,
+    refusal,
+    status_of,
+)
+from adapters.k8s.patience import Patience
+
+ANSWER_TIMEOUT: Final = 30.0  # seconds; API servers give up on a request after 60
+CONNECT_TIMEOUT: Final = 10.0  # seconds
+TRIES: Final = 5  # of a request that is throttled
+WORTH_WAITING: Final = 10.0  # seconds; who is asked for more patience is told, and may say so
+RENEWAL: Final = 30.0  # seconds between two readings of credentials that were not accepted
+
+type Query = Mapping[str, str]
+
+
+class Sent(NamedTuple):
+    """A request as HTTP has it. `body` is JSON, whatever the content type."""
+
+    method: str
+    path: str
+    query: Query = MappingProxyType({})
+    body: Any = None
+    content_type: str = "application/json"
+    accept: str = "application/json"
+
+
+class Response(NamedTuple):
+    code: int
+    body: bytes
+    warnings: tuple[str, ...]
+
+
+@final
+class Transport:
+    """The connections to one cluster. Close it when the target goes."""
+
+    def __init__(self, access: Access, patience: Patience, *, user_agent: str) -> None:
+        self._access = access
+        self._patience = patience
+        self._user_agent = user_agent
+        self._client: ApiClient | None = None
+        self._retired: list[ApiClient] = []  # with older credentials; answers may still come
+        self._opening = asyncio.Lock()
+        self._renewed = float("-inf")
+
+    async def close(self) -> None:
+        current = [] if self._client is None else [self._client]
+        for client in (*self._retired, *current):
+            await client.close()
+
+    @property
+    def address(self) -> str:
+        """Where the cluster is, once something was asked."""
+        return "?" if self._client is None else str(self._client.configuration.host)
+
+    async def request(self, asked: Asked, sent: Sent, within: float = ANSWER_TIMEOUT) -> Response:
+        """Send a request and read its whole answer.
+
+        Raises:
+            AccessRefused: there is no way to the cluster as configured.
+            KubernetesError: as its tree says; `ClusterUnavailable` also after `within` seconds.
+        """
+        for left in reversed(range(TRIES)):
+            try:
+                async with self._patience.turn():
+                    return await self._request(asked, sent, within)
+            except Throttled as throttled:
+                self._patience.pause(throttled.retry_after)
+                if not left or throttled.retry_after > WORTH_WAITING:
+                    raise
+            except Unauthorized:
+                if not left or not await self._renew():
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    @asynccontextmanager
+    async def stream(
+        self, asked: Asked, sent: Sent, *, silence: float
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Send a request whose answer goes on; yields its pieces as they come.
+
+        Takes no turn from other requests. Raises, also while reading: as `request`;
+        `ClusterUnavailable` when nothing came for `silence` seconds.
+        """
+        client = await self._open()
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=silence)
+        with self._translated(asked):
+            response = await self._send(client, sent, limits)
+        try:
+            with self._translated(asked):
+                await self._check(asked, response)
+            yield self._pieces(asked, response.response)
+        except Unauthorized:
+            await self._renew()  # for who tries again
+            raise
+        finally:
+            response.response.close()
+
+    @asynccontextmanager
+    async def socket(
+        self, asked: Asked, path: str, query: Sequence[tuple[str, str]], protocols: Sequence[str]
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket. Raises, also while it is read: as `request`."""
+        client = await self._open()
+        _, url, told, *_ = await client.param_serialize(
+            "GET", path, query_params=list(query), auth_settings=["BearerToken"]
+        )
+        session = client.rest_client.pool_manager
+        if session is None:
+            raise self._unavailable(asked, "nothing was asked of it yet; try again")
+        with self._translated(asked):
+            try:
+                opened = session.ws_connect(url, headers=told, protocols=protocols)
+                async with opened as socket:
+                    yield socket
+            except aiohttp.WSServerHandshakeError as error:
+                status = Status(message=error.message)
+                raise refusal(self.address, asked, error.status, status, {}) from error
+
+    async def _pieces(self, asked: Asked, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        while True:
+            with self._translated(asked):
+                piece = await response.content.readany()
+            if not piece:
+                return
+            yield piece
+
+    async def _request(self, asked: Asked, sent: Sent, within: float) -> Response:
+        client = await self._open()
+        limits = aiohttp.ClientTimeout(total=within, sock_connect=CONNECT_TIMEOUT)
+        with self._translated(asked):
+            response = await self._send(client, sent, limits)
+            try:
+                await self._check(asked, response)
+                body = await response.read()
+            finally:
+                response.response.release()
+        warnings = tuple(response.headers.getall("Warning", ()))
+        return Response(response.status, body, tuple(map(_warning, warnings)))
+
+    async def _send(
+        self, client: ApiClient, sent: Sent, limits: aiohttp.ClientTimeout
+    ) -> RESTResponse:
+        headers = {"Accept": sent.accept}
+        if sent.body is not None:
+            headers["Content-Type"] = sent.content_type
+        method, url, told, _, _ = await client.param_serialize(
+            sent.method,
+            sent.path,
+            query_params=list(sent.query.items()),
+            header_params=headers,
+            auth_settings=["BearerToken"],
+        )
+        response: RESTResponse = await client.rest_client.request(
+            method, url, headers=told, body=sent.body, _request_timeout=limits
+        )
+        return response
+
+    async def _check(self, asked: Asked, response: RESTResponse) -> None:
+        if response.status >= 400:
+            body = await response.read()
+            raise refusal(self.address, asked, response.status, status_of(body), response.headers)
+
+    @contextmanager
+    def _translated(self, asked: Asked) -> Iterator[None]:
+        """Turn failures of the way to the cluster into `ClusterUnavailable`."""
+        try:
+            yield
+        except TimeoutError as error:
+            raise self._unavailable(asked, "it did not answer in time") from error
+        except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
+            raise self._unavailable(asked, str(error) or type(error).__name__) from error
+
+    def _unavailable(self, asked: Asked, why: str) -> ClusterUnavailable:
+        return ClusterUnavailable(f"could not {asked}: the cluster at {self.address}: {why}")
+
+    # --- credentials --------------------------------------------------------------------------
+
+    async def _open(self) -> ApiClient:
+        async with self._opening:
+            if self._client is None:
+                self._client = await open_client(self._access, user_agent=self._user_agent)
+            return self._client
+
+    async def _renew(self) -> bool:
+        """Read the credentials again, as they may have been replaced; whether that was done."""
+        async with self._opening:
+            now = asyncio.get_running_loop().time()
+            if now - self._renewed < RENEWAL:
+                return False
+            self._renewed = now
+            if self._client is not None:
+                self._retired.append(self._client)
+            self._client = None
+            return True
+
+
+def _warning(header: str) -> str:
+    """The text of a `Warning` header: `299 - "text"`."""
+    return header.partition(" - ")[2].strip('"').replace('\\"', '"') or header

@@ -1,0 +1,145 @@
+"""Acting on objects: the actions of a plan in their order, and what an engine would not do.
+
+The first that fails ends the round: what comes later in a plan relies on what comes earlier.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, final
+
+import structlog
+
+from domain import events as e
+from projections.desired import DesiredApp
+from reconcilers.object_planning import Action, ApplyObject, DeleteObject
+from reconcilers.object_ports import (
+    Cause,
+    KindMissing,
+    ObjectChanged,
+    ObjectForbidden,
+    ObjectKey,
+    ObjectRefused,
+    Objects,
+)
+from reconcilers.orders import Revision
+from reconcilers.ports import EngineError, EngineUnavailable, NameTaken
+from reconcilers.surroundings import Surroundings
+
+_log = structlog.get_logger("objects")
+
+
+class Said(NamedTuple):
+    """What was done, in words, and what could not be."""
+
+    done: list[str]
+    failure: EngineError | None
+
+
+class _Failure(NamedTuple):
+    error: EngineError
+    key: ObjectKey
+
+
+@final
+class ObjectActing:
+    def __init__(self, around: Surroundings) -> None:
+        self._ = around
+        self._failures: dict[str, _Failure] = {}  # of the last pass, by stream
+
+    def forgive(self, app: DesiredApp) -> None:
+        self._failures.pop(app.ref.stream, None)
+
+    def failure(self, app: DesiredApp) -> EngineError | None:
+        found = self._failures.get(app.ref.stream)
+        return found.error if found else None
+
+    def taken(self, app: DesiredApp) -> ObjectKey | None:
+        """The object that belongs to somebody else, if that is what is wrong."""
+        found = self._failures.get(app.ref.stream)
+        return found.key if found and isinstance(found.error, NameTaken) else None
+
+    def troubles(self, app: DesiredApp) -> list[Cause]:
+        """What an engine would not do, for the conditions."""
+        match self.failure(app):
+            case None | NameTaken() | ObjectChanged():
+                return []
+            case ObjectRefused() as error:
+                return [Cause("ObjectRefused", str(error))]
+            case ObjectForbidden() as error:
+                return [Cause("Forbidden", str(error))]
+            case KindMissing() as error:
+                return [Cause("KindMissing", str(error))]
+            case error:
+                return [Cause("EngineFailed", str(error))]
+
+    async def execute(
+        self,
+        app: DesiredApp,
+        objects: Objects,
+        actions: Sequence[tuple[tuple[str, str], Action]],
+        held: Revision,
+    ) -> Said:
+        """Carry out actions until one fails.
+
+        Raises:
+            EngineUnavailable: unknown whether the last one was done.
+        """
+        done: list[str] = []
+        for owner, action in actions:
+            try:
+                await self._one(objects, owner, action)
+            except EngineUnavailable:
+                raise
+            except EngineError as error:
+                self._failures[app.ref.stream] = _Failure(error, action.key)
+                return Said(done, error)
+            done.append(told(action))
+            if isinstance(action, ApplyObject) and action.because == "edited":
+                self._repaired(app, action, held)
+        return Said(done, None)
+
+    async def _one(self, objects: Objects, owner: tuple[str, str], action: Action) -> None:
+        if isinstance(action, DeleteObject):
+            await objects.engine.delete(
+                action.key, owner=owner, uid=action.uid, propagation=action.propagation
+            )
+            return
+        applied = await objects.engine.apply(
+            action.manifest,
+            owner=owner,
+            uid=action.uid,
+            position=self._.gate.position(),
+            manager=action.manager,
+        )
+        for warning in applied.warnings:
+            _log.warning("the cluster warns", object=str(action.key), warning=warning)
+
+    def _repaired(self, app: DesiredApp, action: ApplyObject, held: Revision) -> None:
+        by = f" by {', '.join(action.by)}" if action.by else ""
+        for field in action.fields:
+            self._.metrics.drifted(field)
+        self._.journal.record(
+            app.ref,
+            e.DriftRepaired,
+            cause=app.generation,
+            place=action.key,
+            uid=app.uid,
+            revision=held.number,
+            slot=0,
+            fields=tuple(f"{field} of {action.key}{by}" for field in action.fields),
+        )
+
+
+def told(action: Action) -> str:
+    """What was done, in words."""
+    if isinstance(action, DeleteObject):
+        return f"deleted {action.key} ({action.because})"
+    return f"applied {action.key} ({action.because})"
+
+
+def foretold(action: Action) -> str:
+    """What would be done, in words; what is made anew says why."""
+    why = f": {', '.join(action.fields)}" if action.fields else ""
+    if isinstance(action, DeleteObject) and action.because == "immutable":
+        return f"make {action.key} anew, its pods stay, for these cannot be changed{why}"
+    verb = "delete" if isinstance(action, DeleteObject) else "apply"
+    return f"{verb} {action.key} ({action.because}){why}"

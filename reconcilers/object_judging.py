@@ -1,0 +1,134 @@
+"""Judging an app whose engine keeps objects: the same conditions and reasons as on every engine."""
+
+from collections.abc import Sequence
+
+from projections.desired import DesiredApp
+from reconcilers.judging import claim, dated, paused
+from reconcilers.object_planning import Action, ApplyObject, Plan
+from reconcilers.object_ports import ObjectView
+from reconcilers.status import AppStatus, Condition
+
+
+def judge(
+    desired: DesiredApp,
+    view: ObjectView,
+    plan: Plan,
+    *,
+    now: float,
+    before: AppStatus | None,
+    waits: str = "",
+) -> AppStatus:
+    """What the app is like, once `plan` was made from the same objects as `view`.
+
+    `waits` is why nothing of it may be there yet, or empty.
+    """
+    conditions = (
+        _ready(desired, view, waits),
+        _progressing(desired, view, plan, waits),
+        _degraded(desired, view),
+        _synced(plan),
+        paused(desired),
+    )
+    return AppStatus(
+        uid=desired.uid,
+        observed_generation=desired.generation,
+        observed_at=now,
+        revision=desired.revision,
+        serving=view.serving,
+        wanted=view.wanted if desired.wanted else 0,
+        ready=view.ready,
+        updated=view.updated,
+        conditions=tuple(dated(condition, before, now) for condition in conditions),
+        replicas=view.replicas,
+    )
+
+
+def _rolled_out(desired: DesiredApp, view: ObjectView) -> bool:
+    held = desired.paused.revision if desired.paused else desired.revision
+    return view.is_settled and view.revision == held and view.updated >= view.wanted
+
+
+def _ready(desired: DesiredApp, view: ObjectView, waits: str) -> Condition:
+    if desired.wanted == 0:
+        return claim("Ready", "False", "Stopped", "no replica is wanted")
+    count = f"{view.ready} of {view.wanted} replicas are ready"
+    if view.ready and view.ready >= view.wanted:
+        if _rolled_out(desired, view):
+            return claim("Ready", "True", "AllReplicasReady", count)
+        message = f"revision {view.serving} serves while revision {desired.revision} comes"
+        return claim("Ready", "True", "Serving", message)
+    if waits:
+        return claim("Ready", "False", "RemovalPending", f"{count}: {waits}")
+    if view.causes:
+        reason, message = view.causes[0]
+        return claim("Ready", "False", reason, f"{count}: {message}")
+    return claim("Ready", "False", "Starting", count)
+
+
+def _progressing(desired: DesiredApp, view: ObjectView, plan: Plan, waits: str) -> Condition:
+    if view.is_stalled:
+        message = f"revision {view.revision} did not become healthy by its deadline"
+        return claim("Progressing", "False", "DeadlineExceeded", message)
+    if _rolled_out(desired, view):
+        message = f"revision {view.revision} is rolled out"
+        return claim("Progressing", "False", "Complete", message)
+    if waits:
+        return claim("Progressing", "True", "RemovalPending", waits)
+    if plan.waiting:
+        message = f"{_names(plan.waiting)} has to be gone first"
+        return claim("Progressing", "True", "RemovalPending", message)
+    message = f"{view.updated} of {view.wanted} replicas run revision {desired.revision}"
+    return claim("Progressing", "True", "RolloutInProgress", message)
+
+
+def _degraded(desired: DesiredApp, view: ObjectView) -> Condition:
+    if view.causes:
+        return claim("Degraded", "True", *view.causes[0])
+    if view.is_stalled:
+        message = f"revision {view.revision} did not become healthy by its deadline"
+        return claim("Degraded", "True", "DeadlineExceeded", message)
+    if desired.stable == desired.revision and view.ready < view.wanted:
+        message = f"{view.ready} of {view.wanted} replicas are ready"
+        return claim("Degraded", "True", "ReplicasMissing", message)
+    return claim("Degraded", "False", "AsExpected", "nothing is wrong")
+
+
+def _synced(plan: Plan) -> Condition:
+    if plan.taken:
+        message = f"{_names(plan.taken)} belongs to somebody else and was not touched"
+        return claim("Synced", "False", "NameTaken", f"{message}; rename it, or adopt it")
+    edited = [a for a in plan.actions if isinstance(a, ApplyObject) and a.because == "edited"]
+    if edited:
+        return claim("Synced", "False", "Drifted", _edits(edited))
+    if plan.actions or plan.waiting:
+        message = "what is on the cluster is not yet what is wanted"
+        return claim("Synced", "False", "Converging", message)
+    if plan.additions:
+        told = [
+            f"{addition.manager} added {', '.join(addition.fields)} to {key}"
+            for key, found in plan.additions.items()
+            for addition in found
+        ]
+        return claim("Synced", "True", "AddedTo", f"{'; '.join(told)}; it is left alone")
+    return claim("Synced", "True", "Converged", "what runs is what is wanted")
+
+
+def _edits(edited: Sequence[ApplyObject]) -> str:
+    told = []
+    for action in edited:
+        by = f" by {', '.join(action.by)}" if action.by else ""
+        told.append(f"{', '.join(action.fields)} of {action.key} was changed{by}")
+    return f"{'; '.join(told)}; it is being put back"
+
+
+def _names(named: Sequence[object]) -> str:
+    return ", ".join(map(str, named))
+
+
+def replacements(actions: Sequence[Action]) -> tuple[str, ...]:
+    """Sentences on objects that will be made anew, to show before it is done."""
+    return tuple(
+        f"{action.key} is made anew, its pods stay: {', '.join(action.fields)} cannot be changed"
+        for action in actions
+        if not isinstance(action, ApplyObject) and action.because == "immutable"
+    )

@@ -1,0 +1,226 @@
+"""One pass over an app whose target keeps objects: render, plan, apply in order, prune, judge.
+
+The engine itself replaces pods, so nothing is waited for here: each pass does what the plan says
+and tells what is seen. What a project's apps share is made by the pass over any of them.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Final, NamedTuple, final
+
+import msgspec
+
+from bus.secrets import SecretUnavailable
+from domain.names import Ref, project
+from projections.desired import DesiredApp
+from reconcilers.books import AppBook
+from reconcilers.knowing import Knowing, Known
+from reconcilers.object_acting import ObjectActing, foretold
+from reconcilers.object_judging import judge
+from reconcilers.object_labels import PART_OF, UID
+from reconcilers.object_planning import Action, ApplyObject, Plan, Whose, plan
+from reconcilers.object_ports import (
+    AppOrder,
+    Cause,
+    Json,
+    Manifest,
+    ObjectKey,
+    Objects,
+    ObjectView,
+    ProjectOrder,
+)
+from reconcilers.outcome import Outcome
+from reconcilers.replicas import Want
+from reconcilers.status import AppStatus
+from reconcilers.surroundings import Surroundings
+from reconcilers.targets import TargetView, fingerprint
+from reconcilers.telling import Telling
+
+ROUNDS: Final = 12  # of acting and looking again in one pass, before others have their turn
+
+type Owner = tuple[str, str]
+
+
+class Found(NamedTuple):
+    """What a pass sees, and what it would do: for whom, and in which order."""
+
+    known: Known
+    view: ObjectView
+    plan: Plan
+    actions: tuple[tuple[Owner, Action], ...]
+
+
+@final
+class ObjectReconciler:
+    def __init__(self, around: Surroundings) -> None:
+        self._ = around
+        self._knowing, self._telling = Knowing(around), Telling(around)
+        self._acting = ObjectActing(around)
+
+    async def reconcile(
+        self, app: DesiredApp, target: TargetView, objects: Objects, book: AppBook
+    ) -> Outcome:
+        """Bring the app's objects a step nearer to what they should be.
+
+        Raises:
+            EngineUnavailable: its target does not answer.
+            EngineError: it did not do what was asked, which the status tells.
+        """
+        stream, done = app.ref.stream, list[str]()
+        self._acting.forgive(app)
+        mark = target.mark(stream)
+        for _ in range(ROUNDS):
+            mark = target.mark(stream)  # what moves from here on is looked at again
+            found = await self._look(app, target, objects, book)
+            if not found.actions:
+                break
+            said = await self._acting.execute(app, objects, found.actions, found.known.held)
+            done += said.done
+            if said.failure is not None:
+                break
+        else:
+            self._.again(stream)
+            found = await self._look(app, target, objects, book)
+        failure = self._acting.failure(app)
+        status = self._tell(app, book, found)
+        if failure is not None:
+            raise failure
+        is_done = status.is_true("Synced") and not status.is_true("Progressing")
+        self._telling.fulfilled(app, book, status, worked=bool(done))
+        sentence = f"{'; '.join(done) or 'nothing to do'}: {status.conditions[0].message}"
+        if done:
+            return Outcome("success", sentence)
+        if is_done:
+            shown = fingerprint(app.uid, app.revision, app.digest, app.wanted)
+            target.settle(stream, mark, shown)
+        return Outcome("noop" if is_done else "requeue", sentence)
+
+    async def foresee(
+        self, app: DesiredApp, target: TargetView, objects: Objects, book: AppBook
+    ) -> list[str]:
+        """What the next pass would do, in sentences."""
+        found = await self._look(app, target, objects, book)
+        held = [found.plan.held] if found.plan.held else []
+        return [*(foretold(action) for _, action in found.actions), *held]
+
+    # -- looking ------------------------------------------------------------------------------
+
+    async def _look(
+        self, app: DesiredApp, target: TargetView, objects: Objects, book: AppBook
+    ) -> Found:
+        owner, shared = (app.ref.project, app.ref.name), (app.ref.project, "")
+        live = await objects.engine.list(owner)
+        around = await objects.engine.list(shared)
+        known = await self._knowing.of(app, book, target, await target.look(owner))
+        taken = self._forsaken(app, live)
+        order = None if known.waits or taken else await self._order(app, known)
+        home = self._project(objects, app.ref)
+        ground = plan(home, around, _whose(objects, home)) if order else Plan()
+        mine = objects.renderer.app(order) if order else None
+        planned = plan(mine, live, _whose(objects, mine or ()))
+        if taken:
+            planned = msgspec.structs.replace(planned, taken=taken)
+        actions = tuple(
+            (whose, action)
+            for whose, its in ((shared, ground), (owner, planned))
+            for action in its.actions
+            if self._may(action, app, known)
+        )
+        seen = objects.renderer.view(live, app.ref.name)
+        return Found(known, seen, _together(ground, planned), actions)
+
+    def _forsaken(self, app: DesiredApp, live: Sequence[Json]) -> tuple[ObjectKey, ...]:
+        """What a former life of the app left to somebody else, under the names that it needs."""
+        orphans = {str(uid) for uid in self._.desired.orphans(app.ref.stream)} - {str(app.uid)}
+        return tuple(
+            ObjectKey.of(one)
+            for one in live
+            if (one["metadata"].get("labels") or {}).get(UID) in orphans
+            and one["kind"] in {"Deployment", "StatefulSet"}
+        )
+
+    async def _order(self, app: DesiredApp, known: Known) -> AppOrder | None:
+        """What to render; None while an image or a secret is not at hand."""
+        held = known.held
+        env = known.environments.get(held.number)
+        if env is None:
+            return None
+        pull = None
+        if (name := held.spec.image_pull.secret_ref) is not None:
+            try:
+                secret = Ref("Secret", app.ref.project, name)
+                pull = await self._.secrets.get(secret, held.secrets[name])
+            except SecretUnavailable as error:
+                known.troubles.append(("SecretUnavailable", str(error)))
+                return None
+        return AppOrder(
+            project=app.ref.project,
+            app=app.ref.name,
+            uid=app.uid,
+            revision=held.number,
+            digest=held.digest,
+            image=held.image or "",
+            spec=dataclasses.replace(held.spec, autoscale=app.spec.autoscale),
+            env=env,
+            tokens=held.secrets,
+            pull=pull,
+            replicas=app.wanted,
+        )
+
+    def _project(self, objects: Objects, ref: Ref) -> tuple[Manifest, ...]:
+        found = self._.desired.resource(project(ref.project).stream)
+        uid = found.uid if found is not None else 0
+        return objects.renderer.project(ProjectOrder(project=ref.project, uid=uid))
+
+    def _may(self, action: Action, app: DesiredApp, known: Known) -> bool:
+        """Without the log, only what serves is healed; nothing new begins and nothing ends."""
+        if self._.gate.halted() is not None:
+            return False
+        if self._.gate.log_answers():
+            return True
+        heals = isinstance(action, ApplyObject) and action.because in ("missing", "edited")
+        return heals and known.held.number == app.stable
+
+    # -- telling ------------------------------------------------------------------------------
+
+    def _tell(self, app: DesiredApp, book: AppBook, found: Found) -> AppStatus:
+        around, known = self._, found.known
+        troubles = [Cause(*trouble) for trouble in known.troubles]
+        if (halted := around.gate.halted()) is not None:
+            troubles.insert(0, Cause("LogRewound", halted))
+        troubles += self._acting.troubles(app)
+        view = msgspec.structs.replace(found.view, causes=(*troubles, *found.view.causes))
+        planned = found.plan
+        if (name := self._acting.taken(app)) is not None:
+            planned = msgspec.structs.replace(planned, taken=(name, *planned.taken))
+        before = around.status.get(app.ref.stream)
+        status = judge(app, view, planned, now=around.now(), before=before, waits=known.waits)
+        around.status.put(app.ref.stream, status)
+        want = Want(
+            uid=app.uid,
+            revision=known.held.number,
+            digest=known.held.digest,
+            replicas=(view.wanted or app.wanted) if app.wanted else 0,
+            stable=app.stable,
+            stalled=view.is_stalled and view.revision == known.held.number != app.stable,
+            waits=known.waits,
+        )
+        if view.revision or not known.troubles:
+            self._telling.record(app, book, want, status.replicas, status)
+        return status
+
+
+def _whose(objects: Objects, manifests: Sequence[Manifest]) -> Whose:
+    labels = [manifest.body["metadata"]["labels"] for manifest in manifests]
+    set_id = next((one[PART_OF] for one in labels if PART_OF in one), "")
+    return Whose(objects.installation, objects.target, set_id)
+
+
+def _together(ground: Plan, planned: Plan) -> Plan:
+    return Plan(
+        actions=(*ground.actions, *planned.actions),
+        waiting=(*ground.waiting, *planned.waiting),
+        taken=(*ground.taken, *planned.taken),
+        additions={**ground.additions, **planned.additions},
+        held=planned.held,
+    )

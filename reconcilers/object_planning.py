@@ -1,0 +1,304 @@
+"""The plan for an owner's objects: from those wanted and those seen to what has to be done. Pure.
+
+Applies come first, in the order in which the objects were rendered, then what is no longer wanted
+goes. Done in that order and interrupted anywhere, the next plan holds the rest. Nothing is pruned
+on doubt: not when rendering failed or came out empty, not while something wanted is not there yet,
+not what another installation owns, and never a PersistentVolumeClaim.
+
+Who has the last word on a field: we do on what we render, and take it back; an autoscaler on
+`replicas`, which is then not rendered; others on what they add, which is told and left alone.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from reconcilers import object_comparing as comparing
+from reconcilers.object_comparing import Addition
+from reconcilers.object_labels import DIGEST, INSTALLATION, PART_OF, TARGET
+from reconcilers.object_ports import (
+    HANDOVER,
+    MANAGER,
+    Json,
+    Manifest,
+    ObjectKey,
+    Propagation,
+    Stage,
+)
+
+WORKLOADS: Final = frozenset({"Deployment", "StatefulSet"})
+KEPT: Final = frozenset({"PersistentVolumeClaim", "Namespace"})  # never pruned
+_CONFIG: Final = frozenset({"ConfigMap", "Secret"})
+# what may make pods goes first, then what runs them, then what they need; a namespace last
+_ENDING: Final[Mapping[str, int]] = {
+    "HorizontalPodAutoscaler": 0,
+    "Deployment": 1,
+    "StatefulSet": 2,
+    "PersistentVolumeClaim": 4,
+    "Namespace": 5,
+}
+_REFERENCES: Final = ("configMapRef", "secretRef", "imagePullSecrets")
+
+
+class Whose(msgspec.Struct, frozen=True):
+    """Which objects are ours to touch, and within which set strays are looked for."""
+
+    installation: str
+    target: str
+    set_id: str
+
+
+class ApplyObject(msgspec.Struct, frozen=True, kw_only=True):
+    """Apply an object. `fields` are those edited by hand (`by` whom, as far as known)."""
+
+    manifest: Manifest
+    uid: str | None
+    because: Literal["missing", "changed", "edited", "handover"]
+    fields: tuple[str, ...] = ()
+    by: tuple[str, ...] = ()
+    manager: str = MANAGER
+
+    @property
+    def key(self) -> ObjectKey:
+        return self.manifest.key
+
+
+class DeleteObject(msgspec.Struct, frozen=True, kw_only=True):
+    """End an object, if it still has this uid.
+
+    `immutable`: it comes again at once, as wanted; `fields` say what no server would change. Its
+    pods stay meanwhile.
+    """
+
+    key: ObjectKey
+    uid: str
+    because: Literal["unwanted", "immutable", "removed"]
+    propagation: Propagation = "Background"
+    fields: tuple[str, ...] = ()
+
+
+type Action = ApplyObject | DeleteObject
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do, in order, and what was seen besides.
+
+    `waiting` are wanted objects that are on their way out first; `taken` are names that belong to
+    somebody else; `held` says why strays are left for now. `additions` are by object.
+    """
+
+    actions: tuple[Action, ...] = ()
+    waiting: tuple[ObjectKey, ...] = ()
+    taken: tuple[ObjectKey, ...] = ()
+    additions: Mapping[ObjectKey, tuple[Addition, ...]] = {}
+    held: str = ""
+
+
+def plan(wanted: Sequence[Manifest] | None, live: Sequence[Json], whose: Whose) -> Plan:
+    """What makes the owner's objects as wanted. `wanted` None: they could not be rendered.
+
+    `live` is all that `ObjectEngine.list` gives for the owner, with what the cluster made of it.
+    """
+    if not wanted:
+        what = "could not be rendered" if wanted is None else "came out empty"
+        return Plan(held=f"the objects {what}, so nothing is touched")
+    seen = {ObjectKey.of(one): one for one in live}
+    actions: list[Action] = []
+    waiting: list[ObjectKey] = []
+    taken: list[ObjectKey] = []
+    told: dict[ObjectKey, tuple[Addition, ...]] = {}
+    for manifest in wanted:
+        there = seen.get(manifest.key)
+        if there is not None and not is_ours(there, whose):
+            taken.append(manifest.key)
+            continue
+        if there is not None and _is_ending(there):
+            waiting.append(manifest.key)
+            continue
+        if there is not None and (found := comparing.additions(manifest.body, there)):
+            told[manifest.key] = found
+        actions += _handover(manifest, there, wanted, seen)
+        actions += _towards(manifest, there)
+    replaced = any(isinstance(action, DeleteObject) for action in actions)
+    strays = list(_strays(wanted, live, whose))
+    held = _why_held(strays, wanted, seen, is_incomplete=bool(waiting or taken or replaced))
+    actions += [_end(stray, "unwanted") for stray in strays if not _stays(stray, held, live)]
+    return Plan(
+        actions=tuple(actions),
+        waiting=tuple(waiting),
+        taken=tuple(taken),
+        additions=told,
+        held=held,
+    )
+
+
+def removal(live: Sequence[Json], whose: Whose, *, volumes: bool) -> Plan:
+    """What ends all that is ours of a deleted owner: what runs first, its data only if asked for.
+
+    A namespace takes all with it that is inside, so it stays while claims are there that shall.
+    """
+    ours = [one for one in live if is_ours(one, whose) and not _is_made_by_cluster(one)]
+    claims = [one for one in ours if one["kind"] == "PersistentVolumeClaim"]
+    held = ""
+    ending = []
+    for one in sorted(ours, key=_ending_order):
+        if one["kind"] == "PersistentVolumeClaim" and not volumes:
+            continue
+        if one["kind"] == "Namespace" and claims and not volumes:
+            held = f"{ObjectKey.of(one)} stays for the sake of {len(claims)} volumes in it"
+            continue
+        if not _is_ending(one):
+            ending.append(_end(one, "removed"))
+    return Plan(actions=tuple(ending), held=held)
+
+
+def is_ours(live: Json, whose: Whose) -> bool:
+    """Whether an object is this installation's, through this target."""
+    labels = _labels(live)
+    return (labels.get(INSTALLATION), labels.get(TARGET)) == (whose.installation, whose.target)
+
+
+# -- towards what is wanted ------------------------------------------------------------------------
+
+
+def _towards(manifest: Manifest, there: Json | None) -> Iterator[Action]:
+    if there is None:
+        yield ApplyObject(manifest=manifest, uid=None, because="missing")
+        return
+    uid = there["metadata"]["uid"]
+    fields = comparing.differing(manifest.body, there)
+    fixed = comparing.immutable(manifest.key.kind, fields)
+    if fixed:
+        yield DeleteObject(
+            key=manifest.key,
+            uid=uid,
+            because="immutable",
+            propagation="Orphan" if manifest.key.kind in WORKLOADS else "Background",
+            fields=fixed,
+        )
+    elif _labels(there).get(DIGEST) != manifest.digest:
+        yield ApplyObject(manifest=manifest, uid=uid, because="changed")
+    elif fields:
+        by = comparing.editors(there, fields)
+        yield ApplyObject(manifest=manifest, uid=uid, because="edited", fields=fields, by=by)
+
+
+def _handover(
+    manifest: Manifest,
+    there: Json | None,
+    wanted: Sequence[Manifest],
+    seen: Mapping[ObjectKey, Json],
+) -> Iterator[Action]:
+    """Have the present `replicas` kept by somebody until a new autoscaler decides them.
+
+    A field that its last owner lets go of gets its default: 1 replica, whatever ran.
+    """
+    if there is None or manifest.key.kind not in WORKLOADS or "replicas" in manifest.body["spec"]:
+        return
+    for other in wanted:
+        if other.key.kind == "HorizontalPodAutoscaler" and other.key not in seen:
+            bounds = other.body["spec"]
+            now = there.get("spec", {}).get("replicas", 1)
+            count = min(max(now, bounds["minReplicas"]), bounds["maxReplicas"])
+            api_version, kind, namespace, name = manifest.key
+            body = {
+                "apiVersion": api_version,
+                "kind": kind,
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {"replicas": count},
+            }
+            yield ApplyObject(
+                manifest=Manifest(stage=Stage.WORKLOAD, body=body, digest=""),
+                uid=there["metadata"]["uid"],
+                because="handover",
+                manager=HANDOVER,
+            )
+
+
+# -- away with what is not -------------------------------------------------------------------------
+
+
+def _strays(wanted: Sequence[Manifest], live: Sequence[Json], whose: Whose) -> Iterator[Json]:
+    keys = {manifest.key for manifest in wanted}
+    for one in live:
+        if (
+            ObjectKey.of(one) not in keys
+            and is_ours(one, whose)
+            and _labels(one).get(PART_OF) == whose.set_id
+            and one["kind"] not in KEPT
+            and not _is_made_by_cluster(one)
+            and not _is_ending(one)
+        ):
+            yield one
+
+
+def _why_held(
+    strays: Sequence[Json],
+    wanted: Sequence[Manifest],
+    seen: Mapping[ObjectKey, Json],
+    *,
+    is_incomplete: bool,
+) -> str:
+    if not strays:
+        return ""
+    if is_incomplete:
+        return "what is no longer wanted stays until all that is wanted can be there"
+    runs = [seen.get(m.key) for m in wanted if m.key.kind in WORKLOADS]
+    if any(one["kind"] in WORKLOADS for one in strays) and not all(map(is_rolled_out, runs)):
+        return "what ran before goes when its successor is ready"
+    return ""
+
+
+def _stays(stray: Json, held: str, live: Sequence[Json]) -> bool:
+    """Whether a stray is left for now: on hold, or configuration that some pod may still need."""
+    if held:
+        return True
+    if stray["kind"] not in _CONFIG:
+        return False
+    name = stray["metadata"]["name"]
+    return name in {one for user in live for one in _named_by(user)}
+
+
+def is_rolled_out(workload: Json | None) -> bool:
+    """Whether a workload's controller has seen all of it and all of its pods are as it says."""
+    if workload is None:
+        return False
+    spec, status = workload.get("spec", {}), workload.get("status", {})
+    count = spec.get("replicas", 1)
+    ready = (status.get(name, 0) for name in ("updatedReplicas", "availableReplicas"))
+    has_seen = status.get("observedGeneration", 0) >= workload["metadata"].get("generation", 0)
+    return has_seen and all(number >= count for number in ready)
+
+
+def _named_by(user: object) -> Iterator[str]:
+    """The names of configuration that stand anywhere in an object: in a template, in a pod."""
+    if isinstance(user, Mapping):
+        for field, value in user.items():
+            for one in value if isinstance(value, list) else (value,):
+                if field in _REFERENCES and isinstance(one, Mapping) and "name" in one:
+                    yield one["name"]
+                yield from _named_by(one)
+
+
+def _end(live: Json, because: Literal["unwanted", "removed"]) -> DeleteObject:
+    return DeleteObject(key=ObjectKey.of(live), uid=live["metadata"]["uid"], because=because)
+
+
+def _ending_order(live: Json) -> tuple[int, ObjectKey]:
+    return _ENDING.get(live["kind"], 3), ObjectKey.of(live)
+
+
+def _labels(live: Json) -> Mapping[str, str]:
+    found: Mapping[str, str] = live["metadata"].get("labels") or {}
+    return found
+
+
+def _is_ending(live: Json) -> bool:
+    return "deletionTimestamp" in live["metadata"]
+
+
+def _is_made_by_cluster(live: Json) -> bool:
+    """A controller copies labels of ours to what it makes, such as EndpointSlices."""
+    owners = live["metadata"].get("ownerReferences") or ()
+    return any(owner.get("controller") for owner in owners)

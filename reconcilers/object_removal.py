@@ -1,0 +1,106 @@
+"""Removal of objects: what is left of deleted apps, of apps that moved away, and of projects.
+
+Only what the labels give to this installation and target is touched, each by its uid. Data goes by
+an explicit intent alone, and a namespace stays as long as data in it does.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Final, final, override
+
+from projections.desired import Removal
+from reconcilers.object_labels import UID
+from reconcilers.object_planning import DeleteObject, Plan, Whose, removal
+from reconcilers.object_ports import Json, Objects
+from reconcilers.ports import EngineError, Grounds
+
+_CLAIM: Final = "PersistentVolumeClaim"
+
+
+async def remove(objects: Objects, asked: Removal, spared: Collection[int]) -> str | None:
+    """Take away what is left of a deleted app.
+
+    Its data is known by name, as it outlives lives of the app; that of uids in `spared` stays.
+
+    Returns what was done; nothing while all that is left ends already, None when nothing is left.
+
+    Raises:
+        EngineUnavailable: the target does not answer.
+    """
+    owner = (asked.ref.project, asked.ref.name)
+    mine = [
+        one
+        for one in await objects.engine.list(owner)
+        if _uid(one) == asked.uid
+        or (asked.volumes and one["kind"] == _CLAIM and _uid(one) not in spared)
+    ]
+    done = await _end(objects, owner, mine, volumes=asked.volumes)
+    if done:
+        return done
+    left = [one for one in mine if asked.volumes or one["kind"] != _CLAIM]
+    return "" if left else None
+
+
+async def leave(objects: Objects, owner: tuple[str, str], spared: Collection[int]) -> str | None:
+    """Take away an app where it should not run any more; returns as `remove`. Its data stays."""
+    live = await objects.engine.list(owner)
+    mine = [one for one in live if _uid(one) not in spared and one["kind"] != "Event"]
+    done = await _end(objects, owner, mine, volumes=False)
+    if done:
+        return done
+    return "" if any(one["kind"] != _CLAIM for one in mine) else None
+
+
+async def _end(
+    objects: Objects, owner: tuple[str, str], mine: Sequence[Json], *, volumes: bool
+) -> str:
+    plan = removal(mine, Whose(objects.installation, objects.target, ""), volumes=volumes)
+    await _delete(objects, owner, plan)
+    return f"ends {len(plan.actions)} objects" if plan.actions else ""
+
+
+async def _delete(objects: Objects, owner: tuple[str, str], plan: Plan) -> None:
+    for action in plan.actions:
+        assert isinstance(action, DeleteObject), "a removal only deletes"
+        await objects.engine.delete(
+            action.key, owner=owner, uid=action.uid, propagation="Background"
+        )
+
+
+def _uid(one: Json) -> int:
+    return int((one["metadata"].get("labels") or {}).get(UID, 0))
+
+
+@final
+class ObjectGrounds(Grounds):
+    """What a project's apps share there: its namespace, and the rules of that."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    @override
+    async def prepare(self, project: str) -> None:
+        """Nothing: the pass over an app applies what it needs."""
+
+    @override
+    async def clear(self, project: str) -> None:
+        objects, shared = self._objects, (project, "")
+        everything = await objects.engine.list()
+        here = [one for one in await objects.engine.list(shared) if one["kind"] != "Event"]
+        namespaces = {one["metadata"]["name"] for one in here if one["kind"] == "Namespace"}
+        data = [
+            one
+            for one in everything
+            if one["kind"] == _CLAIM and one["metadata"]["namespace"] in namespaces
+        ]
+        whose = Whose(objects.installation, objects.target, "")
+        await _delete(objects, shared, removal([*here, *data], whose, volumes=False))
+
+    @override
+    async def projects(self) -> Sequence[str]:
+        return [project for project, app in self._objects.engine.marks() if not app]
+
+    @override
+    async def remove_volumes(self, project: str, app: str) -> None:
+        raise EngineError(
+            f"the volumes of {app} in {project} go with its removal, not by themselves"
+        )

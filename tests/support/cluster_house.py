@@ -1,0 +1,96 @@
+"""A whole control plane in one process whose target `prod` is a cluster: the test server's.
+
+Real time passes here; the log, the secrets and the target `local` are simulated as in any house.
+"""
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, override
+
+from adapters.k8s.access import Kubeconfig
+from adapters.k8s.engine import Identity, open_engine
+from domain.target import K8sSettings, TargetSpec
+from reconcilers.passing import WorkerSettings
+from reconcilers.targets import OpenedEngine
+from tests.support.house import House
+from tests.support.intents import manifest
+from tests.support.kubernetes.reaching import kubeconfig
+from tests.support.kubernetes.schema import Object
+from tests.support.kubernetes.server import ADMIN_TOKEN, KubernetesServer
+
+WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+NAMESPACE = "stw-shop"
+
+
+class ClusterHouse(House):
+    def __init__(
+        self, server: KubernetesServer, folder: Path, *, token: str = ADMIN_TOKEN, **how: Any
+    ) -> None:
+        settings = WorkerSettings(passes=4, replay_interval=1.0, tail_interval=0.5)
+        super().__init__(settings=settings, **how)
+        self.server = server
+        self.config = kubeconfig(folder / f"{token}.json", server.url, {"token": token})
+
+    @override
+    async def _open(self, name: str, spec: TargetSpec) -> OpenedEngine:
+        if spec.engine != "k8s":
+            return await super()._open(name, spec)
+        settings = spec.k8s or K8sSettings()
+        who = Identity(self.installation, name, "stateward/test")
+        access = Kubeconfig(path=self.config, context=settings.context)
+        engine = await open_engine(access, settings, who, rng=random.Random(5))
+        return OpenedEngine(engine.ports, engine.close, engine.objects)
+
+    @override
+    async def furnish(self) -> None:
+        await self.send(
+            manifest("Target", "local", {"engine": "simulated"}),
+            manifest("Target", "prod", {"engine": "k8s", "k8s": {"kubeconfig": "/config"}}),
+            manifest("Project", "shop", {"target": "prod"}),
+        )
+
+    def found(self, kind: str, name: str = "web") -> Object | None:
+        return self.server.inside.get(kind, NAMESPACE, name)
+
+    def all(self, kind: str) -> list[Object]:
+        return self.server.inside.all(kind, NAMESPACE)
+
+    @property
+    def written(self) -> int:
+        """How many requests have changed, or could have changed, anything."""
+        return sum(1 for call in self.server.calls if call.verb in WRITES)
+
+    def reason(self, kind: str, app: str = "web") -> tuple[str, str]:
+        status = self.of(app)
+        condition = status.condition(kind) if status is not None else None
+        return (condition.status, condition.reason) if condition is not None else ("", "")
+
+    @override
+    async def until(self, holds: Callable[[], object], within: float = 30.0) -> float:
+        return await super().until(holds, within)
+
+    async def rest(self) -> None:
+        """Wait until ticks find nothing to do."""
+        before = -1
+        while before != self.written:
+            before = self.written
+            await self._tick()
+
+    async def _tick(self) -> None:
+        began = self.worker.progress["replay"]
+        await self.until(lambda: self.worker.progress["replay"] > began)
+
+
+@asynccontextmanager
+async def cluster_house(folder: Path, **how: Any) -> AsyncIterator[ClusterHouse]:
+    """A furnished house whose worker runs, beside a cluster of its own."""
+    async with KubernetesServer() as server:
+        house = ClusterHouse(server, folder, **how)
+        try:
+            async with house.working():
+                await house.furnish()
+                yield house
+        finally:
+            await house.parts.targets.close()

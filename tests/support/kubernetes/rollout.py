@@ -1,0 +1,69 @@
+"""What a Deployment's controller decides: how many pods of which revision, and its conditions."""
+
+from collections.abc import Iterator
+
+from tests.support.kubernetes.pod_states import NOT_MADE, Fate
+from tests.support.kubernetes.schema import Object
+
+
+def replica_counts(
+    deployment: Object, new: Object, old: list[Object]
+) -> Iterator[tuple[Object, int]]:
+    """How many replicas each set is to have: old ones go as new ones become ready."""
+    spec = deployment["spec"]
+    wanted: int = spec["replicas"]
+    if spec.get("paused"):
+        return
+    running = sum(one.get("status", {}).get("replicas", 0) for one in old)
+    if spec["strategy"]["type"] == "Recreate":
+        yield from ((one, 0) for one in old)
+        yield new, 0 if running else wanted
+        return
+    yield new, wanted
+    kept = max(0, wanted - new.get("status", {}).get("readyReplicas", 0))
+    for one in old:
+        count = min(one["spec"]["replicas"], kept)
+        kept -= count
+        yield one, count
+
+
+def conditions(
+    deployment: Object, counts: Object, new: Object, now: str, fate: Fate, *, overdue: bool
+) -> list[Object]:
+    """`Available`, `Progressing`, and `ReplicaFailure` where no pod can be made."""
+    wanted: int = deployment["spec"]["replicas"]
+    available = counts.get("availableReplicas", 0) >= wanted
+    done = counts.get("updatedReplicas", 0) == counts.get("replicas", 0) == wanted and available
+    name = new["metadata"]["name"]
+    told = [
+        ("Available", available, *_available(available=available)),
+        ("Progressing", done or not overdue, *_progress(name, done=done, overdue=overdue)),
+    ]
+    if fate in NOT_MADE and counts.get("updatedReplicas", 0) < wanted:
+        told.append(
+            ("ReplicaFailure", True, "FailedCreate", f"pods are forbidden: {NOT_MADE[fate]}")
+        )
+    before = {one["type"]: one for one in deployment.get("status", {}).get("conditions") or ()}
+    return [_stamped(one, before.get(one[0]), now) for one in told]
+
+
+def _available(*, available: bool) -> tuple[str, str]:
+    if available:
+        return "MinimumReplicasAvailable", "Deployment has minimum availability."
+    return "MinimumReplicasUnavailable", "Deployment does not have minimum availability."
+
+
+def _progress(name: str, *, done: bool, overdue: bool) -> tuple[str, str]:
+    if done:
+        return "NewReplicaSetAvailable", f'ReplicaSet "{name}" has successfully progressed.'
+    if overdue:
+        return "ProgressDeadlineExceeded", f'ReplicaSet "{name}" has timed out progressing.'
+    return "ReplicaSetUpdated", f'ReplicaSet "{name}" is progressing.'
+
+
+def _stamped(told: tuple[str, bool, str, str], before: Object | None, now: str) -> Object:
+    kind, holds, reason, message = told
+    condition = {"type": kind, "status": str(holds), "reason": reason, "message": message}
+    if before is not None and {key: before.get(key) for key in condition} == condition:
+        return before
+    return {**condition, "lastUpdateTime": now, "lastTransitionTime": now}
