@@ -2,6 +2,7 @@
 
 import re
 from typing import Any, Final
+from urllib.parse import unquote
 
 from adapters.caddy import pools
 from adapters.caddy.auth import checks, spellings
@@ -39,10 +40,13 @@ def _plain(text: str) -> str:
 
 
 def _match(row: Row) -> JSON:
-    """All of it must fit. Paths by expression: Caddy's own matcher takes `/API` for `/api`."""
+    """All of it must fit. Paths by expression: Caddy's own matcher takes `/API` for `/api`.
+
+    It looks at a path without its escapes.
+    """
     match: JSON = {"host": [row.host]}
     if row.path != "/":
-        match["path_regexp"] = {"pattern": f"^{re.escape(row.path)}(/|$)"}
+        match["path_regexp"] = {"pattern": f"^{re.escape(unquote(row.path))}(/|$)"}
     if row.context is not None:
         match |= _carries(row.context)
     return match
@@ -68,8 +72,18 @@ def _redirect(site: Site) -> JSON:
 def _answer(row: Row, site: Site) -> list[JSON]:
     handlers = [_headers(row, site), *checks(row.auth, site)]
     if row.strip_prefix and row.path != "/":
-        handlers.append({"handler": "rewrite", "strip_path_prefix": row.path})
+        handlers.append({"handler": "rewrite"} | _strip(row.path))
     return [*handlers, _proxy(row, site)]
+
+
+def _strip(path: str) -> JSON:
+    """By prefix, which takes a client's escapes for what they stand for.
+
+    A prefix that has escapes itself Caddy would leave in the request for nothing but it.
+    """
+    if "%" not in path:
+        return {"strip_path_prefix": path}
+    return {"path_regexp": [{"find": f"(?i)^{re.escape(path)}/?", "replace": "/"}]}
 
 
 def _headers(row: Row, site: Site) -> JSON:

@@ -34,6 +34,7 @@ NAMES: Final = (
     "docker_apps",
     "converging",
     "workers",
+    "routing",
 )
 LONGEST: Final = 420.0  # seconds for one of them
 

@@ -15,7 +15,7 @@ WEB = Backend("App/shop/web", 4, "http")
 
 @pytest.mark.parametrize("name", caddy_golden.CASES)
 def test_a_table_is_rendered_as_its_golden_file_shows(name: str) -> None:
-    """`python -m tests.support.caddy_golden` writes the files anew."""
+    """`make golden` writes the files anew."""
     assert (caddy_golden.DIRECTORY / f"{name}.json").read_text() == caddy_golden.text(name)
 
 

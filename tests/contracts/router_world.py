@@ -8,7 +8,7 @@ import asyncio
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -82,6 +82,16 @@ class RouterWorld(ABC):
     @abstractmethod
     def trust(self) -> ssl.SSLContext:
         """What clients need to believe the internal certificates."""
+
+    async def certified(self, host: str) -> None:
+        """Wait until the host has its internal certificate."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                with suppress(httpx.ConnectError, FileNotFoundError):
+                    async with self.secure(host, self.trust()) as client:
+                        await client.get("/")
+                        return
+                await asyncio.sleep(0.1)
 
     # -- what tests do with it --------------------------------------------------------------
 

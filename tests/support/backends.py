@@ -55,6 +55,8 @@ class Backend:
         self._answer = answer or self._mirror
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._busy: set[asyncio.Task[None]] = set()
+        self._is_ending = False
         self._news = asyncio.Event()
         self._released = asyncio.Event()
         self._goes_on = asyncio.Event()
@@ -82,6 +84,17 @@ class Backend:
     def answer_streams(self) -> None:
         self._goes_on.set()
 
+    async def drain(self) -> None:
+        """As a program that is told to end: what is under way is answered, then all is closed."""
+        assert self._server is not None
+        self._server.close()
+        self._is_ending = True
+        for task, writer in tuple(self._open.items()):
+            if task not in self._busy:
+                writer.close()
+        if self._open:
+            await asyncio.wait(self._open)
+
     async def stop(self) -> None:
         """As a program that ends: connections break."""
         if self._server is not None:
@@ -106,7 +119,7 @@ class Backend:
         assert task is not None
         self._open[task] = writer
         try:
-            await self._speak(reader, writer)
+            await self._speak(reader, writer, task)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -114,10 +127,17 @@ class Backend:
             with suppress(ConnectionError):
                 await writer.wait_closed()
             del self._open[task]
+            self._busy.discard(task)
 
-    async def _speak(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
+    async def _speak(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        task: asyncio.Task[None],
+    ) -> None:
+        while not self._is_ending:
             asked = await _read(reader)
+            self._busy.add(task)
             self.asked.append(asked)
             self._news.set()
             if asked.target == "/broken":
@@ -132,6 +152,7 @@ class Backend:
                 await self._released.wait()
             writer.write(_written(self._answer(asked)))
             await writer.drain()
+            self._busy.discard(task)
 
     async def _upgrade(
         self, asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -192,7 +213,12 @@ class H2cBackend(Backend):
     """Speaks nothing but HTTP/2 without TLS."""
 
     @override
-    async def _speak(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _speak(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        task: asyncio.Task[None],
+    ) -> None:
         config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
         session = h2.connection.H2Connection(config)
         session.initiate_connection()

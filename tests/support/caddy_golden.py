@@ -1,6 +1,6 @@
 """Golden configurations: what Caddy is told for typical tables, as files that people like to read.
 
-`python -m tests.support.caddy_golden` writes them anew; look at the difference before you commit.
+`make golden` writes them anew; look at the difference before you commit.
 """
 
 import json
