@@ -72,6 +72,11 @@ class HAProxyRouter(Router):
         return self.running.propagation
 
     @property
+    def backends(self) -> tuple[str, ...]:
+        """The backends that lead to apps now."""
+        return tuple(one.backend for one in self._state.pool.taken)
+
+    @property
     def runtime(self) -> Runtime:
         """What takes commands now."""
         return self.running.runtime(self._state.shape.socket_name)

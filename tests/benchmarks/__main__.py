@@ -35,6 +35,7 @@ NAMES: Final = (
     "converging",
     "workers",
     "routing",
+    "routing_haproxy",
 )
 LONGEST: Final = 420.0  # seconds for one of them
 
