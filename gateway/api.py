@@ -20,6 +20,7 @@ from gateway.edge import Edge
 from gateway.foreign import Strangers
 from gateway.inside import Inside
 from gateway.past import Past
+from gateway.polled import Polled
 from gateway.ports import Services
 from gateway.problems import Trouble
 from gateway.reading import Reading
@@ -53,6 +54,7 @@ def build(services: Services) -> FastAPI:
         Inside(services, fresh),
         Strangers(services, fresh),
         Urls(services, fresh),
+        Polled(services, fresh),
         about,
     ):
         app.include_router(part.router, prefix="/api/v1")

@@ -145,6 +145,7 @@ class PodIO(ReplicaIO):
                     refusals, tail = 0, None
                     if told.takes(line):
                         yield line
+                tail = None  # what its next run writes is all new
             except KubernetesError as error:
                 # credentials may have been replaced meanwhile: one refusal is none
                 refusals += not isinstance(error, ClusterUnavailable)

@@ -12,7 +12,7 @@ from typing import final, override
 
 import structlog
 
-from adapters.process.client import KeeperClient
+from adapters.keeping.client import KeeperClient
 from adapters.process.filed import Filed, Slot
 from adapters.process.free_ports import FreePorts
 from adapters.process.grounds import ProcessGrounds, variable

@@ -34,7 +34,17 @@ def describe_resource(
     if resource["kind"] == "App" and status.get("replicas"):
         _title(screen, "Replicas")
         screen.table(
-            ("  SLOT", "REVISION", "ATTEMPT", "STATE", "READY", "AGE", "ADDRESSES", "MESSAGE"),
+            (
+                "  SLOT",
+                "REVISION",
+                "ATTEMPT",
+                "STATE",
+                "READY",
+                "AGE",
+                "ADDRESSES",
+                "NAME",
+                "MESSAGE",
+            ),
             [_replica(replica, now) for replica in status["replicas"]],
         )
     if events:
@@ -94,6 +104,7 @@ def _replica(replica: Mapping[str, Any], now: datetime) -> tuple[Cell | str, ...
         Cell("yes", "green") if replica.get("ready") else Cell("no", "yellow"),
         since(replica.get("startedAt"), now),
         ", ".join(f"{name} {address}" for name, address in addresses) or "-",
+        replica["name"],
         replica.get("message") or "",
     )
 

@@ -5,6 +5,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
+
 from tests.support.cluster_thread import ClusterThread, cluster_thread
 from tests.support.serving import ControlPlane, served
 
@@ -39,12 +41,16 @@ def town(home: Path) -> Iterator[Town]:
         yield Town(plane, **clusters)
 
 
-def register(plane: ControlPlane, name: str, config: Path, **more: Any) -> None:
+def register(plane: ControlPlane, name: str, config: Path) -> None:
     """Apply a target that is the cluster of a kubeconfig."""
-    spec = {"engine": "k8s", "k8s": {"kubeconfig": str(config), **more}}
-    body = {"apiVersion": "stateward/v1", "kind": "Target", "spec": spec}
-    answer = plane.http.put(f"/api/v1/targets/{name}", json=body)
+    answer = put_target(plane, name, {"kubeconfig": str(config)})
     assert answer.status_code in (200, 201), answer.text
+
+
+def put_target(plane: ControlPlane, name: str, settings: dict[str, Any]) -> httpx.Response:
+    spec = {"engine": "k8s", "k8s": settings}
+    body = {"apiVersion": "stateward/v1", "kind": "Target", "spec": spec}
+    return plane.http.put(f"/api/v1/targets/{name}", json=body)
 
 
 def app(image: str = "web:1", **more: Any) -> dict[str, Any]:

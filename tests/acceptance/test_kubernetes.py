@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.acceptance.kubernetes import Town, app, town
+from tests.acceptance.kubernetes import Town, app, put_target, register, town
 from tests.support.asking import web
 from tests.support.kubernetes.pod_states import Fate
 
@@ -27,7 +27,8 @@ def shop(made: Town) -> Iterator[Town]:
     yield made
     for name in ("web", "api"):
         made.plane.delete(name)
-    made.west.start_again()
+    for cluster in (made.prod, made.west):
+        cluster.start_again()
     made.plane.until(lambda: not made.prod.left(), "nothing is left on one cluster")
     made.plane.until(lambda: not made.west.left(), "nothing is left on the other")
 
@@ -77,6 +78,9 @@ def test_an_image_that_cannot_be_had_is_told_and_taken_back(shop: Town, tmp_path
     told = shop.cli("diff", "-f", bad, code=1)
     assert "-  image: web:1" in told
     assert "+  image: web:bad" in told
+    assert "--- Deployment stw-default/web (on the cluster)" in told
+    assert "-      - image: web:1" in told
+    assert "+      - image: web:bad" in told
     shop.cli("apply", "-f", bad)
     shop.plane.until(
         lambda: shop.plane.condition("Degraded") == ("True", "ImageUnavailable"), "it says why"
@@ -159,3 +163,23 @@ def test_a_cluster_that_is_down_is_unknown_and_delays_no_other(shop: Town) -> No
     shop.west.start()
     shop.plane.rolled_out("api")
     assert shop.west.images() == ["api:1"] * 3
+
+
+def test_a_target_gets_another_cluster_when_no_app_is_on_it_and_nothing_is_left(
+    shop: Town, tmp_path: Path
+) -> None:
+    shop.plane.apply("web", app())
+    shop.plane.rolled_out()
+    elsewhere = {"kubeconfig": str(shop.west.config(tmp_path / "w")), "namespacePrefix": "other-"}
+    refused = put_target(shop.plane, "prod", elsewhere)
+    assert refused.status_code == 409
+    assert "move its apps to another target before it gets another cluster" in refused.text
+    shop.prod.kill()
+    shop.plane.apply("web", app(target="west"))
+    shop.plane.until(lambda: shop.west.images() == ["web:1"] * 2, "its pods are there")
+    shop.plane.rolled_out()
+    assert put_target(shop.plane, "prod", elsewhere).status_code == 200
+    assert len(shop.prod.images()) == 2
+    shop.prod.start()
+    shop.plane.until(lambda: not shop.prod.left(), "where it led before, nothing is left")
+    register(shop.plane, "prod", shop.prod.config(tmp_path / "back"))

@@ -35,6 +35,8 @@ NAMES: Final = (
     "docker_apps",
     "converging",
     "workers",
+    "routing",
+    "routing_haproxy",
 )
 LONGEST: Final = 420.0  # seconds for one of them
 
