@@ -94,7 +94,8 @@ class ClusterInvariants:
                 is_left = int(body["metadata"]["labels"][UID]) not in orphans
             else:
                 is_config = key.kind in _CONFIG and PART_OF in body["metadata"]["labels"]
-                is_left = is_config and key.name not in used
+                is_at_rest = apps[stream].target == name and truth.runs_as_held(apps[stream])
+                is_left = is_config and is_at_rest and key.name not in used
             if is_left:
                 yield Invariant.CLEAN, f"{key} on {name} is left, and nobody needs it any more"
 
