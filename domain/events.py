@@ -117,6 +117,12 @@ class AppRolloutSet(AppEvent, frozen=True, kw_only=True):
     type = "app.rollout-set"
 
 
+class AppRouted(AppEvent, frozen=True, kw_only=True):
+    """By which URLs it is reached was set anew; nothing that runs differs, nor the revision."""
+
+    type = "app.routed"
+
+
 class AppLabelled(AppEvent, frozen=True, kw_only=True):
     type = "app.labelled"
 
@@ -208,6 +214,22 @@ class MemberLeft(Event, frozen=True, kw_only=True):
     member: str
 
 
+class ClaimsTaken(Event, frozen=True, kw_only=True):
+    """The app `owner` has these claims, such as `https://shop.example.org/api`, of this stream."""
+
+    type = "claims.taken"
+    owner: str
+    claims: tuple[str, ...]
+
+
+class ClaimsReleased(Event, frozen=True, kw_only=True):
+    """Anybody may take these claims."""
+
+    type = "claims.released"
+    owner: str
+    claims: tuple[str, ...]
+
+
 class Transition(Event, frozen=True, kw_only=True):
     """Something a reconciler saw or did for the resource with this `uid`."""
 
@@ -261,12 +283,18 @@ class ReplicaRenamed(Transition, frozen=True, kw_only=True):
 
 
 class DriftRepaired(Transition, frozen=True, kw_only=True):
-    """A replica differed from its order although no intent changed it, and was replaced."""
+    """What runs differed from what is wanted although no intent changed it, and was put right.
+
+    A replica was replaced. Of a cluster it is an `object`, with slot 0, that was changed `by` field
+    managers, as far as they are known, and was put back.
+    """
 
     type = "drift.repaired"
     revision: int
     slot: int
     fields: tuple[str, ...]
+    object: str = ""
+    by: tuple[str, ...] = ()
 
 
 class HealthChanged(Transition, frozen=True, kw_only=True):
@@ -276,6 +304,16 @@ class HealthChanged(Transition, frozen=True, kw_only=True):
     ready: bool
     reason: str
     message: str
+
+
+class RouterRepaired(Transition, frozen=True, kw_only=True):
+    """Another hand had edited the configuration of a target's router, and it was put right.
+
+    The stream is the target's; `fields` name what was edited.
+    """
+
+    type = "router.repaired"
+    fields: tuple[str, ...]
 
 
 class RemovalCompleted(Transition, frozen=True, kw_only=True):
@@ -306,6 +344,7 @@ APP_EVENTS: tuple[type[AppEvent], ...] = (
     AppStopped,
     AppRolloutSet,
     AppAutoscaleSet,
+    AppRouted,
     AppLabelled,
     AppPaused,
     AppResumed,
@@ -323,6 +362,8 @@ INTENT_EVENTS: tuple[type[Event], ...] = (
     SecretDeleted,
     MemberJoined,
     MemberLeft,
+    ClaimsTaken,
+    ClaimsReleased,
 )
 TRANSITIONS: tuple[type[Transition], ...] = (
     RolloutStarted,
@@ -332,6 +373,7 @@ TRANSITIONS: tuple[type[Transition], ...] = (
     ReplicaRenamed,
     DriftRepaired,
     HealthChanged,
+    RouterRepaired,
     RemovalCompleted,
     AdoptionCompleted,
 )

@@ -30,6 +30,8 @@ SHAPING: Final = {
     not in {
         e.MemberJoined,
         e.MemberLeft,
+        e.ClaimsTaken,
+        e.ClaimsReleased,
         e.AppDeleted,
         e.ProjectDeleted,
         e.TargetDeleted,
@@ -42,9 +44,17 @@ _STALLED: Final = e.RolloutStalled.type
 _ROLLOUTS: Final = {e.RolloutStarted.type, _COMPLETED, _STALLED}
 _STATUS: Final = "#status"
 _STATUS_LENGTH: Final = len(_STATUS)
-IGNORED: Final = frozenset({e.MemberJoined.type, e.MemberLeft.type}) | frozenset(
-    event.type for event in e.TRANSITIONS
-) - _ROLLOUTS - {e.RemovalCompleted.type, e.AdoptionCompleted.type}
+_BOOKKEEPING: Final[tuple[type[e.Event], ...]] = (
+    e.MemberJoined,
+    e.MemberLeft,
+    e.ClaimsTaken,
+    e.ClaimsReleased,
+)
+IGNORED: Final = (
+    frozenset(event.type for event in (*_BOOKKEEPING, *e.TRANSITIONS))
+    - _ROLLOUTS
+    - {e.RemovalCompleted.type, e.AdoptionCompleted.type}
+)
 
 _rollouts = msgspec.json.Decoder(Rollout)
 
@@ -390,6 +400,15 @@ def _view(stream: str, kept: Kept, event: e.AppEvent) -> DesiredApp:
         stalled=kept.stalled if kept.stalled_uid == uid else 0,
         asked_at=event.at.timestamp(),
     )
+
+
+def foreseen(
+    decode: Decode, stream: str, position: int, kind: str, data: bytes
+) -> DesiredApp | None:
+    """What an app would be after an event that is not in the log; None if that cannot be read."""
+    state = DesiredState(decode)
+    state.fold([(position, stream, 1, kind, data)])
+    return state.app(stream)
 
 
 def rebuilt(decode: Decode, pages: Iterable[Sequence[Row]]) -> DesiredState:

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from domain.app import Check, Port, Volume
+from domain.route import Publish
 from domain.secret import SecretText
 
 
@@ -83,7 +84,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     head of the log at that time; times are seconds since the epoch. `healthy` is the engine's own
     opinion (an image's HEALTHCHECK), None where it has none; `starting` says that it has a check
     but no answer yet. `edited` names what differs from the order although nobody asked for it
-    here: empty when nothing does, or nothing is known.
+    here: empty when nothing does, or nothing is known. `called` is what the engine's own tools call
+    it, where that is not its name.
     """
 
     id: str
@@ -100,13 +102,19 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     healthy: bool | None = None
     starting: bool = False
     edited: tuple[str, ...] = ()
+    called: str = ""
+
+    def shown(self, installation: str) -> str:
+        """What people know it by."""
+        return self.called or self.name.of(installation)
 
 
 class StartReplica(msgspec.Struct, frozen=True, kw_only=True):
     """An order to run one replica, complete: an engine needs nothing else.
 
     `env` holds the app's own variables; engines add `PORT` (first port) and `PORT_<NAME>`.
-    `memory_bytes` and `cpu_millis` are limits; `stop_grace` is seconds.
+    `memory_bytes` and `cpu_millis` are limits; `stop_grace` is seconds. `publish` are ports of the
+    host that lead to ports of it, while it runs.
     """
 
     name: ReplicaName
@@ -124,6 +132,7 @@ class StartReplica(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int | None
     stop_signal: str
     stop_grace: float
+    publish: tuple[Publish, ...] = ()
 
 
 class Replicas(Protocol):

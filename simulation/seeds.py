@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from bus.intents import Asked
 from bus.nats.subjects import REFUSED_STREAM, SUBMIT_STREAM
+from domain.intents import Scale
 from domain.names import app
 from reconcilers.passing import WorkerSettings
 from reconcilers.status import AppStatus
@@ -26,6 +27,7 @@ SETTLE_SECONDS: Final = 1500.0
 """The bound of liveness: a backoff at its cap (300 s and a quarter) twice, a rollout's deadline,
 its drain, and some replay intervals."""
 QUIET_SECONDS: Final = 120.0
+PROMPT_SECONDS: Final = 5.0  # until a fresh intent is done: the tail, if there are no hints
 TARGETS: Final = ("local", "spare")
 CLUSTERS: Final = ("cloud",)
 CLUSTERED: Final = 0.4  # of all worlds
@@ -136,14 +138,11 @@ async def lived(
     def leaked(text: str) -> None:
         world.report(Invariant.SECRET, f"a log line holds a value: {text[:200]}")
 
-    def broken(text: str) -> None:
-        world.report(Invariant.ALIVE, text)
-
     def unhandled(_loop: object, told: Mapping[str, Any]) -> None:
-        broken(f"{told['message']}: {told.get('exception')!r}")
+        world.broke(f"{told['message']}: {told.get('exception')!r}")
 
     asyncio.get_running_loop().set_exception_handler(unhandled)
-    with heard(broken, leaked):
+    with heard(world.broke, leaked):
         world.settle_neighbour(people.apps)
         async with world.living():
             if furniture:
@@ -235,6 +234,8 @@ async def _rest(world: World) -> None:
     world.compare()
     if not world.violations:
         await _compare(world, rest.summary())
+    if not world.violations:
+        await _ask_for_one_more(world, rest.summary())
 
 
 async def _compare(world: World, summary: Mapping[str, object]) -> None:
@@ -262,3 +263,24 @@ async def _compare(world: World, summary: Mapping[str, object]) -> None:
         if summary.get(stream) != calm.get(stream):
             ends = f"{summary.get(stream)}, and without faults {calm.get(stream)}"
             world.report(Invariant.SAME, f"{stream} ends as {ends}")
+
+
+async def _ask_for_one_more(world: World, serving: Mapping[str, Sequence[object]]) -> None:
+    """A fresh intent is done at once, whatever else is tried again and again meanwhile."""
+    app = min(
+        (one for one in world.truth.apps() if serving.get(one.ref.stream) and not one.paused),
+        key=lambda one: (one.wanted, one.ref),
+        default=None,
+    )
+    if app is None:
+        return
+    before, project, name = len(serving[app.ref.stream]), app.ref.project, app.ref.name
+    if await world.client.ask([Scale(ref=app.ref, replicas=before + 1)], "one more") is None:
+        return
+    until = world.clock() + PROMPT_SECONDS
+    while len(world.truth.running(project, name)) <= before:
+        if world.clock() > until:
+            late = f"{app.ref} was asked for {before + 1} replicas, and has {before}"
+            world.report(Invariant.PROMPT, f"{late} after {PROMPT_SECONDS:.0f} s")
+            return
+        await asyncio.sleep(0.25)

@@ -181,6 +181,10 @@ class World:
             for controller in self.controllers:
                 controller.life.end("it does too much")
 
+    def broke(self, text: str) -> None:
+        """A loop died or a pass broke; perhaps over something that no engine can do."""
+        self.report(Invariant.POSSIBLE if "ImpossibleWorld" in text else Invariant.ALIVE, text)
+
     def written(self) -> Counter[str]:
         """How many calls that may change a machine were made, by what they are about."""
         return sum((machine.written for machine in self.machines.values()), Counter())

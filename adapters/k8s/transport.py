@@ -19,6 +19,7 @@ from adapters.k8s.access import Access, open_client
 from adapters.k8s.errors import (
     Asked,
     ClusterUnavailable,
+    KubernetesError,
     Status,
     Throttled,
     Unauthorized,
@@ -152,8 +153,22 @@ class Transport:
                 async with opened as socket:
                     yield socket
             except aiohttp.WSServerHandshakeError as error:
-                status = Status(message=error.message)
-                raise refusal(self.address, asked, error.status, status, {}) from error
+                raise await self._handshake(asked, path, query, error) from error
+
+    async def _handshake(
+        self,
+        asked: Asked,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        error: aiohttp.WSServerHandshakeError,
+    ) -> KubernetesError:
+        """What a refused handshake meant: its words are lost, so they are asked for without one."""
+        try:
+            await self._request(asked, Sent("GET", path, dict(query)), ANSWER_TIMEOUT)
+        except KubernetesError as told:
+            if told.code == error.status:
+                return told
+        return refusal(self.address, asked, error.status, Status(message=error.message), {})
 
     async def _pieces(self, asked: Asked, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         while True:

@@ -78,9 +78,10 @@ class ClusterHouse(House):
         before = -1
         while before != self.written:
             before = self.written
-            await self._tick()
+            await self.tick()
 
-    async def _tick(self) -> None:
+    async def tick(self) -> None:
+        """Wait until everything was asked for once more."""
         began = self.worker.progress["replay"]
         await self.until(lambda: self.worker.progress["replay"] > began)
 
