@@ -28,12 +28,15 @@ NAMES: Final = (
     "postgres",
     "rebuilding",
     "sweeping",
+    "routes",
     "simulating",
     "cluster",
     "docker",
     "docker_apps",
     "converging",
     "workers",
+    "routing",
+    "routing_haproxy",
 )
 LONGEST: Final = 420.0  # seconds for one of them
 
