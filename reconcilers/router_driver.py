@@ -85,6 +85,7 @@ class RouterDriver:
         self._again = True  # although the router may have it already
         self._present = Snapshot({}, {})
         self._since: dict[str, float] = {}
+        self._gone: dict[str, float] = {}
         self._troubles: dict[str, Trouble] = {}
         self.reached: Counter[str] = Counter()
         """How many replicas of each app requests are sent to."""
@@ -119,6 +120,12 @@ class RouterDriver:
         """Whether requests reach a replica by now, wherever they come in."""
         since = self._since.get(replica)
         return since is not None and self._clock() >= since + self._propagation
+
+    def may_meet(self, replica: str) -> bool:
+        """Whether a new request may still be sent to a replica, as far as this worker knows."""
+        gone = self._gone.get(replica)
+        fades = gone is not None and self._clock() < gone + self._propagation
+        return not self._confirmed or replica in self._present.behind or fades
 
     @property
     def _propagation(self) -> float:
@@ -218,6 +225,9 @@ class RouterDriver:
         now = self._clock()
         self._since = {one: self._since.get(one, now) for one in found.behind}
         before, self._present = self._present, found
+        left = before.behind.keys() - found.behind.keys()
+        kept = {one: at for one, at in self._gone.items() if now < at + self._propagation}
+        self._gone = kept | dict.fromkeys(left, now)
         self.reached = Counter(found.behind.values())
         self._confirmed = taken
         self._moved.set()

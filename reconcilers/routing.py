@@ -106,14 +106,18 @@ class Routing:
         """Return when no new request meets a replica that is to end."""
         view = self._.targets.get(target)
         driver = self._driver(view) if view is not None else None
-        if driver is None or driver.is_missing or stream not in driver.reached:
+        if driver is None or driver.is_missing or not driver.may_meet(replica.id):
             return
         self._left[replica.id] = stream
         began = self._.clock()
 
         def needed() -> bool:
             app = self._.desired.app(stream)
-            replaced = app is not None and app.uid == replica.uid and app.wanted > 0
+            replaced = (
+                app is not None
+                and (app.uid, app.target) == (replica.uid, target)
+                and app.wanted > 0
+            )
             return replaced or self._.clock() < began + LEAVING
 
         await driver.without(needed)
