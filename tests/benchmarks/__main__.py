@@ -32,6 +32,7 @@ NAMES: Final = (
     "cluster",
     "docker",
     "docker_apps",
+    "k8s",
     "converging",
     "workers",
 )

@@ -24,14 +24,12 @@ WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 NAMESPACE = "stw-shop"
 
 
-class ClusterHouse(House):
-    def __init__(
-        self, server: KubernetesServer, folder: Path, *, token: str = ADMIN_TOKEN, **how: Any
-    ) -> None:
-        settings = WorkerSettings(passes=4, replay_interval=1.0, tail_interval=0.5)
-        super().__init__(settings=settings, **how)
-        self.server = server
-        self.config = kubeconfig(folder / f"{token}.json", server.url, {"token": token})
+class HouseOnCluster(House):
+    """A house whose targets of engine `k8s` are the cluster at an address."""
+
+    def __init__(self, url: str, folder: Path, *, token: str = ADMIN_TOKEN, **how: Any) -> None:
+        super().__init__(**how)
+        self.config = kubeconfig(folder / f"{token}.json", url, {"token": token})
 
     @override
     async def _open(self, name: str, spec: TargetSpec) -> OpenedEngine:
@@ -42,6 +40,13 @@ class ClusterHouse(House):
         access = Kubeconfig(path=self.config, context=settings.context)
         engine = await open_engine(access, settings, who, rng=random.Random(5))
         return OpenedEngine(engine.ports, engine.close, engine.objects)
+
+
+class ClusterHouse(HouseOnCluster):
+    def __init__(self, server: KubernetesServer, folder: Path, **how: Any) -> None:
+        settings = WorkerSettings(passes=4, replay_interval=1.0, tail_interval=0.5)
+        super().__init__(server.url, folder, settings=settings, **how)
+        self.server = server
 
     @override
     async def furnish(self) -> None:
