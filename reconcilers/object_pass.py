@@ -12,6 +12,7 @@ import msgspec
 
 from bus.secrets import SecretUnavailable
 from domain.names import Ref, project
+from domain.quantities import seconds
 from projections.desired import DesiredApp
 from reconcilers.books import AppBook
 from reconcilers.knowing import Knowing, Known
@@ -189,7 +190,11 @@ class ObjectReconciler:
         if (halted := around.gate.halted()) is not None:
             troubles.insert(0, Cause("LogRewound", halted))
         troubles += self._acting.troubles(app)
-        view = msgspec.structs.replace(found.view, causes=(*troubles, *found.view.causes))
+        view = msgspec.structs.replace(
+            found.view,
+            causes=(*troubles, *found.view.causes),
+            is_stalled=self._is_stalled(app, book, found),
+        )
         planned = found.plan
         if (name := self._acting.taken(app)) is not None:
             planned = msgspec.structs.replace(planned, taken=(name, *planned.taken))
@@ -202,12 +207,24 @@ class ObjectReconciler:
             digest=known.held.digest,
             replicas=(view.wanted or app.wanted) if app.wanted else 0,
             stable=app.stable,
-            stalled=view.is_stalled and view.revision == known.held.number != app.stable,
+            stalled=view.is_stalled and known.held.number != app.stable,
             waits=known.waits,
         )
         if view.revision or not known.troubles:
             self._telling.record(app, book, want, status.replicas, status)
         return status
+
+    def _is_stalled(self, app: DesiredApp, book: AppBook, found: Found) -> bool:
+        """Whether the held revision missed its deadline, by its cluster's count or else by ours."""
+        held, view = found.known.held, found.view
+        deadline = seconds(held.spec.rollout.progress_deadline)
+        before = deadline + 1.0 if app.stalled == held.number else 0.0  # as the log has it
+        counts = not found.known.waits
+        waited = book.waited(held.number, self._.clock(), counts=counts, before=before)
+        if view.is_timed and view.revision == held.number:
+            return view.is_stalled
+        is_there = view.revision == held.number and view.updated >= view.wanted
+        return held.number != app.stable and waited > deadline and not is_there
 
 
 def _whose(objects: Objects, manifests: Sequence[Manifest]) -> Whose:

@@ -140,8 +140,8 @@ class ObjectView(msgspec.Struct, frozen=True, kw_only=True):
 
     `wanted` is how many replicas the cluster itself means to run; of them `ready` serve, `updated`
     of which are of the workload's present revision, `revision`. `serving` is the newest revision
-    of those that serve. `is_settled`: the cluster has taken in all that was applied. `is_stalled`:
-    it has given up waiting for this revision.
+    of those that serve. `is_settled`: the cluster has taken in all that was applied. `is_timed`:
+    the cluster itself counts the deadline of `revision`; `is_stalled`: by that, it has passed.
     """
 
     wanted: int = 0
@@ -150,6 +150,7 @@ class ObjectView(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 0
     serving: int = 0
     is_settled: bool = False
+    is_timed: bool = False
     is_stalled: bool = False
     causes: tuple[Cause, ...] = ()
     replicas: tuple[ReplicaStatus, ...] = ()

@@ -200,19 +200,17 @@ class Workloads:
         wanted = [f"{name}-{number}" for number in range(live["spec"]["replicas"])]
         for one in sorted(pods.keys() - set(wanted), reverse=True)[:1]:
             self.inside.delete("Pod", namespace, one)
+        is_parallel = live["spec"].get("podManagementPolicy") == "Parallel"
         for one in wanted:
             pod = pods.get(one)
-            if pod is None:
+            if pod is None and self.inside.get("Pod", namespace, one) is None:  # else it is ending
                 self._claims(live, one)
                 self._new_pod(live, one, {"controller-revision-hash": revision})
+            if not is_parallel and (pod is None or not is_ready(pod)):
                 break
-            if not is_ready(pod):
-                break
-        stale = [
-            one for one in reversed(wanted) if one in pods and revision_of(pods[one]) != revision
-        ]
-        if stale and all(is_ready(pods[one]) for one in wanted if one in pods):
-            self.inside.delete("Pod", namespace, stale[0])
+        stale = [one for one in wanted if one in pods and revision_of(pods[one]) != revision]
+        if is_parallel or all(one in pods and is_ready(pods[one]) for one in wanted):
+            self._update_next(pods, wanted, revision)
         ready = sum(is_ready(pod) for pod in pods.values())
         updated = sum(revision_of(pod) == revision for pod in pods.values())
         status: Object = {
@@ -229,6 +227,21 @@ class Workloads:
         }
         if live.get("status") != status:
             self.inside.patch_status("StatefulSet", namespace, name, status)
+
+    def _update_next(self, pods: dict[str, Object], wanted: list[str], revision: str) -> None:
+        """From the last to the first: end the next old one, once all behind it are ready.
+
+        Source: `updateStatefulSet` of the StatefulSet controller.
+        """
+        for one in reversed(wanted):
+            pod = pods.get(one)
+            if pod is None:
+                return
+            if revision_of(pod) != revision:
+                self.inside.delete("Pod", pod["metadata"]["namespace"], one)
+                return
+            if not is_ready(pod):
+                return
 
     def _claims(self, live: Object, pod: str) -> None:
         namespace = live["metadata"]["namespace"]
