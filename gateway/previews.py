@@ -1,14 +1,17 @@
 """What a submission would change, as manifests before and after; for dry runs and diffs."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
 from bus import manifests
 from bus.intents import Change, Plan
+from domain import app as spec_of
 from domain import events as e
 from domain import state
 from domain.names import Ref
+from domain.rules import on_cluster
 
 type Manifest = dict[str, Any]
 
@@ -28,6 +31,19 @@ def preview(change: Change, plan: Plan) -> Manifest:
         "before": before,
         "after": _after(ref, own[-1], generation) if own else before,
     }
+
+
+def replacements(plan: Plan, engine: Callable[[str], str]) -> Iterator[str]:
+    """What a cluster cannot change, and gets made anew. `engine` says which one a target has."""
+    last = {fact.stream: fact.event for fact in plan.facts if isinstance(fact.event, e.AppEvent)}
+    for stream, event in last.items():
+        present = plan.before.get(stream)
+        if not isinstance(present, state.App) or not present.exists:
+            continue
+        old, new = spec_of.decode(present.spec), spec_of.decode(bytes(event.spec))
+        if old.target == new.target and engine(new.target or "") == "k8s":
+            for sentence in on_cluster.replacements(old, new):
+                yield f"{stream}: {sentence}"
 
 
 def _before(ref: Ref, present: state.State) -> Manifest | None:

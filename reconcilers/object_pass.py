@@ -17,7 +17,7 @@ from projections.desired import DesiredApp
 from reconcilers.books import AppBook
 from reconcilers.knowing import Knowing, Known
 from reconcilers.object_acting import ObjectActing, foretold
-from reconcilers.object_judging import judge
+from reconcilers.object_judging import judge, replacements
 from reconcilers.object_labels import PART_OF, UID
 from reconcilers.object_planning import Action, ApplyObject, Plan, Whose, plan
 from reconcilers.object_ports import (
@@ -75,6 +75,8 @@ class ObjectReconciler:
             found = await self._look(app, target, objects, book)
             if not found.actions:
                 break
+            if replacements([action for _, action in found.actions]):
+                self._tell(app, book, found)  # before it is done
             said = await self._acting.execute(app, objects, found.actions, found.known.held)
             done += said.done
             if said.failure is not None:

@@ -38,7 +38,7 @@ from tests.support.kubernetes.reaching import kubeconfig, opened
 
 APPS: Final = 500
 PROJECTS: Final = 50
-APPLY_ROUNDS: Final = 2
+APPLY_ROUNDS: Final = 3
 TICKS: Final = 15
 COPIED: Final = 5_000  # Deployments
 COPIES: Final = 5
@@ -71,7 +71,8 @@ HOW = (
     f" {TICKS} alternating rounds of the worker's tick over that fleet once it is ready, and of a"
     " raw list of its Deployments' metadata, decoded; of both, the CPU time of this process. No"
     f" request may write. {COPIES} alternating rounds of a copy of {COPIED:,} Deployments, and of a"
-    " raw list in pages with `json.loads`. A control plane with its log on disk:"
+    " raw list in pages with `json.loads`. A control plane with its log on disk,"
+    " the cluster's controllers at rest:"
     f" {CHANGES} new apps, then other images of them, one after the other, each from the"
     " acknowledgement of its intent until the server stored its Deployment; between them raw"
     " applies of such Deployments. Images are named by digest."
@@ -263,6 +264,7 @@ async def _longest_stall(stalls: Times) -> None:
 async def _intents(folder: Path) -> list[Row]:
     settings = Settings(data=Data(directory=folder / "data"), api=Api(port=0))
     with apart() as cluster, data.opened(folder / "data", new_id=lambda: str(uuid.uuid4())) as held:
+        cluster.pause(paused=True)
         config = kubeconfig(folder / "asked", cluster.url)
         async with running(settings, held) as plane, raw(cluster.url) as requests:
             target = {"engine": "k8s", "k8s": {"kubeconfig": str(config)}}
@@ -293,7 +295,7 @@ async def _timed(
         ours.append(
             await _deployed(plane, cluster, f"a{number}", _image(number + release * CHANGES))
         )
-        await asyncio.sleep(0.2)  # until pods run, and the worker has seen it
+        await asyncio.sleep(0.2)  # until the worker has seen it
     return floor, ours
 
 
