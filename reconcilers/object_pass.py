@@ -14,7 +14,7 @@ from bus.secrets import SecretUnavailable
 from domain.names import Ref, project
 from domain.quantities import seconds
 from projections.desired import DesiredApp
-from reconcilers.books import AppBook
+from reconcilers.books import AppBook, Still
 from reconcilers.knowing import Knowing, Known
 from reconcilers.object_acting import ObjectActing, foretold
 from reconcilers.object_judging import judge, replacements
@@ -34,10 +34,11 @@ from reconcilers.outcome import Outcome
 from reconcilers.replicas import Want
 from reconcilers.status import AppStatus
 from reconcilers.surroundings import Surroundings
-from reconcilers.targets import TargetView, fingerprint
+from reconcilers.targets import Mark, TargetView, fingerprint
 from reconcilers.telling import Telling
 
 ROUNDS: Final = 12  # of acting and looking again in one pass, before others have their turn
+STILL_SECONDS: Final = 2.0  # for which what did not move is not looked at again
 
 type Owner = tuple[str, str]
 
@@ -68,8 +69,11 @@ class ObjectReconciler:
             EngineError: it did not do what was asked, which the status tells.
         """
         stream, done = app.ref.stream, list[str]()
-        self._acting.forgive(app)
         mark = target.mark(stream)
+        if (still := book.still) is not None and self._is_still(still, app, mark):
+            return Outcome(still.result, "nothing moved")
+        book.still = None
+        self._acting.forgive(app)
         for _ in range(ROUNDS):
             mark = target.mark(stream)  # what moves from here on is looked at again
             found = await self._look(app, target, objects, book)
@@ -91,12 +95,19 @@ class ObjectReconciler:
         is_done = status.is_true("Synced") and not status.is_true("Progressing")
         self._telling.fulfilled(app, book, status, worked=bool(done))
         sentence = f"{'; '.join(done) or 'nothing to do'}: {status.conditions[0].message}"
-        if done:
-            return Outcome("success", sentence)
+        if not found.actions and not found.known.troubles:
+            book.still = Still(app, mark, self._.clock(), "noop" if is_done else "requeue")
         if is_done:
             shown = fingerprint(app.uid, app.revision, app.digest, app.wanted)
             target.settle(stream, mark, shown)
+        if done:
+            return Outcome("success", sentence)
         return Outcome("noop" if is_done else "requeue", sentence)
+
+    def _is_still(self, still: Still, app: DesiredApp, mark: Mark) -> bool:
+        """Whether a pass would find what the last one did: most news are of what that one wrote."""
+        is_recent = self._.clock() - still.at < STILL_SECONDS
+        return is_recent and still.app is app and still.mark == mark
 
     async def foresee(
         self, app: DesiredApp, target: TargetView, objects: Objects, book: AppBook

@@ -14,7 +14,7 @@ EngineError
 └── KindMissing           the cluster has no such kind
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final, Literal, NamedTuple, Protocol, Self
 
@@ -247,8 +247,12 @@ class ObjectEngine(Protocol):
         """
         ...
 
-    def marks(self) -> Mapping[tuple[str, str], int]:
+    def marks(
+        self, owners: Iterable[tuple[str, str]] | None = None
+    ) -> Mapping[tuple[str, str], int]:
         """Return a number for each owner of which anything is there, another after each change.
+
+        Or of each of some `owners`.
 
         One of whom only data is left has none. Asks nothing of the cluster.
 

@@ -119,14 +119,16 @@ async def _fleet(url: str, folder: Path) -> HouseOnCluster:
 
 
 def _rendered() -> tuple[list[Body], list[Body]]:
-    """What such a fleet takes: the projects' objects, then the apps'."""
-    projects, apps = list[Body](), list[Body]()
+    """What such a fleet takes: namespaces, then all that is in them."""
+    namespaces, rest = list[Body](), list[Body]()
     for number in range(PROJECTS):
-        projects += _shared(f"p{number}")
+        namespace, *bounds = _shared(f"p{number}")
+        namespaces.append(namespace)
+        rest += bounds
     for number in range(APPS):
         asked = order(_spec(_image(1)), app=f"a{number}", project=f"p{number % PROJECTS}")
-        apps += [sent(one, 1) for one in RENDERER.app(asked)]
-    return projects, apps
+        rest += [sent(one, 1) for one in RENDERER.app(asked)]
+    return namespaces, rest
 
 
 def _shared(project: str) -> list[Body]:
@@ -143,15 +145,15 @@ def _deployment(app: str, image: str) -> Body:
 
 async def _fleets(folder: Path) -> tuple[Row, Row]:
     floor, ours, tick = Times(), Times(), TICK.unmeasured("no fleet came to rest")
-    projects, apps = _rendered()
-    count = len(projects) + len(apps)
+    namespaces, rest = _rendered()
+    count = len(namespaces) + len(rest)
     for number in range(APPLY_ROUNDS):
         with apart() as cluster:
             cluster.pause(paused=True)
             async with raw(cluster.url) as requests:
                 with floor.taken():
-                    await requests.apply_all(projects)
-                    await requests.apply_all(apps)
+                    await requests.apply_all(namespaces)
+                    await requests.apply_all(rest)
         with apart() as cluster:
             cluster.pause(paused=True)
             house = await _fleet(cluster.url, folder)
