@@ -16,7 +16,6 @@ from starlette.responses import Response
 from bus.actions import read_action
 from bus.envelopes import MAX_KEY
 from bus.intents import Answer, Asked
-from domain import names, target
 from domain.names import Ref, check_name
 from domain.refusals import BadValue
 from gateway import bodies, openapi, previews, shapes
@@ -141,14 +140,10 @@ class Writing:
                 "repeated": False,
                 "dryRun": True,
                 "changes": foreseen,
-                "warnings": [*cautions(asked), *previews.replacements(plan, self._engine)],
+                "warnings": [*cautions(asked), *previews.replacements(plan)],
             },
             headers={"Idempotency-Key": request.state.key},
         )
-
-    def _engine(self, name: str) -> str:
-        found = self._services.desired.resource(names.target(name).stream)
-        return target.decode(found.spec).engine if found is not None else ""
 
     def _key(self, request: Request) -> str:
         key = request.headers.get("idempotency-key")
