@@ -18,6 +18,8 @@ from gateway.problems import Trouble, answer, of_trouble
 
 OPEN: Final = frozenset({"/livez", "/readyz", "/metrics"})
 """Open without a token, while only this host can ask."""
+HEALTH: Final = frozenset({"/livez", "/readyz"})
+"""Always open to who asks no more than whether it is well: who restarts a process has no token."""
 
 MAX_BODY: Final = 1 << 20
 MAX_SET_BODY: Final = 10 << 20
@@ -90,14 +92,18 @@ class _Exchange:
         if self._services.loopback and not _is_local(headers.get("host", "")):
             detail = "the Host header names no loopback address; ask for 127.0.0.1 or localhost"
             return answer(421, "WrongHost", detail)
-        if not self._admit(headers) and not (
-            self._services.loopback and self._scope["path"] in OPEN
-        ):
+        if not self._admit(headers) and not self._is_open():
             return _unauthenticated(self._services.token_place)
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._limit:
             return of_trouble(TooLarge(self._limit))
         return None
+
+    def _is_open(self) -> bool:
+        path = self._scope["path"]
+        if self._services.loopback:
+            return path in OPEN
+        return path in HEALTH and not self._scope["query_string"]
 
     def _admit(self, headers: Headers) -> bool:
         scheme, _, text = headers.get("authorization", "").partition(" ")

@@ -76,6 +76,7 @@ class Acting:
             if isinstance(error, ImageUnavailable):
                 book.imageless.add(slot.revision)
             return
+        book.slots.runs_unseen(slot)
         healed = book.healed(slot, self._.clock())
         if healed is not None:
             reason, took = healed

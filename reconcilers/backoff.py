@@ -5,7 +5,7 @@ to five minutes; it never gives up. Only a replica that has run for ten minutes,
 makes an end of counting: what dies every quarter of a minute is no better than what dies at once.
 """
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import Final, NamedTuple
 
 import msgspec
@@ -45,13 +45,35 @@ class SlotBook:
         self._deaths: dict[Slot, _Deaths] = {}
         self._counted: set[tuple[Slot, int]] = set()
         self._refused: set[tuple[Slot, int]] = set()
+        self._unseen: dict[Slot, float] = {}  # runs, and no list showed it: until when it is missed
 
     def memory(self) -> Memory:
         waits = {slot: deaths.not_before for slot, deaths in self._deaths.items()}
+        for slot, until in self._unseen.items():
+            waits[slot] = max(until, waits.get(slot, 0.0))
         return Memory(self._attempts, waits, self._refused)
 
     def started(self, slot: Slot, attempt: int) -> None:
         self._attempts[slot] = max(attempt, self._attempts.get(slot, 0))
+
+    def runs_unseen(self, slot: Slot) -> None:
+        """The engine says that the attempt just started runs; no list has shown it yet."""
+        self._unseen[slot] = 0.0
+
+    def looked(self, replicas: Sequence[Replica], now: float) -> None:
+        """Compare what we started with a list.
+
+        A list that lacks it is most likely older than the start: the next tells. Whoever believes
+        it, and starts another at once, may go on like this without end.
+        """
+        if not self._unseen:
+            return
+        shown = {(Slot(one.name.revision, one.name.slot), one.name.attempt) for one in replicas}
+        for slot, until in list(self._unseen.items()):
+            if (slot, self._attempts.get(slot, 0)) in shown:
+                del self._unseen[slot]
+            elif not until:
+                self._unseen[slot] = now + FIRST
 
     def refused(self, slot: Slot, attempt: int, now: float) -> None:
         """The engine would not run it: as a death, and this attempt is never tried again."""
@@ -101,6 +123,7 @@ class SlotBook:
         self._deaths = {s: d for s, d in self._deaths.items() if s.revision in keep}
         self._counted = {c for c in self._counted if c[0].revision in keep}
         self._refused = {r for r in self._refused if r[0].revision in keep}
+        self._unseen = {s: at for s, at in self._unseen.items() if s.revision in keep}
 
     def looping(self, revisions: Set[int], now: float) -> Loop | None:
         """The slot of these revisions that died most often, if any crashes again and again."""

@@ -73,6 +73,7 @@ class AppBook:
 
     def note(self, replicas: list[Replica], now: float) -> None:
         """Compare with the last pass: which replicas died or went, and why."""
+        self.slots.looked(replicas, now)
         present = {(one.id): one for one in replicas}
         self.unstopped = {one: why for one, why in self.unstopped.items() if one in present}
         for slot, before in list(self._running.items()):

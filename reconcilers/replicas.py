@@ -320,9 +320,8 @@ def _probes_too_many(want: Want, view: _View) -> list[Stop]:
 
 
 def _is_leftover(one: Seen, want: Want) -> bool:
-    """Whether it is of a revision that was overtaken before it ever became healthy."""
-    between = one.revision not in (want.revision, want.stable)
-    return between and one.known and not one.ready
+    """Whether an old one is of no use: overtaken, or edited, before it ever became healthy."""
+    return one.revision != want.stable and one.known and not one.ready
 
 
 def _stops_in_place(want: Want, view: _View) -> list[Stop]:

@@ -156,13 +156,10 @@ async def _tell(run: Run, scenario: Scenario, line_told: Callable[[str], None] |
     begin = 0
     end: End = {}
 
-    def broken(text: str) -> None:
-        world.report(Invariant.ALIVE, text)
-
     def leaked(text: str) -> None:
         world.report(Invariant.SECRET, f"a log line holds a value: {text[:200]}")
 
-    with heard(broken, leaked):
+    with heard(world.broke, leaked):
         async with world.living():
             with suppress(Restless):  # what keeps it from rest is reported
                 await world.client.ask(scenario.furniture(), "furniture")

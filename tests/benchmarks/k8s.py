@@ -35,6 +35,7 @@ from tests.support.intents import manifest
 from tests.support.k8s_orders import RENDERER, order
 from tests.support.kubernetes.apart import Apart, apart
 from tests.support.kubernetes.reaching import kubeconfig, opened
+from tests.support.kubernetes.server import ADMIN_TOKEN
 
 APPS: Final = 500
 PROJECTS: Final = 50
@@ -101,7 +102,9 @@ def _image(number: int) -> str:
 async def _fleet(url: str, folder: Path) -> HouseOnCluster:
     """A house that was asked for all apps, and has done nothing yet."""
     folder.mkdir(exist_ok=True)
-    house = HouseOnCluster(url, folder, settings=WorkerSettings(replay_interval=3600.0))
+    house = HouseOnCluster(
+        url, folder, token=ADMIN_TOKEN, settings=WorkerSettings(replay_interval=3600.0)
+    )
     await house.send(
         manifest("Target", "prod", {"engine": "k8s", "k8s": {"kubeconfig": "/config"}}),
         *(manifest("Project", f"p{n}", {"target": "prod"}) for n in range(PROJECTS)),

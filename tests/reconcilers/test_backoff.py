@@ -78,3 +78,22 @@ def test_a_new_intent_lets_everyone_start() -> None:
     book.forgive()
     assert not book.memory().not_before
     assert book.looping({1}, 0.0) is None
+
+
+def test_what_runs_and_no_list_shows_is_missed_for_a_moment_before_another_starts() -> None:
+    book = SlotBook()
+    book.started(SLOT, 1)
+    book.runs_unseen(SLOT)
+    book.looked([], now=100.0)
+    book.looked([], now=100.5)
+    assert book.memory().not_before[SLOT] == 101.0
+
+
+def test_a_list_that_shows_it_ends_the_wait() -> None:
+    book = SlotBook()
+    book.started(SLOT, 1)
+    book.runs_unseen(SLOT)
+    book.looked([], now=100.0)
+    book.looked([replica(1, 0, 1)], now=100.1)
+    book.looked([], now=100.2)  # removed since, which is healed at once
+    assert SLOT not in book.memory().not_before

@@ -315,3 +315,12 @@ def test_past_its_deadline_no_replica_ends_before_it_was_asked() -> None:
     world = World(wanting(3, revision=2, stable=1, stalled=True))
     world.put(*(Seen(replica(2, slot), known=False) for slot in range(3)))
     assert [a for a in world.plan().actions if isinstance(a, Stop)] == []
+
+
+def test_an_edited_probe_that_never_was_healthy_goes_so_that_one_goes_on_trying() -> None:
+    want = wanting(2, revision=3, stable=1, stalled=True)
+    world = World(want)
+    world.put(*(Seen(replica(1, 0, attempt), ready=True) for attempt in (1, 2)))
+    world.put(Seen(replica(3, 0)), Seen(replica(3, 1, edited=("memory",))))
+    stops = [action for action in world.plan().actions if isinstance(action, Stop)]
+    assert [(one.replica.name.revision, one.replica.name.slot) for one in stops] == [(3, 1)]

@@ -355,7 +355,7 @@ class ControlPlaneMachine(RuleBasedStateMachine):
     def _broke(self, text: str) -> None:
         if "ImpossibleWorld" in text and self.world.engines.is_confused():
             return  # two at once ask an engine for what it would refuse, and one never asks for
-        self.world.report(Invariant.ALIVE, text)
+        self.world.broke(text)
 
     def _leaked(self, text: str) -> None:
         self.world.report(Invariant.SECRET, f"a log line holds a value: {text[:200]}")
