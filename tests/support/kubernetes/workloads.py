@@ -202,13 +202,7 @@ class Workloads:
         for one in sorted(pods.keys() - set(wanted), reverse=True)[:1]:
             self.inside.delete("Pod", namespace, one)
         is_parallel = live["spec"].get("podManagementPolicy") == "Parallel"
-        for one in wanted:
-            pod = pods.get(one)
-            if pod is None and self.inside.get("Pod", namespace, one) is None:  # else it is ending
-                self._claims(live, one)
-                self._new_pod(live, one, {"controller-revision-hash": revision})
-            if not is_parallel and (pod is None or not is_ready(pod)):
-                break
+        self._make_missing(live, pods, wanted, revision)
         stale = [one for one in wanted if one in pods and revision_of(pods[one]) != revision]
         may_go_on = is_parallel or all(one in pods and is_ready(pods[one]) for one in wanted)
         if may_go_on and (one := next_to_replace(pods, wanted, revision)) is not None:
@@ -229,6 +223,25 @@ class Workloads:
         }
         if live.get("status") != status:
             self.inside.patch_status("StatefulSet", namespace, name, status)
+
+    def _make_missing(
+        self, live: Object, pods: dict[str, Object], wanted: list[str], revision: str
+    ) -> None:
+        namespace, name = live["metadata"]["namespace"], live["metadata"]["name"]
+        fate = self.fates.get(image_of(live["spec"]["template"]), Fate.RUNS)
+        for one in wanted:
+            pod = pods.get(one)
+            if pod is None and self.inside.get("Pod", namespace, one) is None:  # else it is ending
+                if fate in pod_states.NOT_MADE:
+                    why = f'pods "{one}" is forbidden: {pod_states.NOT_MADE[fate]}'
+                    said = f"create Pod {one} in StatefulSet {name} failed error: {why}"
+                    self.inside.event(live, "FailedCreate", said)
+                    return
+                self._claims(live, one)
+                self._new_pod(live, one, {"controller-revision-hash": revision})
+            is_ordered = live["spec"].get("podManagementPolicy") != "Parallel"
+            if is_ordered and (pod is None or not is_ready(pod)):
+                return
 
     def _claims(self, live: Object, pod: str) -> None:
         namespace = live["metadata"]["namespace"]
