@@ -20,10 +20,12 @@ from gateway.edge import Edge
 from gateway.foreign import Strangers
 from gateway.inside import Inside
 from gateway.past import Past
+from gateway.polled import Polled
 from gateway.ports import Services
 from gateway.problems import Trouble
 from gateway.reading import Reading
 from gateway.stories import Stories
+from gateway.urls import Urls
 from gateway.watching import Watching
 from gateway.writing import Writing
 from reconcilers.ports import EngineError
@@ -51,6 +53,8 @@ def build(services: Services) -> FastAPI:
         Stories(services, fresh, past),
         Inside(services, fresh),
         Strangers(services, fresh),
+        Urls(services, fresh),
+        Polled(services, fresh),
         about,
     ):
         app.include_router(part.router, prefix="/api/v1")

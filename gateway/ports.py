@@ -13,7 +13,11 @@ from bus.intents import IntentService
 from bus.log import Log
 from gateway.tokens import Tokens
 from projections.desired import DesiredState
+from projections.routing import RouteTables
+from reconcilers.inside import Proposal
+from reconcilers.object_preview import ObjectChange
 from reconcilers.ports import ForeignReplica, Replica, ReplicaIO
+from reconcilers.router_ports import PolledRouter
 from reconcilers.status import StatusStore
 
 
@@ -38,14 +42,19 @@ type ListForeign = Callable[[str], Awaitable[Sequence[ForeignReplica]]]
 """What other installations run on the target of a name; raises `EngineError`."""
 
 
+type FindPolledRouter = Callable[[str], PolledRouter | None]
+"""The router of the target of a name, if it is one that comes to read, and is ours."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """Everything the gateway needs.
 
     `catch_up` returns when `desired` has seen a position. `explain_plan` gives the actions that a
-    reconciler would take now for an App's stream, as sentences. `now` is seconds since the epoch;
-    `new_key` makes idempotency keys. `loopback` says that the server is bound to a loopback
-    address. `token_place` tells people where the first token is.
+    reconciler would take now for an App's stream, as sentences; `preview` what would change of its
+    objects on a cluster, if it were as proposed; it raises `EngineError`. `now` is seconds since
+    the epoch; `new_key` makes idempotency keys. `loopback` says that the server is bound to a
+    loopback address. `token_place` tells people where the first token is.
     """
 
     intents: IntentService
@@ -58,11 +67,14 @@ class Services:
     catch_up: Callable[[int], Awaitable[None]]
     io: OpenReplicas
     foreign: ListForeign
+    tables: RouteTables
     explain_plan: Callable[[str], Awaitable[Sequence[str]]]
+    preview: Callable[[Proposal], Awaitable[Sequence[ObjectChange]]]
     checks: Callable[[], Sequence[Check]]
     metrics: Callable[[], bytes]
     now: Callable[[], float]
     new_key: Callable[[], str]
+    polled_router: FindPolledRouter = lambda _target: None
     loopback: bool = True
     token_place: str = "the data directory, in the file `token`"  # noqa: S105 -- a place
     closing: asyncio.Event = field(default_factory=asyncio.Event)

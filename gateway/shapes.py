@@ -13,8 +13,19 @@ class Shape(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
 
+class ObjectChange(Shape):
+    """What would change of one object on a cluster; `immutable`: it is made anew."""
+
+    object: str = Field(examples=["Deployment stw-shop/web"])
+    because: Literal["missing", "changed", "edited", "unwanted", "immutable"]
+    fields: list[str]
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    refused: str = Field(description="Why the cluster would not have it, or empty.")
+
+
 class Change(Shape):
-    """What became of one resource. `before` and `after` are there in dry runs only."""
+    """What became of one resource. `before`, `after`, `objects` are there in dry runs only."""
 
     resource: str = Field(examples=["App/shop/web"])
     result: Literal["created", "configured", "deleted", "unchanged"]
@@ -22,6 +33,7 @@ class Change(Shape):
     events: list[str] = Field(examples=[["app.defined"]])
     before: dict[str, Any] | None = None
     after: dict[str, Any] | None = None
+    objects: list[ObjectChange] | None = None
 
 
 class Acknowledgement(Shape):
@@ -195,6 +207,49 @@ class Why(Shape):
     items: list[Transition]
 
 
+class RouteRow(Shape):
+    """A row of a target's route table. `fallback` are the apps asked when this one has nobody."""
+
+    id: str
+    target: str
+    url: str = Field(examples=["https://shop.example.org/api"])
+    context: str = Field(examples=["x-feature: blue"], description="Of a header; empty for a base.")
+    precedence: int
+    app: str = Field(description="Empty if the token may not see it.")
+    port: str
+    fallback: list[str]
+    redirect: bool
+    strip_prefix: bool
+    auth: Literal["off", "soft", "hard"]
+    tls: Literal["auto", "internal", "secret", "off"]
+    status: str = Field(description="The reason of the app's condition Routed.")
+
+
+class Routes(Shape):
+    items: list[RouteRow]
+
+
+class PassedRow(RouteRow):
+    why: str
+
+
+class RouteQuestion(Shape):
+    scheme: Literal["http", "https"]
+    host: str
+    path: str
+    headers: dict[str, str]
+    target: str = Field(description="Whose table was looked through; empty if none has the host.")
+
+
+class RouteMatch(Shape):
+    """Which row a request would hit (null: 404), and why not the other rows of its host."""
+
+    request: RouteQuestion
+    summary: str
+    row: RouteRow | None
+    passed: list[PassedRow]
+
+
 class Revision(Shape):
     revision: int
     position: int
@@ -217,6 +272,12 @@ class Plan(Shape):
     resource: str
     position: int
     actions: list[str]
+
+
+class TraefikDocument(Shape):
+    """A dynamic configuration of Traefik 3, as its HTTP provider takes it."""
+
+    http: dict[str, Any] = Field(description="Routers, services and middlewares, by name.")
 
 
 class ForeignReplica(Shape):

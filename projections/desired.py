@@ -30,6 +30,8 @@ SHAPING: Final = {
     not in {
         e.MemberJoined,
         e.MemberLeft,
+        e.ClaimsTaken,
+        e.ClaimsReleased,
         e.AppDeleted,
         e.ProjectDeleted,
         e.TargetDeleted,
@@ -42,9 +44,17 @@ _STALLED: Final = e.RolloutStalled.type
 _ROLLOUTS: Final = {e.RolloutStarted.type, _COMPLETED, _STALLED}
 _STATUS: Final = "#status"
 _STATUS_LENGTH: Final = len(_STATUS)
-IGNORED: Final = frozenset({e.MemberJoined.type, e.MemberLeft.type}) | frozenset(
-    event.type for event in e.TRANSITIONS
-) - _ROLLOUTS - {e.RemovalCompleted.type, e.AdoptionCompleted.type}
+_BOOKKEEPING: Final[tuple[type[e.Event], ...]] = (
+    e.MemberJoined,
+    e.MemberLeft,
+    e.ClaimsTaken,
+    e.ClaimsReleased,
+)
+IGNORED: Final = (
+    frozenset(event.type for event in (*_BOOKKEEPING, *e.TRANSITIONS))
+    - _ROLLOUTS
+    - {e.RemovalCompleted.type, e.AdoptionCompleted.type}
+)
 
 _rollouts = msgspec.json.Decoder(Rollout)
 
@@ -250,6 +260,11 @@ class DesiredState:
         self._views[stream] = view
         return view
 
+    def mentions(self, stream: str, word: bytes) -> bool:
+        """Whether the record of a resource holds a word, as it lies there: undecoded, so quick."""
+        kept = self._kept.get(stream)
+        return kept is not None and word in kept.data
+
     def _decoded(self, stream: str, kept: Kept | None) -> e.Event | None:
         if kept is None or not kept.kind:
             return None
@@ -390,6 +405,15 @@ def _view(stream: str, kept: Kept, event: e.AppEvent) -> DesiredApp:
         stalled=kept.stalled if kept.stalled_uid == uid else 0,
         asked_at=event.at.timestamp(),
     )
+
+
+def foreseen(
+    decode: Decode, stream: str, position: int, kind: str, data: bytes
+) -> DesiredApp | None:
+    """What an app would be after an event that is not in the log; None if that cannot be read."""
+    state = DesiredState(decode)
+    state.fold([(position, stream, 1, kind, data)])
+    return state.app(stream)
 
 
 def rebuilt(decode: Decode, pages: Iterable[Sequence[Row]]) -> DesiredState:

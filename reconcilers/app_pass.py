@@ -16,6 +16,7 @@ from reconcilers.acting import Acting, foretold, told
 from reconcilers.books import AppBook
 from reconcilers.knowing import Knowing, Known
 from reconcilers.object_pass import ObjectReconciler
+from reconcilers.object_preview import ObjectChange
 from reconcilers.outcome import Outcome
 from reconcilers.ports import EngineError, EngineUnavailable
 from reconcilers.replicas import Action, Plan, Remove, Seen, Start, Stop, Want, diff
@@ -102,6 +103,18 @@ class AppReconciler:
         _, _, _, plan = await self._look(app, view, book)
         return [foretold(action) for action in plan.actions]
 
+    async def preview(self, app: DesiredApp, view: TargetView) -> list[ObjectChange]:
+        """What would change of its objects if the app were so; nothing where there are none.
+
+        Raises:
+            EngineUnavailable: its target does not answer.
+        """
+        if view.spec.engine != "k8s":
+            return []
+        assert view.engine  # one that is not open says why
+        objects = view.objects
+        return await self._objects.preview(app, view, objects) if objects is not None else []
+
     async def _look(
         self, app: DesiredApp, view: TargetView, book: AppBook
     ) -> tuple[list[Seen], Want, Known, Plan]:
@@ -124,6 +137,7 @@ class AppReconciler:
             [(one, healths[one.name.revision]) for one in replicas],
             view.engine.io,
         )
+        seen = around.routing.judge(app, view, seen)
         want = self._knowing.want(app, book, known, now)
         if not want.stop_first:
             seen = [one for one in seen if one.replica.id not in book.stopping]
@@ -179,6 +193,7 @@ class AppReconciler:
         self._drop(stream)
         self._.revisions.forget(stream)
         self._.probing.forget(stream)
+        self._.routing.forget(stream)
         self._.images.forget(stream)
 
     def _drop(self, stream: str) -> None:

@@ -37,15 +37,22 @@ def judge(
         serving=view.serving,
         wanted=view.wanted if desired.wanted else 0,
         ready=view.ready,
-        updated=view.updated,
+        updated=_updated(desired, view),
         conditions=tuple(dated(condition, before, now) for condition in conditions),
         replicas=view.replicas,
     )
 
 
+def _updated(desired: DesiredApp, view: ObjectView) -> int:
+    """How many replicas serve as they should be; none while what is there is of another time."""
+    held = desired.paused.revision if desired.paused else desired.revision
+    return view.updated if view.is_settled and view.revision == held else 0
+
+
 def _rolled_out(desired: DesiredApp, view: ObjectView) -> bool:
     held = desired.paused.revision if desired.paused else desired.revision
-    return view.is_settled and view.revision == held and view.updated >= view.wanted
+    is_held = view.is_settled and view.revision == held
+    return is_held and view.updated >= view.wanted
 
 
 def _ready(desired: DesiredApp, view: ObjectView, waits: str) -> Condition:
@@ -77,7 +84,8 @@ def _progressing(desired: DesiredApp, view: ObjectView, plan: Plan, waits: str) 
     if plan.waiting:
         message = f"{_names(plan.waiting)} has to be gone first"
         return claim("Progressing", "True", "RemovalPending", message)
-    message = f"{view.updated} of {view.wanted} replicas run revision {desired.revision}"
+    updated = _updated(desired, view)
+    message = f"{updated} of {view.wanted} replicas run revision {desired.revision}"
     return claim("Progressing", "True", "RolloutInProgress", message)
 
 

@@ -1,17 +1,22 @@
 """Installs the Debian packages that tests want and this machine lacks, if it may.
 
 It never fails a run: without root or apt, or when apt says no, it tells so in one line, and the
-tests that need the package are skipped with their reason.
+tests that need the package are skipped with their reason. No service of a package is started:
+tests start servers of their own, on ports of their own.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from tests.support.requirements import REQUIREMENTS
 
 _APT_SECONDS = 900
+_POLICY = Path("/usr/sbin/policy-rc.d")
 _APT_OPTIONS = ("-qq", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0")
 
 
@@ -31,12 +36,30 @@ def main() -> int:
         return 0
     _say(f"installing {wanted}")
     install = ("install", "--yes", "--no-install-recommends", *packages)
-    if _apt(*install) is None:
-        return 0
-    _apt("update")  # a new machine has no package lists yet, an old one has stale ones
-    if complaint := _apt(*install):
-        _say(f"apt could not: {complaint}; the tests that need them are skipped")
+    with _no_services():
+        if _apt(*install) is None:
+            return 0
+        _apt("update")  # a new machine has no package lists yet, an old one has stale ones
+        if complaint := _apt(*install):
+            _say(f"apt could not: {complaint}; the tests that need them are skipped")
     return 0
+
+
+@contextmanager
+def _no_services() -> Iterator[None]:
+    """Have Debian's packages not start what they bring, where nobody has said so already.
+
+    Source: /usr/share/doc/init-system-helpers/README.policy-rc.d.gz; 101 is "not allowed".
+    """
+    if _POLICY.exists():
+        yield
+        return
+    _POLICY.write_text("#!/bin/sh\nexit 101\n")
+    _POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        _POLICY.unlink(missing_ok=True)
 
 
 def _obstacle() -> str | None:

@@ -181,7 +181,9 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             catch_up=assembled.following.seen,
             io=inside.open,
             foreign=inside.foreign,
+            tables=assembled.tables,
             explain_plan=inside.explain,
+            preview=inside.preview,
             checks=lambda: [
                 *_checks(settings, log, desired, assembled, bus, worker, clock()),
                 *_checks_of_several(shares, stopping),

@@ -87,7 +87,9 @@ class KubernetesObjects(ObjectEngine):
         def shows() -> bool:
             held = self._copy.held(key)
             # of another uid: it was replaced since, and that is what counts
-            return held is not None and (held.uid != uid or int(held.version) >= version)
+            if held is not None and (held.uid != uid or int(held.version) >= version):
+                return True
+            return self._copy.has_passed(key, version)  # somebody has deleted it since
 
         return shows
 

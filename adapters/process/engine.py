@@ -1,13 +1,13 @@
 """The process engine: replicas are processes of this host, each a session of its own.
 
 The truth is on disk and in the kernel (`adapters.process.slots`), so a control plane that starts
-anew sees what runs; the keeper (`adapters.process.keeper`) starts, signals and reaps. A replica
+anew sees what runs; the keeper (`adapters.keeping.keeper`) starts, signals and reaps. A replica
 lives on when either dies.
 """
 
 from pathlib import Path
 
-from adapters.process.client import KeeperClient
+from adapters.keeping.client import KeeperClient
 from adapters.process.events import ProcessEvents, Watchers
 from adapters.process.foreign import ProcessForeign
 from adapters.process.grounds import ProcessGrounds, ProcessImages

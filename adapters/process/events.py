@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import final, override
 
-from adapters.process.client import KeeperClient
+from adapters.keeping.client import KeeperClient
 from reconcilers.ports import EngineEvent, EngineEvents
 
 _EVENTS = 256  # kept per watcher; one that is slower lists again

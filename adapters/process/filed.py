@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from adapters.process.files import PID, STREAMS
+from adapters.keeping.files import PID, STREAMS
 from reconcilers.ports import Address, Replica, ReplicaName
 
 OUT_OF_MEMORY = "the kernel ended it or a part of it: it used more memory than its limit"

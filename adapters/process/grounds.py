@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import final, override
 
-from adapters.process.files import folders
+from adapters.keeping.files import folders
 from domain.secret import SecretText
 from reconcilers.ports import Grounds, Images, ImageUnavailable, StartReplica
 

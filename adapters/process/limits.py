@@ -12,7 +12,7 @@ import signal
 from pathlib import Path
 from typing import NamedTuple
 
-from adapters.process.files import folders
+from adapters.keeping.files import folders
 
 _PERIOD = 100_000  # microseconds over which CPU time is counted; the kernel's default
 

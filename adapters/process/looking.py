@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import final, override
 
-from adapters.process.client import KeeperClient
+from adapters.keeping.client import KeeperClient
 from adapters.process.reading import LogFiles
 from adapters.process.slots import Slots
 from reconcilers.ports import (

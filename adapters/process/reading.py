@@ -9,8 +9,8 @@ import os
 from collections import deque
 from collections.abc import Iterator
 
-from adapters.process.dates import Dates, read_dates
-from adapters.process.files import STREAMS
+from adapters.keeping.dates import Dates, read_dates
+from adapters.keeping.files import STREAMS
 from reconcilers.ports import LogLine
 
 _CHUNK = 256 * 1024  # bytes read at a time

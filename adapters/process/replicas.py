@@ -12,7 +12,7 @@ from typing import final, override
 
 import structlog
 
-from adapters.process.client import KeeperClient
+from adapters.keeping.client import KeeperClient
 from adapters.process.filed import Filed, Slot
 from adapters.process.free_ports import FreePorts
 from adapters.process.grounds import ProcessGrounds, variable
@@ -129,7 +129,7 @@ class ProcessReplicas(Replicas):
             uid=order.uid,
             digest=order.digest,
             position=order.position,
-            addresses=self._free.choose(order.ports, self._slots.taken_ports()),
+            addresses=self._free.choose(order.ports, self._slots.taken_ports(), order.publish),
             workdir=order.workdir or f"{self._slots.path(order.name)}/work",
             stop_signal=order.stop_signal,
             cgroups=fence.cgroups,

@@ -15,8 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from adapters.process.filed import OUT_OF_MEMORY, Ended, Filed, Slot, touched, why
-from adapters.process.files import (
+from adapters.keeping.files import (
     EXIT,
     KEEPER,
     LOCK,
@@ -28,6 +27,7 @@ from adapters.process.files import (
     read_text,
     write_whole,
 )
+from adapters.process.filed import OUT_OF_MEMORY, Ended, Filed, Slot, touched, why
 from reconcilers.ports import Replica, ReplicaName, ReplicaState
 
 

@@ -120,10 +120,9 @@ class SimulatedObjects(ObjectEngine):
 
         def shows() -> bool:
             held = self._copy.get(key)
-            if held is None:
-                return False
-            metadata = held["metadata"]
-            return metadata["uid"] != uid or int(metadata["resourceVersion"]) >= version
+            metadata = held["metadata"] if held is not None else {"uid": uid, "resourceVersion": 0}
+            is_there = metadata["uid"] != uid or int(metadata["resourceVersion"]) >= version
+            return is_there or self._copy.has_passed(key, version)
 
         return shows
 

@@ -28,6 +28,7 @@ NAMES: Final = (
     "postgres",
     "rebuilding",
     "sweeping",
+    "routes",
     "simulating",
     "cluster",
     "docker",
@@ -35,6 +36,8 @@ NAMES: Final = (
     "k8s",
     "converging",
     "workers",
+    "routing",
+    "routing_haproxy",
 )
 LONGEST: Final = 420.0  # seconds for one of them
 

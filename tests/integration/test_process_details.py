@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from adapters.keeping.files import KEEPER, directories
 from adapters.process.filed import OUT_OF_MEMORY
-from adapters.process.files import KEEPER, directories
 from adapters.process.limits import Limits
 from domain.secret import SecretText
 from reconcilers.ports import (

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from adapters.process.dates import tend
+from adapters.keeping.dates import tend
 from adapters.process.reading import LogFiles
 from reconcilers.ports import LogLine
 from tests.support.processes import ProcessWorld

@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from adapters.keeping.files import EXIT, LOCK, PID, Process
 from adapters.process.engine import ProcessEngine
 from adapters.process.filed import UNSEEN
-from adapters.process.files import EXIT, LOCK, PID, Process
 from reconcilers.ports import EngineEvent, ReplicaName, ReplicaState
 from tests.contracts.engine_world import PATIENCE, eventually, news
 from tests.support.processes import ProcessWorld

@@ -56,6 +56,16 @@ def said(found: AppStatus, kind: str) -> tuple[str, str]:
     return condition.status, condition.reason
 
 
+def test_pods_of_another_revision_are_not_the_ones_that_were_asked_for() -> None:
+    """What an app left behind, and what nobody has seen yet, does not make a rollout complete."""
+    assert status(WELL).updated == 3
+    assert status(changed(revision=1)).updated == 0
+    assert status(changed(is_settled=False)).updated == 0
+    found = status(changed(revision=1)).condition("Progressing")
+    assert found is not None
+    assert found.message == "0 of 3 replicas run revision 2"
+
+
 def changed(**fields: Any) -> ObjectView:
     return msgspec.structs.replace(WELL, **fields)
 

@@ -14,6 +14,9 @@ from gateway.api import build
 from gateway.ports import Check, Services
 from gateway.tokens import Tokens
 from projections.desired import DesiredState
+from projections.routing import RouteTables
+from reconcilers.inside import Proposal
+from reconcilers.object_preview import ObjectChange
 from reconcilers.ports import (
     EngineUnavailable,
     ExecResult,
@@ -25,6 +28,7 @@ from reconcilers.ports import (
     ReplicaState,
     StartFailed,
 )
+from reconcilers.router_ports import PolledRouter
 from reconcilers.status import AppStatus, Condition, ReplicaStatus, StatusMemory
 from simulation.log import SimulatedLog
 from tests.support.intents import NOON, Desk
@@ -96,10 +100,13 @@ class House:
         self.desk = Desk(log, INSTALLATION)
         self.log = self.desk.log
         self.desired = DesiredState(codec.decode)
+        self.tables = RouteTables(self.desired)
         self.status = StatusMemory()
         self.checks = [Check("log", passed=True), Check("loop", passed=True, vital=True)]
         self.replicas: list[Replica] | None = [replica(0), replica(1)]
+        self.polled: dict[str, PolledRouter] = {}
         self.foreign: list[ForeignReplica] | None = []
+        self.changes: list[ObjectChange] | None = []  # on a cluster, of any proposal
         texts = (f"token-{number}" for number in count())
         self.tokens = Tokens(
             folder / "tokens.json", now=lambda: self.time, new_text=lambda: next(texts)
@@ -117,7 +124,10 @@ class House:
             catch_up=self.catch_up,
             io=self._io,
             foreign=self._foreign,
+            tables=self.tables,
+            polled_router=self.polled.get,
             explain_plan=self._plan,
+            preview=self._preview,
             checks=lambda: self.checks,
             metrics=lambda: b"stateward_up 1\n",
             now=lambda: self.time,
@@ -126,12 +136,20 @@ class House:
         self.app: FastAPI = build(self.services)
 
     async def catch_up(self, _position: int) -> None:
-        self.desired.fold(await self.log.read(self.desired.position, 100_000))
+        page = await self.log.read(self.desired.position, 100_000)
+        self.desired.fold(page)
+        self.tables.fold(page)
 
     async def _io(self, _stream: str) -> tuple[ReplicaIO, Sequence[Replica]]:
         if self.replicas is None:
             raise EngineUnavailable("the engine does not answer")
         return TalkingReplicas(), self.replicas
+
+    async def _preview(self, proposal: Proposal) -> Sequence[ObjectChange]:
+        if self.changes is None:
+            raise EngineUnavailable("the engine does not answer")
+        assert proposal.app().ref.stream == proposal.stream
+        return self.changes
 
     async def _foreign(self, target: str) -> Sequence[ForeignReplica]:
         if self.foreign is None:

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import final, override
 
+from adapters.keeping.files import KEEPER, PID, Process
 from adapters.process.engine import CONTROL_GROUPS, ProcessEngine
 from adapters.process.filed import Filed
-from adapters.process.files import KEEPER, PID, Process
 from adapters.process.limits import Limits
 from adapters.process.slots import Slots
 from reconcilers.ports import Address, Replica, StartReplica

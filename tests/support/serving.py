@@ -17,7 +17,7 @@ from typing import Any, final, override
 import httpx
 import psutil
 
-from adapters.process.files import KEEPER
+from adapters.keeping.files import KEEPER
 from tests.support import requirements
 from tests.support.asking import PATIENCE, Asking
 

@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from adapters.process.files import KEEPER
+from adapters.keeping.files import KEEPER
 from reconcilers.ports import EngineUnavailable
 
 _ANSWER_SECONDS = 30.0
 _LINE_BYTES = 2**26  # an environment of 500 variables of 32 KiB, escaped
 _PROGRAM = (
     "import sys; sys.path.append(sys.argv[1]);"
-    "from adapters.process.keeper import main; sys.exit(main(sys.argv[2]))"
+    "from adapters.keeping.keeper import main; sys.exit(main(sys.argv[2]))"
 )
 
 

@@ -10,7 +10,7 @@ import signal
 from contextlib import suppress
 from typing import Any
 
-from adapters.process.files import PID, Process, boot_id, ticks_of, write_whole
+from adapters.keeping.files import PID, Process, boot_id, ticks_of, write_whole
 
 
 def bear(order: dict[str, Any], directory: int, lock: int, now: float) -> tuple[int, str]:

@@ -20,9 +20,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from adapters.process.birth import bear
-from adapters.process.dates import tend
-from adapters.process.files import (
+from adapters.keeping.birth import bear
+from adapters.keeping.dates import tend
+from adapters.keeping.files import (
     EXIT,
     KEEPER,
     LOCK,
@@ -32,7 +32,7 @@ from adapters.process.files import (
     read_text,
     write_whole,
 )
-from adapters.process.kept import Kept, kill_group
+from adapters.keeping.kept import Kept, kill_group
 
 TEND_SECONDS = 1.0  # how exact the dates of log lines are
 VERSION = 1  # of what is said over the socket

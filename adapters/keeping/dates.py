@@ -9,7 +9,7 @@ import os
 from bisect import bisect_left
 from typing import NamedTuple
 
-from adapters.process.files import STREAMS, TIMES, read_text, write_whole
+from adapters.keeping.files import STREAMS, TIMES, read_text, write_whole
 
 KEEP_BYTES = 10 * 2**20  # of each stream, at least; twice as much at most
 TIMES_BYTES = 256 * 2**10  # of dates, before the older half goes: the last 5,000 seconds of writing

@@ -1,0 +1,87 @@
+"""Who may come in: before an app sees a request, somebody who knows users does.
+
+What the client says about its user is always taken away. `soft` adds the user if there is one and
+lets everybody in, even when nobody answers who it is; `hard` lets in who is known.
+"""
+
+from itertools import product
+from typing import Any, Final
+
+from adapters.caddy.pages import NO_LOGIN, page
+from adapters.caddy.site import Site, Verify
+from projections.route_table import Auth
+
+JSON = dict[str, Any]
+
+_DONE: Final = "stateward_verified"
+_PASS_ON: Final[JSON] = {"handler": "vars", _DONE: "1"}
+_DIAL_TIMEOUT: Final = "1s"
+_ANSWER_TIMEOUT: Final = "5s"
+
+
+def spellings(header: str) -> list[str]:
+    """All ways to write a header's name that some app may take for it: `_` is `-` to CGI."""
+    parts = header.split("-")
+    marks = product("-_", repeat=len(parts) - 1)
+    return ["".join(map("".join, zip(parts, (*mark, ""), strict=True))) for mark in marks]
+
+
+def checks(auth: Auth, site: Site) -> list[JSON]:
+    """The handlers between a request and its app."""
+    if auth == "off" or (auth == "soft" and site.verify is None):
+        return []
+    if site.verify is None:
+        return [page(503, NO_LOGIN)]
+    if auth == "hard":
+        return [_ask(site.verify, auth, site.identity_header)]
+    return [_never_mind(_ask(site.verify, auth, site.identity_header))]
+
+
+def _ask(verify: Verify, auth: Auth, header: str) -> JSON:
+    """Ask with a GET that has the request's headers, and tells its method and URL."""
+    user = f"{{http.reverse_proxy.header.{header}}}"
+    name: JSON = {"handler": "headers", "request": {"set": {header: [user]}}}
+    lets_in: JSON = {"routes": [{"handle": [_PASS_ON]}]}
+    answers: list[JSON] = [
+        {
+            "match": {"status_code": [2], "headers": {header: []}},
+            "routes": [{"handle": [_PASS_ON, name]}],
+        },
+        lets_in if auth == "soft" else {"match": {"status_code": [2]}, **lets_in},
+    ]
+    told = {
+        "Host": ["{http.reverse_proxy.upstream.hostport}"],
+        "X-Forwarded-Method": ["{http.request.method}"],
+        "X-Forwarded-Uri": ["{http.request.uri}"],
+    }
+    return {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": verify.address}],
+        "rewrite": {"method": "GET", "uri": f"{verify.path}?auth={auth}"},
+        "headers": {"request": {"set": told, "delete": ["Upgrade", "Connection"]}},
+        "transport": {
+            "protocol": "http",
+            "dial_timeout": _DIAL_TIMEOUT,
+            "response_header_timeout": _ANSWER_TIMEOUT,
+        },
+        "handle_response": answers,
+    }
+
+
+def _never_mind(asking: JSON) -> JSON:
+    """Go on without a user when nobody answers; an error of the app itself stays one.
+
+    Whatever follows runs inside this handler, so its errors pass here as well: only before the
+    question was answered is one forgiven, or a request would reach the app twice.
+    """
+    again: JSON = {"handler": "error", "status_code": "{http.error.status_code}"}
+    return {
+        "handler": "subroute",
+        "routes": [{"handle": [asking]}],
+        "errors": {
+            "routes": [
+                {"match": [{"vars": {_DONE: ["1"]}}], "handle": [again]},
+                {"handle": [_PASS_ON]},
+            ]
+        },
+    }

@@ -1,0 +1,272 @@
+"""Caddy as a router: routes through its admin API, endpoints through a file that resolvers read.
+
+An `apply` writes the new pools before the routes that name them, so no route ever leads nowhere
+for being new; a `publish` writes a file and nothing else.
+"""
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, final, override
+
+import msgspec
+import structlog
+
+from adapters.caddy import pools
+from adapters.caddy.admin import Admin, Overtaken
+from adapters.caddy.drift import drift
+from adapters.caddy.files import Certificate, Files, is_free
+from adapters.caddy.programs import Programs
+from adapters.caddy.render import render
+from adapters.caddy.site import IDENTITY_HEADER, Acme, CertificateFiles, Site, Verify
+from adapters.caddy.snapshot import Pool, Snapshot
+from projections.route_table import Endpoints, RouteTable
+from reconcilers.router_ports import Applied, Router, RouterUnavailable
+
+JSON = dict[str, Any]
+
+_ANSWER_SECONDS: Final = 0.05  # that a question and its answer take
+_ATTEMPTS: Final = 5
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaddySettings:
+    """What an operator says about the Caddy of a target; see `adapters.caddy.site.Site`."""
+
+    program: str = "caddy"
+    http: tuple[str, ...] = (":80",)
+    https: tuple[str, ...] = (":443",)
+    refresh: float = 0.25
+    drain: float = 30.0
+    acme: Acme = field(default_factory=Acme)
+    verify: Verify | None = None
+    identity_header: str = IDENTITY_HEADER
+
+
+type Certificates = Callable[[str], Awaitable[Certificate | None]]
+"""The certificate in a Secret, by its stream; None if there is none."""
+
+
+async def no_certificates(_secret: str) -> Certificate | None:
+    return None
+
+
+@final
+class CaddyRouter(Router):
+    """The Caddy of one target, begun when it is first needed and going on when we end.
+
+    Args:
+        root: a directory for all routers of this data directory, absolute.
+        target: of which this is the router.
+        settings: of the operator.
+        certificates: gives what rows with `secret` name.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        target: str,
+        settings: CaddySettings,
+        certificates: Certificates = no_certificates,
+    ) -> None:
+        self._settings = settings
+        self._certificates = certificates
+        self._files = Files(root / target / "files")
+        self._admin = Admin(self._files.admin)
+        self._anew = asyncio.Event()
+        self.programs = Programs(root, target, self._files, settings.program, self._began)
+        self._at_work = asyncio.Lock()
+        self._site: Site | None = None
+        self._has_answered = False
+        self._pools: dict[str, Pool] = {}
+        self._snapshot = Snapshot(0, {}, {})
+
+    @property
+    @override
+    def propagation(self) -> float:
+        return self._settings.refresh + _ANSWER_SECONDS
+
+    @override
+    async def apply(self, table: RouteTable) -> Applied:
+        async with self._at_work:
+            site = await self._started()
+            await self._answering(site)
+            wanted_pools = pools.pools(table.rows)
+            self._write(self._snapshot._replace(pools={**self._pools, **wanted_pools}))
+            found = await self._certificate_files(table)
+            wanted = _plain(render(table, replace(site, certificates=found)))
+            applied = await self._load(wanted)
+            self._pools = wanted_pools
+            used = {path for files in found.values() for path in files}
+            await asyncio.to_thread(self._files.keep_certificates, used)
+            return applied
+
+    @override
+    async def publish(self, endpoints: Endpoints) -> None:
+        async with self._at_work:
+            await self._started()
+            address_of = await _addresses(
+                {one.host for found in endpoints.values() for one in found}
+            )
+            places = pools.places(endpoints, address_of)
+            self._write(Snapshot(self._snapshot.page, self._pools, places))
+
+    @override
+    async def watch(self) -> AsyncIterator[None]:
+        while True:
+            await self._anew.wait()
+            self._anew.clear()
+            yield
+
+    async def close(self) -> None:
+        """Let go of it; it serves on."""
+        await self.programs.close()
+        await self._admin.close()
+
+    async def stop(self) -> None:
+        """End it: the target has another router now, or none."""
+        await self.programs.stop()
+        await self.close()
+
+    # -- what runs --------------------------------------------------------------------------
+
+    def _began(self) -> None:
+        """One of the programs began anew, perhaps another version."""
+        self._site = None
+        self._anew.set()
+
+    async def _started(self) -> Site:
+        """See to it that all programs run; what was said of the world before still holds."""
+        if self._site is None:
+            version = await self.programs.version()
+            self._site = await asyncio.to_thread(self._prepare, version)
+        site = self._site
+        await self.programs.start(site.inner_port)
+        return site
+
+    async def _answering(self, site: Site) -> None:
+        """Wait until Caddy can be told something.
+
+        If it cannot even begin with the configuration that it is to begin with, and none has
+        answered to us yet, it may begin without routes: they are on their way.
+        """
+        if await self._admin.answers() or await self.programs.answering(self._admin):
+            self._has_answered = True
+            return
+        caddy, empty = self.programs.caddy, _plain(render(RouteTable(), site))
+        assert caddy is not None
+        said = caddy.last_words
+        if not self._has_answered and self._files.read_config() != empty:
+            await asyncio.to_thread(self._files.write_config, empty)
+            if await self.programs.answering(self._admin):
+                _log.warning("Caddy began without its last routes", reason=said)
+                return
+        raise RouterUnavailable(f"Caddy does not start, and is tried again; it said: {said}")
+
+    def _prepare(self, version: tuple[int, int, int]) -> Site:
+        self._files.prepare()
+        port, chosen = self._port()
+        site = Site(
+            http=self._settings.http,
+            https=self._settings.https,
+            inner_port=port,
+            admin=self._files.admin.name,
+            storage=str(self._files.storage),
+            refresh=self._settings.refresh,
+            drain=self._settings.drain,
+            acme=self._settings.acme,
+            verify=self._settings.verify,
+            identity_header=self._settings.identity_header,
+            version=version,
+        )
+        known = self._files.read_snapshot()
+        if known is None or known.page != port:
+            known = Snapshot(port, {}, {})
+            self._files.write_snapshot(known)
+        self._snapshot = known
+        self._pools = dict(known.pools)
+        if chosen or self._files.read_config() is None:
+            self._files.write_config(_plain(render(RouteTable(), site)))
+        return site
+
+    def _port(self) -> tuple[int, bool]:
+        """The inner port, and whether it is a new one."""
+        port = self._files.inner_port()
+        if port is not None and (self.programs.any_runs() or is_free(port)):
+            return port, False
+        return self._files.choose_port(), True
+
+    # -- what it is told --------------------------------------------------------------------
+
+    async def _load(self, wanted: JSON) -> Applied:
+        found_drift: tuple[str, ...] = ()
+        for _ in range(_ATTEMPTS):
+            read = await self._admin.read()
+            written = await asyncio.to_thread(self._files.read_config)
+            if read.config not in (written, wanted):
+                found_drift = drift(written, read.config)
+            if read.config != wanted:
+                try:
+                    await self._admin.replace(wanted, read)
+                except Overtaken:
+                    continue
+            if written != wanted:
+                await asyncio.to_thread(self._files.write_config, wanted)
+            return Applied(changed=read.config != wanted, drift=found_drift)
+        raise RouterUnavailable(
+            f"somebody else changes Caddy's configuration at {self._files.admin} all the time; "
+            "find out who, then ask again"
+        )
+
+    async def _certificate_files(self, table: RouteTable) -> Mapping[str, CertificateFiles]:
+        wanted = {row.tls.secret for row in table.rows if row.tls and row.tls.mode == "secret"}
+        files = {}
+        for secret in sorted(wanted):
+            found = await self._certificates(secret)
+            if found is None:
+                _log.warning("a route has no certificate", secret=secret, reason="there is none")
+                continue
+            try:
+                files[secret] = await asyncio.to_thread(self._files.write_certificate, found)
+            except ssl.SSLError as error:
+                _log.warning("a route has no certificate", secret=secret, reason=str(error))
+        return files
+
+    def _write(self, snapshot: Snapshot) -> None:
+        if snapshot == self._snapshot and self._files.snapshot.exists():
+            return
+        try:
+            self._files.write_snapshot(snapshot)
+        except OSError as error:
+            raise RouterUnavailable(f"{self._files.snapshot} cannot be written: {error}") from error
+        self._snapshot = snapshot
+
+
+def _plain(config: JSON) -> JSON:
+    """As it looks when it comes back from Caddy."""
+    plain: JSON = msgspec.json.decode(msgspec.json.encode(config))
+    return plain
+
+
+async def _addresses(hosts: set[str]) -> dict[str, str]:
+    """The IP address of each host; one that has none is left out, and said."""
+    found = {}
+    loop = asyncio.get_running_loop()
+    for host in sorted(hosts):
+        with suppress(ValueError):
+            found[host] = str(ipaddress.ip_address(host))
+            continue
+        try:
+            answers = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except OSError as error:
+            _log.warning("the host of a replica has no address", host=host, reason=str(error))
+        else:
+            found[host] = str(answers[0][4][0])
+    return found

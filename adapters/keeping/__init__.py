@@ -1,0 +1,1 @@
+"""Programs that outlive the control plane: who starts them, waits for them and keeps their logs."""

@@ -1,0 +1,87 @@
+"""Load by programs that repeat nothing: `wrk` for HTTP/1.1, `h2load` for HTTP/2 over TLS.
+
+32 connections that stay open. What they say about losses is what is told here.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+CONNECTIONS: Final = 32
+_HOSTS: Final = """
+local hosts, at = {{{hosts}}}, 0
+request = function()
+  at = at % #hosts + 1
+  return wrk.format("GET", "/", {{["Host"] = hosts[at]}})
+end
+"""
+
+
+class Load(NamedTuple):
+    """What came of it. `lost` are requests without an answer of 2xx, however they got lost."""
+
+    requests: int
+    lost: int
+    seconds: float
+    said: str
+
+    @property
+    def per_second(self) -> float:
+        return self.requests / self.seconds
+
+
+async def over_http1(address: str, host: str, seconds: float) -> Load:
+    return await _wrk(address, seconds, "--header", f"Host: {host}")
+
+
+async def over_many_hosts(address: str, hosts: Sequence[str], seconds: float, at: Path) -> Load:
+    """Each request is for the next host; `at` is a file that may be written for it."""
+    quoted = ", ".join(f'"{host}"' for host in hosts)
+    at.write_text(_HOSTS.format(hosts=quoted))
+    return await _wrk(address, seconds, "--script", str(at))
+
+
+async def _wrk(address: str, seconds: float, *more: str) -> Load:
+    words = ("--threads=1", f"--connections={CONNECTIONS}", f"--duration={round(seconds)}s")
+    said = await _said("wrk", *words, *more, f"http://{address}/")
+    errors = re.search(
+        r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said
+    )
+    broken = sum(map(int, errors.groups())) if errors else 0
+    wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
+    done = re.search(r"(\d+) requests in ([\d.]+)(m?s)", said)
+    assert done, said
+    took = float(done[2]) / (1000 if done[3] == "ms" else 1)
+    return Load(int(done[1]), broken + (int(wrong[1]) if wrong else 0), took, said)
+
+
+async def over_http2(address: str, host: str, seconds: float) -> Load:
+    port = address.rpartition(":")[2]
+    clients = (f"--clients={CONNECTIONS}", "--max-concurrent-streams=1")
+    how = (f"--duration={round(seconds)}", f"--connect-to={address}")
+    said = await _said("h2load", *clients, *how, f"https://{host}:{port}/")
+    counts = re.search(
+        r"requests: (\d+) total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed, "
+        r"(\d+) errored, (\d+) timeout",
+        said,
+    )
+    right = re.search(r"status codes: (\d+) 2xx", said)
+    assert counts, said
+    assert right, said
+    lost = sum(int(counts[number]) for number in (3, 4, 5)) + int(counts[2]) - int(right[1])
+    return Load(int(counts[1]), lost, round(seconds), said)
+
+
+async def _said(program: str, *words: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        program, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return said.decode()
