@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from projections.desired import DesiredApp
 from reconcilers.judging import claim, dated, paused
-from reconcilers.object_planning import Action, ApplyObject, Plan
+from reconcilers.object_planning import Action, ApplyObject, DeleteObject, Plan
 from reconcilers.object_ports import ObjectView
 from reconcilers.status import AppStatus, Condition
 
@@ -108,6 +108,8 @@ def _synced(plan: Plan) -> Condition:
     edited = [a for a in plan.actions if isinstance(a, ApplyObject) and a.because == "edited"]
     if edited:
         return claim("Synced", "False", "Drifted", _edits(edited))
+    if replaced := replacements(plan.actions):
+        return claim("Synced", "False", "Replacing", "; ".join(replaced))
     if plan.actions or plan.waiting:
         message = "what is on the cluster is not yet what is wanted"
         return claim("Synced", "False", "Converging", message)
@@ -136,7 +138,13 @@ def _names(named: Sequence[object]) -> str:
 def replacements(actions: Sequence[Action]) -> tuple[str, ...]:
     """Sentences on objects that will be made anew, to show before it is done."""
     return tuple(
-        f"{action.key} is made anew, its pods stay: {', '.join(action.fields)} cannot be changed"
+        f"{action.key} is made anew: {', '.join(action.fields)} cannot be changed; {_kept(action)}"
         for action in actions
-        if not isinstance(action, ApplyObject) and action.because == "immutable"
+        if isinstance(action, DeleteObject) and action.because == "immutable"
     )
+
+
+def _kept(action: DeleteObject) -> str:
+    if action.propagation == "Orphan":
+        return "its pods and claims stay, and are taken up by the new one"
+    return "what it holds comes again at once"

@@ -39,6 +39,7 @@ def view(live: Sequence[Json], app: str) -> ObjectView:
         revision=_revision(present),
         serving=max((_revision(pod) for pod in ready), default=0),
         is_settled=status.get("observedGeneration", 0) >= present["metadata"].get("generation", 0),
+        is_timed=present["kind"] == "Deployment",
         is_stalled=progress.get("status") == "False" and progress.get("reason") == DEADLINE,
         causes=causes(live, [pod for pod in (current or pods) if not _is_ending(pod)]),
         replicas=replicas,

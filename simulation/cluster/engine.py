@@ -1,6 +1,6 @@
 """The ports of a simulated cluster: writes go to it, and a copy shows what is there."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Never, final, override
 
 from adapters.k8s.render.manifests import sent
@@ -162,9 +162,10 @@ class SimulatedObjects(ObjectEngine):
         return self._copy.bodies(owner)
 
     @override
-    def marks(self) -> Mapping[Owner, int]:
+    def marks(self, owners: Iterable[Owner] | None = None) -> Mapping[Owner, int]:
         self._copy.check()
-        return self._copy.marks()
+        found = self._copy.marks()
+        return found if owners is None else {one: found[one] for one in owners if one in found}
 
     @override
     def watch(self) -> AsyncIterator[ObjectEvent]:

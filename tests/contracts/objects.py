@@ -280,6 +280,9 @@ class ObjectsContract:
         after = dict(world.ours.engine.marks())
         assert after[OWNER] != before[OWNER]
         assert after[SHARED] == before[SHARED]
+        some = world.ours.engine.marks([OWNER, ("shop", "nobody")])
+        assert some.get(OWNER) == after[OWNER]
+        assert SHARED not in some
 
     async def test_a_watch_begins_with_a_gap_and_tells_whose_objects_changed(
         self, world: World

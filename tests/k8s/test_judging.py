@@ -179,8 +179,10 @@ def test_what_is_planned_says_whether_it_is_synced(plan: Plan, reason: str, part
 
 def test_a_replacement_is_told_before_it_is_done() -> None:
     name = ObjectKey("apps/v1", "StatefulSet", "stw-shop", "db")
+    fields = ("spec.volumeClaimTemplates",)
     deletion = DeleteObject(
-        key=name, uid="u", because="immutable", fields=("spec.volumeClaimTemplates",)
+        key=name, uid="u", because="immutable", fields=fields, propagation="Orphan"
     )
     [told] = replacements([deletion])
-    assert told.startswith("StatefulSet stw-shop/db is made anew, its pods stay")
+    assert told.startswith("StatefulSet stw-shop/db is made anew: spec.volumeClaimTemplates")
+    assert "its pods and claims stay" in told
