@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.login import PATHS
 from gateway.ports import Services
 from gateway.problems import Trouble, answer, of_trouble
 
@@ -90,14 +91,16 @@ class _Exchange:
         if self._services.loopback and not _is_local(headers.get("host", "")):
             detail = "the Host header names no loopback address; ask for 127.0.0.1 or localhost"
             return answer(421, "WrongHost", detail)
-        if not self._admit(headers) and not (
-            self._services.loopback and self._scope["path"] in OPEN
-        ):
+        if not self._admit(headers) and not self._is_open():
             return _unauthenticated(self._services.token_place)
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._limit:
             return of_trouble(TooLarge(self._limit))
         return None
+
+    def _is_open(self) -> bool:
+        path, has_login = self._scope["path"], self._services.login_key is not None
+        return self._services.loopback and (path in OPEN or (has_login and path in PATHS))
 
     def _admit(self, headers: Headers) -> bool:
         scheme, _, text = headers.get("authorization", "").partition(" ")

@@ -45,7 +45,8 @@ class Services:
     `catch_up` returns when `desired` has seen a position. `explain_plan` gives the actions that a
     reconciler would take now for an App's stream, as sentences. `now` is seconds since the epoch;
     `new_key` makes idempotency keys. `loopback` says that the server is bound to a loopback
-    address. `token_place` tells people where the first token is.
+    address. `login_key` signs the login for developers; None: there is none. `token_place` tells
+    people where the first token is.
     """
 
     intents: IntentService
@@ -64,6 +65,7 @@ class Services:
     now: Callable[[], float]
     new_key: Callable[[], str]
     loopback: bool = True
+    login_key: bytes | None = None
     token_place: str = "the data directory, in the file `token`"  # noqa: S105 -- a place
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server stops, so that streams end."""
