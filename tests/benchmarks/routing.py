@@ -31,8 +31,8 @@ LOAD_SECONDS: Final = 30.0
 CHANGES: Final = 40
 REFRESH: Final = 0.25
 ROUTES: Final = 50
-ROUNDS: Final = 5
-ROUND_SECONDS: Final = 4.0
+ROUNDS: Final = 9
+ROUND_SECONDS: Final = 3.0
 HOST: Final = "a.test"
 ROWS: Final = (row(HOST), row(HOST, scheme="https", tls=Tls(mode="internal")))
 
