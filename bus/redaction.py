@@ -159,7 +159,11 @@ class _Redaction:
             case e.ReplicaHealed():
                 return {"reason": REDACTED}
             case e.DriftRepaired(fields=fields):
-                return {"fields": tuple(f if _WORD.fullmatch(f) else REDACTED for f in fields)}
+                return {
+                    "fields": tuple(f if _WORD.fullmatch(f) else REDACTED for f in fields),
+                    "object": REDACTED if event.object else "",
+                    "by": tuple(REDACTED for _ in event.by),
+                }
             case _:
                 return {}
 

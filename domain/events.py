@@ -261,12 +261,18 @@ class ReplicaRenamed(Transition, frozen=True, kw_only=True):
 
 
 class DriftRepaired(Transition, frozen=True, kw_only=True):
-    """A replica differed from its order although no intent changed it, and was replaced."""
+    """What runs differed from what is wanted although no intent changed it, and was put right.
+
+    A replica was replaced. Of a cluster it is an `object`, with slot 0, that was changed `by` field
+    managers, as far as they are known, and was put back.
+    """
 
     type = "drift.repaired"
     revision: int
     slot: int
     fields: tuple[str, ...]
+    object: str = ""
+    by: tuple[str, ...] = ()
 
 
 class HealthChanged(Transition, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ from gateway.problems import Trouble, answer, of_trouble
 
 OPEN: Final = frozenset({"/livez", "/readyz", "/metrics"})
 """Open without a token, while only this host can ask."""
+HEALTH: Final = frozenset({"/livez", "/readyz"})
+"""Always open to who asks no more than whether it is well: who restarts a process has no token."""
 
 MAX_BODY: Final = 1 << 20
 MAX_SET_BODY: Final = 10 << 20
@@ -99,8 +101,10 @@ class _Exchange:
         return None
 
     def _is_open(self) -> bool:
-        path, has_login = self._scope["path"], self._services.login_key is not None
-        return self._services.loopback and (path in OPEN or (has_login and path in PATHS))
+        path = self._scope["path"]
+        if self._services.loopback:
+            return path in OPEN or (path in PATHS and self._services.login_key is not None)
+        return path in HEALTH and not self._scope["query_string"]
 
     def _admit(self, headers: Headers) -> bool:
         scheme, _, text = headers.get("authorization", "").partition(" ")

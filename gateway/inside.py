@@ -94,13 +94,14 @@ class Inside:
         ref = await self._known(request, "exec")
         io, replicas = await self._services.io(ref.stream)
         one = self._ready_one(ref, replicas, body.replica)
-        name = one.name.of(self._services.installation)
+        name = one.shown(self._services.installation)
         actor = actor_of(request).name
         log.info("exec", actor=actor, resource=ref.stream, replica=name, program=body.argv[0])
         try:
             result = await io.run(one, body.argv, timeout_seconds=body.timeout_seconds)
         except TimeoutError as error:
-            detail = f"{body.argv[0]!r} ran longer than {body.timeout_seconds:g} s and was ended"
+            limit = f"{body.timeout_seconds:g} s"
+            detail = f"{body.argv[0]!r} ran longer than {limit}; its end is not waited for"
             raise Trouble(504, "TimedOut", detail) from error
         except StartFailed as error:
             raise NotPossible(str(error)) from error
@@ -132,10 +133,10 @@ class Inside:
             found = [
                 one
                 for one in found
-                if wanted in (str(one.name.slot), one.name.of(installation), one.id)
+                if wanted in (str(one.name.slot), one.shown(installation), one.id)
             ]
             if not found:
-                known = ", ".join(one.name.of(installation) for one in replicas) or "none"
+                known = ", ".join(one.shown(installation) for one in replicas) or "none"
                 raise BadValue("replica", wanted, f"replicas of {ref} are: {known}")
         running = [one for one in found if one.state is ReplicaState.RUNNING]
         return found if previous or not running else running
@@ -148,12 +149,12 @@ class Inside:
         status = self._services.status.get(ref.stream)
         ready = {one.name for one in status.replicas if one.ready} if status else set()
         installation = self._services.installation
-        return next((one for one in running if one.name.of(installation) in ready), running[0])
+        return next((one for one in running if one.shown(installation) in ready), running[0])
 
     async def _lines(
         self, source: AsyncIterator[LogLine], replica: Replica
     ) -> AsyncIterator[tuple[float, bytes]]:
-        name = replica.name.of(self._services.installation)
+        name = replica.shown(self._services.installation)
         async for at, stream, text in source:
             told: dict[str, Any] = {
                 "at": times.shown(at),

@@ -13,6 +13,8 @@ from bus.intents import IntentService
 from bus.log import Log
 from gateway.tokens import Tokens
 from projections.desired import DesiredState
+from reconcilers.inside import Proposal
+from reconcilers.object_preview import ObjectChange
 from reconcilers.ports import ForeignReplica, Replica, ReplicaIO
 from reconcilers.status import StatusStore
 
@@ -43,10 +45,11 @@ class Services:
     """Everything the gateway needs.
 
     `catch_up` returns when `desired` has seen a position. `explain_plan` gives the actions that a
-    reconciler would take now for an App's stream, as sentences. `now` is seconds since the epoch;
-    `new_key` makes idempotency keys. `loopback` says that the server is bound to a loopback
-    address. `login_key` signs the login for developers; None: there is none. `token_place` tells
-    people where the first token is.
+    reconciler would take now for an App's stream, as sentences; `preview` what would change of its
+    objects on a cluster, if it were as proposed; it raises `EngineError`. `now` is seconds since
+    the epoch; `new_key` makes idempotency keys. `loopback` says that the server is bound to a
+    loopback address. `login_key` signs the login for developers; None: there is none. `token_place`
+    tells people where the first token is.
     """
 
     intents: IntentService
@@ -60,6 +63,7 @@ class Services:
     io: OpenReplicas
     foreign: ListForeign
     explain_plan: Callable[[str], Awaitable[Sequence[str]]]
+    preview: Callable[[Proposal], Awaitable[Sequence[ObjectChange]]]
     checks: Callable[[], Sequence[Check]]
     metrics: Callable[[], bytes]
     now: Callable[[], float]

@@ -1,14 +1,18 @@
 """What a submission would change, as manifests before and after; for dry runs and diffs."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from bus import manifests
+from bus import codec, manifests
 from bus.intents import Change, Plan
 from domain import events as e
 from domain import state
 from domain.names import Ref
+from reconcilers.inside import Proposal
+from reconcilers.object_preview import ObjectChange
+from reconcilers.ports import EngineError
 
 type Manifest = dict[str, Any]
 
@@ -28,6 +32,31 @@ def preview(change: Change, plan: Plan) -> Manifest:
         "before": before,
         "after": _after(ref, own[-1], generation) if own else before,
     }
+
+
+def proposal(resource: str, plan: Plan, position: int) -> Proposal | None:
+    """The event that would make an App what it will be; None of what changes in no App's spec."""
+    stream = Ref.parse(resource).stream
+    own = [fact.event for fact in plan.facts if fact.stream == stream]
+    if not own or not isinstance(own[-1], e.AppEvent):
+        return None
+    return Proposal(stream, position, own[-1].type, codec.encode(own[-1]))
+
+
+async def with_objects(
+    change: Manifest,
+    proposed: Proposal | None,
+    ask: Callable[[Proposal], Awaitable[Sequence[ObjectChange]]],
+) -> list[str]:
+    """Add to a change what it means to objects on a cluster; returns why that is not known."""
+    if proposed is None:
+        return []
+    try:
+        found = await ask(proposed)
+    except EngineError as error:
+        return [f"objects of {change['resource']} are not compared: {error}"]
+    change["objects"] = [msgspec.to_builtins(one) for one in found]
+    return []
 
 
 def _before(ref: Ref, present: state.State) -> Manifest | None:

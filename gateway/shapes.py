@@ -13,8 +13,19 @@ class Shape(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
 
+class ObjectChange(Shape):
+    """What would change of one object on a cluster; `immutable`: it is made anew."""
+
+    object: str = Field(examples=["Deployment stw-shop/web"])
+    because: Literal["missing", "changed", "edited", "unwanted", "immutable"]
+    fields: list[str]
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    refused: str = Field(description="Why the cluster would not have it, or empty.")
+
+
 class Change(Shape):
-    """What became of one resource. `before` and `after` are there in dry runs only."""
+    """What became of one resource. `before`, `after`, `objects` are there in dry runs only."""
 
     resource: str = Field(examples=["App/shop/web"])
     result: Literal["created", "configured", "deleted", "unchanged"]
@@ -22,6 +33,7 @@ class Change(Shape):
     events: list[str] = Field(examples=[["app.defined"]])
     before: dict[str, Any] | None = None
     after: dict[str, Any] | None = None
+    objects: list[ObjectChange] | None = None
 
 
 class Acknowledgement(Shape):

@@ -115,6 +115,9 @@ def _of_transition(event: e.Transition) -> str:  # noqa: PLR0911 -- as above
             return f"the replica of slot {slot} was healed in {seconds:.1f} s: {reason}"
         case e.ReplicaRenamed(slot=slot, attempt=attempt, message=message):
             return f"attempt {attempt} of slot {slot} was passed over: {message}"
+        case e.DriftRepaired(object=object_) if object_:
+            who = f" by {', '.join(event.by)}" if event.by else ""
+            return f"{object_} was changed in {', '.join(event.fields)}{who}, and was put back"
         case e.DriftRepaired(slot=slot, fields=fields):
             return f"slot {slot} differed in {', '.join(fields)} and was replaced"
         case e.HealthChanged(ready=ready, reason=reason, message=message):

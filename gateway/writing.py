@@ -4,6 +4,7 @@ What an acknowledgement says is on disk. The idempotency key is the caller's or 
 digest covers method, path, query, conditions and body, so the same key never means two things.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Annotated, Any, Literal, final
@@ -97,17 +98,23 @@ class Writing:
     async def _apply(
         self,
         request: Request,
+        *,
         dry_run: DryRun = None,
         project: Annotated[str, Query(description="Of manifests that name none.")] = "",
         prune: Annotated[
             str, Query(description="Delete what carries these labels and left the set.")
         ] = "",
+        objects: Annotated[
+            bool, Query(description="In a dry run: the objects of apps on clusters, too.")
+        ] = False,
     ) -> Response:
         if project:
             check_name(project, "query.project")
         asked, body = await bodies.manifest_set(request, project)
         if "prune" in request.query_params:
             asked += await leftovers(self._services, self._fresh, prune, asked)
+        if dry_run:
+            return await self._rehearse(request, asked, None, objects=objects)
         return await self._submit(request, asked, body, dry_run, None)
 
     async def _submit(
@@ -118,21 +125,35 @@ class Writing:
         dry_run: str | None,
         ref: Ref | None,
     ) -> Response:
-        request.state.resource = ref.stream if ref else None
-        request.state.key = key = self._key(request)
         if dry_run:
             return await self._rehearse(request, asked, ref)
+        request.state.resource = ref.stream if ref else None
+        request.state.key = key = self._key(request)
         answer = await self._services.intents.submit(
             asked, actor=actor_of(request), key=key, digest=_digest(request, body)
         )
         return _acknowledged(answer, asked, ref, key)
 
     async def _rehearse(
-        self, request: Request, asked: Sequence[Asked], ref: Ref | None
+        self, request: Request, asked: Sequence[Asked], ref: Ref | None, *, objects: bool = False
     ) -> Response:
+        request.state.resource = ref.stream if ref else None
+        request.state.key = self._key(request)
         changes, plan = await self._services.intents.foresee(asked, actor=actor_of(request))
         foreseen = [previews.preview(change, plan) for change in changes]
         head = await self._services.log.head()
+        warnings = list(cautions(asked))
+        if objects:
+            await self._fresh.reached()
+            found = (
+                previews.with_objects(
+                    change,
+                    previews.proposal(change["resource"], plan, head.position + 1),
+                    self._services.preview,
+                )
+                for change in foreseen
+            )
+            warnings += [one for some in await asyncio.gather(*found) for one in some]
         return reply(
             {
                 "position": head.position,
@@ -140,7 +161,7 @@ class Writing:
                 "repeated": False,
                 "dryRun": True,
                 "changes": foreseen,
-                "warnings": cautions(asked),
+                "warnings": warnings,
             },
             headers={"Idempotency-Key": request.state.key},
         )

@@ -392,6 +392,15 @@ def _view(stream: str, kept: Kept, event: e.AppEvent) -> DesiredApp:
     )
 
 
+def foreseen(
+    decode: Decode, stream: str, position: int, kind: str, data: bytes
+) -> DesiredApp | None:
+    """What an app would be after an event that is not in the log; None if that cannot be read."""
+    state = DesiredState(decode)
+    state.fold([(position, stream, 1, kind, data)])
+    return state.app(stream)
+
+
 def rebuilt(decode: Decode, pages: Iterable[Sequence[Row]]) -> DesiredState:
     """The state that a whole history gives."""
     state = DesiredState(decode)

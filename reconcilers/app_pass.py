@@ -16,6 +16,7 @@ from reconcilers.acting import Acting, foretold, told
 from reconcilers.books import AppBook
 from reconcilers.knowing import Knowing, Known
 from reconcilers.object_pass import ObjectReconciler
+from reconcilers.object_preview import ObjectChange
 from reconcilers.outcome import Outcome
 from reconcilers.ports import EngineError, EngineUnavailable
 from reconcilers.replicas import Action, Plan, Remove, Seen, Start, Stop, Want, diff
@@ -98,6 +99,18 @@ class AppReconciler:
             return await self._objects.foresee(app, view, view.objects, book)
         _, _, _, plan = await self._look(app, view, book)
         return [foretold(action) for action in plan.actions]
+
+    async def preview(self, app: DesiredApp, view: TargetView) -> list[ObjectChange]:
+        """What would change of its objects if the app were so; nothing where there are none.
+
+        Raises:
+            EngineUnavailable: its target does not answer.
+        """
+        if view.spec.engine != "k8s":
+            return []
+        assert view.engine  # one that is not open says why
+        objects = view.objects
+        return await self._objects.preview(app, view, objects) if objects is not None else []
 
     async def _look(
         self, app: DesiredApp, view: TargetView, book: AppBook

@@ -5,10 +5,12 @@ from typing import Final, NamedTuple, Protocol, final, override
 
 import msgspec
 
+from bus import codec
 from bus.calls import CallFailed, CallLost, Calls
 from bus.leases import Partition
-from projections.desired import DesiredState
+from projections.desired import DesiredApp, DesiredState, foreseen
 from reconcilers.adopting import listed_foreign
+from reconcilers.object_preview import ObjectChange
 from reconcilers.passing import Passing
 from reconcilers.ports import (
     EngineError,
@@ -32,6 +34,23 @@ class Opened(NamedTuple):
     replicas: Sequence[Replica]
 
 
+class Proposal(NamedTuple):
+    """An event of an app that is not in the log, where it would be there."""
+
+    stream: str
+    position: int
+    kind: str
+    data: bytes
+
+    def app(self) -> DesiredApp:
+        """What the app would be. Raises `EngineUnavailable`."""
+        found = foreseen(codec.decode, *self)
+        if found is None:
+            raise EngineUnavailable(f"what {self.stream} would be cannot be read here")
+        image = found.image or found.spec.image  # nobody finds out about it for a mere proposal
+        return msgspec.structs.replace(found, image=image)
+
+
 class Inside(Protocol):
     """Everything about what runs that only its target can tell."""
 
@@ -41,6 +60,10 @@ class Inside(Protocol):
 
     async def explain(self, stream: str) -> Sequence[str]:
         """What a pass over an app would do now, in sentences. Raises `EngineError`."""
+        ...
+
+    async def preview(self, proposal: Proposal) -> Sequence[ObjectChange]:
+        """What would change of an app's objects; nothing is done. Raises `EngineError`."""
         ...
 
     async def foreign(self, target: str) -> Sequence[ForeignReplica]:
@@ -69,6 +92,10 @@ class Here(Inside):
         return await self._passing.explain(stream)
 
     @override
+    async def preview(self, proposal: Proposal) -> Sequence[ObjectChange]:
+        return await self._passing.preview(proposal.app())
+
+    @override
     async def foreign(self, target: str) -> Sequence[ForeignReplica]:
         return await listed_foreign(self._passing.view(target))
 
@@ -79,6 +106,10 @@ class Look(msgspec.Struct, frozen=True, tag="look"):
 
 class Explain(msgspec.Struct, frozen=True, tag="explain"):
     stream: str
+
+
+class Preview(msgspec.Struct, frozen=True, tag="preview"):
+    proposal: Proposal
 
 
 class Foreign(msgspec.Struct, frozen=True, tag="foreign"):
@@ -100,11 +131,12 @@ class Run(msgspec.Struct, frozen=True, tag="run"):
     timeout_seconds: float
 
 
-type Request = Look | Explain | Foreign | Logs | Run
+type Request = Look | Explain | Preview | Foreign | Logs | Run
 
-_request = msgspec.msgpack.Decoder(Look | Explain | Foreign | Logs | Run)
+_request = msgspec.msgpack.Decoder(Look | Explain | Preview | Foreign | Logs | Run)
 _replicas = msgspec.msgpack.Decoder(list[Replica])
 _foreign = msgspec.msgpack.Decoder(list[ForeignReplica])
+_changes = msgspec.msgpack.Decoder(list[ObjectChange])
 _sentences = msgspec.msgpack.Decoder(list[str])
 _line = msgspec.msgpack.Decoder(LogLine)
 _result = msgspec.msgpack.Decoder(ExecResult)
@@ -142,12 +174,20 @@ class Answering:
                     yield part
             case Explain(stream):
                 yield _encode(list(await self._here.explain(stream)))
-            case Logs(stream, replica, tail, since, follow):
-                io = (await self._here.open(stream)).io
+            case Preview(proposal):
+                for part in _flocks(await self._here.preview(proposal)):
+                    yield part
+            case Logs() | Run():
+                async for part in self._looked_into(request):
+                    yield part
+
+    async def _looked_into(self, request: Logs | Run) -> AsyncIterator[bytes]:
+        io = (await self._here.open(request.stream)).io
+        match request:
+            case Logs(_, replica, tail, since, follow):
                 async for line in io.logs(replica, tail=tail, since=since, follow=follow):
                     yield _encode(line)
-            case Run(stream, replica, argv, timeout_seconds):
-                io = (await self._here.open(stream)).io
+            case Run(_, replica, argv, timeout_seconds):
                 yield _encode(await io.run(replica, argv, timeout_seconds=timeout_seconds))
 
 
@@ -171,6 +211,12 @@ class Elsewhere(Inside):
     async def explain(self, stream: str) -> Sequence[str]:
         found = [_sentences.decode(part) async for part in self.ask(stream, Explain(stream))]
         return [sentence for sentences in found for sentence in sentences]
+
+    @override
+    async def preview(self, proposal: Proposal) -> Sequence[ObjectChange]:
+        at = self._sharing.partition(proposal.app().target, proposal.stream)
+        parts = self.ask_at(at, Preview(proposal))
+        return [one async for part in parts for one in _changes.decode(part)]
 
     @override
     async def foreign(self, target: str) -> Sequence[ForeignReplica]:
@@ -241,6 +287,11 @@ class Nearest(Inside):
     @override
     async def explain(self, stream: str) -> Sequence[str]:
         return await self._near(stream).explain(stream)
+
+    @override
+    async def preview(self, proposal: Proposal) -> Sequence[ObjectChange]:
+        is_here = self._sharing.holds(proposal.app().target, proposal.stream)
+        return await (self._here if is_here else self._elsewhere).preview(proposal)
 
     @override
     async def foreign(self, target: str) -> Sequence[ForeignReplica]:

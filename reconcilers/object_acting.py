@@ -114,9 +114,8 @@ class ObjectActing:
             _log.warning("the cluster warns", object=str(action.key), warning=warning)
 
     def _repaired(self, app: DesiredApp, action: ApplyObject, held: Revision) -> None:
-        by = f" by {', '.join(action.by)}" if action.by else ""
-        for field in action.fields:
-            self._.metrics.drifted(field)
+        for part in {_part(field) for field in action.fields}:
+            self._.metrics.drifted(part)
         self._.journal.record(
             app.ref,
             e.DriftRepaired,
@@ -125,8 +124,16 @@ class ObjectActing:
             uid=app.uid,
             revision=held.number,
             slot=0,
-            fields=tuple(f"{field} of {action.key}{by}" for field in action.fields),
+            fields=action.fields,
+            object=str(action.key),
+            by=action.by,
         )
+
+
+def _part(field: str) -> str:
+    """The part of an object that a path leads into: of these there are few, whatever apps hold."""
+    first, _, rest = field.partition(".")
+    return f"spec.{rest.partition('.')[0].partition('[')[0]}" if first == "spec" else first
 
 
 def told(action: Action) -> str:

@@ -110,7 +110,7 @@ def _synced(plan: Plan) -> Condition:
             for addition in found
         ]
         return claim("Synced", "True", "AddedTo", f"{'; '.join(told)}; it is left alone")
-    return claim("Synced", "True", "Converged", "what runs is what is wanted")
+    return claim("Synced", "True", "Converged", "its objects are as they are wanted")
 
 
 def _edits(edited: Sequence[ApplyObject]) -> str:

@@ -29,6 +29,7 @@ from reconcilers.object_ports import (
     ObjectView,
     ProjectOrder,
 )
+from reconcilers.object_preview import ObjectChange, changes
 from reconcilers.outcome import Outcome
 from reconcilers.replicas import Want
 from reconcilers.status import AppStatus
@@ -102,6 +103,21 @@ class ObjectReconciler:
         found = await self._look(app, target, objects, book)
         held = [found.plan.held] if found.plan.held else []
         return [*(foretold(action) for _, action in found.actions), *held]
+
+    async def preview(
+        self, app: DesiredApp, target: TargetView, objects: Objects
+    ) -> list[ObjectChange]:
+        """What would change on the cluster if the app were so. Nothing is written.
+
+        Raises:
+            EngineUnavailable: its target does not answer.
+        """
+        found = await self._look(app, target, objects, AppBook(app.uid))
+        live = [
+            *await objects.engine.list((app.ref.project, "")),
+            *await objects.engine.list((app.ref.project, app.ref.name)),
+        ]
+        return await changes(objects, found.actions, live, self._.gate.position())
 
     # -- looking ------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from reconcilers.app_pass import AppReconciler
 from reconcilers.following import Loops
 from reconcilers.lanes import Lanes
 from reconcilers.metrics import ReconcileMetrics
+from reconcilers.object_preview import ObjectChange
 from reconcilers.outcome import Outcome
 from reconcilers.places import Places
 from reconcilers.ports import EngineError, EngineUnavailable, LeaseEnded
@@ -107,6 +108,14 @@ class Passing:
         if app is None:
             return ()
         return await self._apps.foresee(app, self.view(app.target))
+
+    async def preview(self, app: DesiredApp) -> Sequence[ObjectChange]:
+        """What would change of an app's objects if it were so; nothing is done.
+
+        Raises:
+            EngineUnavailable: its target does not answer.
+        """
+        return await self._apps.preview(app, self.view(app.target))
 
     async def _work(self) -> None:
         while True:

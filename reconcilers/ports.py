@@ -83,7 +83,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     head of the log at that time; times are seconds since the epoch. `healthy` is the engine's own
     opinion (an image's HEALTHCHECK), None where it has none; `starting` says that it has a check
     but no answer yet. `edited` names what differs from the order although nobody asked for it
-    here: empty when nothing does, or nothing is known.
+    here: empty when nothing does, or nothing is known. `called` is what the engine's own tools call
+    it, where that is not its name.
     """
 
     id: str
@@ -100,6 +101,11 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     healthy: bool | None = None
     starting: bool = False
     edited: tuple[str, ...] = ()
+    called: str = ""
+
+    def shown(self, installation: str) -> str:
+        """What people know it by."""
+        return self.called or self.name.of(installation)
 
 
 class StartReplica(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,7 +50,9 @@ def app_spec(image: str, how: str = "", **more: Any) -> dict[str, Any]:
 
 @final
 class People:
-    """Draws what is asked next. `apps` are the names they may use, `images` what those may run."""
+    """Draws what is asked next. `apps` are the names they may use, `images` what those may run,
+    on `targets` and `clusters`.
+    """
 
     def __init__(
         self,
@@ -58,8 +60,10 @@ class People:
         apps: Sequence[Ref],
         targets: Sequence[str],
         images: Sequence[str] = (),
+        clusters: Sequence[str] = (),
     ) -> None:
-        self._rng, self.apps, self._targets = rng, apps, targets
+        self._rng, self.apps, self._targets = rng, apps, (*targets, *clusters)
+        self._clusters = clusters
         self._images = images or [f"web:{number}" for number in range(1, 8)]
         self._numbers = count(1)
         self._draws: Sequence[tuple[int, Callable[[Ref], Asked]]] = (
@@ -78,7 +82,10 @@ class People:
 
     def furniture(self) -> list[Asked]:
         """The targets, projects and secrets that everything else needs."""
-        made = [manifest("Target", name, {"engine": "simulated"}) for name in self._targets]
+        made = [
+            manifest("Target", name, {"engine": "k8s" if name in self._clusters else "simulated"})
+            for name in self._targets
+        ]
         for project in sorted({ref.project for ref in self.apps}):
             made.append(manifest("Project", project, {}))
             made.append(self.secret(app(project, "any")))

@@ -10,9 +10,11 @@ from domain.names import Ref
 from reconcilers.ports import ReplicaState
 from simulation import releases
 from simulation.asking import People
+from simulation.cluster.cluster import REFUSED
+from simulation.cluster_chaos import ClusterChaos
 from simulation.disk import Request
 from simulation.invariants.violations import Invariant
-from simulation.knobs import DEEDS, Fault
+from simulation.knobs import CLUSTER_DEEDS, DEEDS, Fault
 from simulation.machine import Machine, Running
 from simulation.messages import MessageTroubles
 from simulation.producers import ACTOR
@@ -21,6 +23,7 @@ from simulation.troubles import Troubles
 from simulation.world import World
 
 MINUTE: Final = 60.0
+ALL_DEEDS: Final = (*DEEDS, *CLUSTER_DEEDS)
 NONSENSE: Final = (
     b"{",
     b"[]",
@@ -79,15 +82,21 @@ class Chaos:
             Fault.INTENT_HUGE: self._write_much,
             Fault.INTENT_ABA: self._there_and_back,
         }
+        self._clusters = ClusterChaos(world, world.rng("cluster chaos"), self._later)
+        self._in_clusters: Mapping[Fault, Deed] = {
+            **self._clusters.deeds,
+            Fault.CLUSTER_REFUSES: lambda: self._apply(REFUSED),
+        }
         self.poisoned: set[str] = set()
 
     async def run(self) -> None:
         """Do what the rates say, for ever."""
         while True:
             await asyncio.sleep(1.0)
-            for fault in DEEDS:  # in one order, whatever order the rates were given in
+            deeds = {**self._deeds, **(self._in_clusters if self._world.clusters else {})}
+            for fault in ALL_DEEDS:  # in one order, whatever order the rates were given in
                 rate = self._rates.get(fault)
-                deed = self._deeds.get(fault)
+                deed = deeds.get(fault)
                 if rate and deed and self._rng.random() < rate / MINUTE:
                     done = await deed()
                     if done:
@@ -104,6 +113,7 @@ class Chaos:
         world.broker.faults.cut.clear()
         world.broker.faults.down = False
         self._mend_machines()
+        self._clusters.calm()
         for controller in world.controllers[1:]:
             await world.kill(controller, "one is enough")
         for controller in world.controllers:
@@ -151,10 +161,13 @@ class Chaos:
     def _owned(self, target: str) -> list[tuple[str, Running]]:
         return [(t, one) for t, one in self._world.truth.owned() if t == target]
 
-    def _victim(self) -> tuple[str, Running] | None:
-        """A replica of ours that runs, somewhere."""
+    def _victim(self, *, pods: bool = True) -> tuple[str, Running] | None:
+        """A replica of ours that runs, somewhere; maybe a pod."""
         running = [
-            pair for pair in self._world.truth.owned() if pair[1].seen.state is ReplicaState.RUNNING
+            pair
+            for pair in self._world.truth.owned()
+            if pair[1].seen.state is ReplicaState.RUNNING
+            and (pods or pair[0] not in self._world.clusters)
         ]
         return self._rng.choice(running) if running else None
 
@@ -365,7 +378,7 @@ class Chaos:
         return words
 
     async def _edit(self) -> str:
-        victim = self._victim()
+        victim = self._victim(pods=False)
         if victim is None:
             return ""
         words = self._disturb(victim[1])
@@ -373,7 +386,7 @@ class Chaos:
         return words
 
     async def _squat(self) -> str:
-        victim = self._victim()
+        victim = self._victim(pods=False)
         if victim is None:
             return ""
         name = victim[1].order.name

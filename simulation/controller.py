@@ -13,7 +13,7 @@ from bus.announcing import Announcer
 from bus.intents import IntentService
 from bus.log import StoredEvent
 from domain.app import Check
-from domain.target import TargetSpec
+from domain.target import K8sSettings, TargetSpec
 from projections.desired import DesiredState
 from reconcilers.assembling import Assembled, World, assemble
 from reconcilers.metrics import ReconcileMetrics, Uncounted
@@ -21,6 +21,8 @@ from reconcilers.passing import WorkerSettings
 from reconcilers.ports import EngineUnavailable, Prober, ProbeResult, Replica, ReplicaIO
 from reconcilers.projecting import Projecting
 from reconcilers.targets import OpenedEngine
+from simulation.cluster.cluster import Cluster
+from simulation.cluster.guarded import guarded_cluster
 from simulation.disk import Disk
 from simulation.guarded import GuardedIO, GuardedLog, GuardedSecrets, Sent, guarded
 from simulation.lives import Life
@@ -51,8 +53,9 @@ type BusOf = Callable[[Life, IntentService, Callable[[int, Sequence[str] | None]
 class Site:
     """What outlives every control plane: disk, secrets, machines, and the way to the bus.
 
-    `machines` are the targets' by name; `now` is seconds since the epoch, which may jump. With
-    `direct`, a life hints its own worker by itself; without, hints come over the bus alone.
+    `machines` are the targets' by name, those of `clusters` among them; `now` is seconds since the
+    epoch, which may jump. With `direct`, a life hints its own worker by itself; without, hints come
+    over the bus alone.
     `mismatched` is told of a snapshot that differs from its log.
     `read` gets what is put where others read it, and the name of that place.
     `syncing` is awaited by a life between the writing and the fsync of each group.
@@ -60,6 +63,7 @@ class Site:
 
     installation: str
     machines: Mapping[str, Machine]
+    clusters: Mapping[str, Cluster] = field(default_factory=dict)
     now: Callable[[], float]
     disk: Disk = field(default_factory=Disk)
     secrets: SimulatedSecrets = field(default_factory=SimulatedSecrets)
@@ -196,11 +200,21 @@ class Controller:
     def _utc(self) -> datetime:
         return datetime.fromtimestamp(self.site.now(), UTC)
 
-    async def _open(self, name: str, spec: TargetSpec) -> OpenedEngine:  # noqa: ARG002 -- a port
+    async def _open(self, name: str, spec: TargetSpec) -> OpenedEngine:
         await self.life.present()
         machine = self.site.machines.get(name)
         if machine is None or machine.faults.unavailable:
             raise EngineUnavailable(f"nothing answers at target {name}")
+        if spec.engine == "k8s":
+            settings, there = spec.k8s or K8sSettings(), self.site.clusters[name]
+            kept = guarded_cluster(
+                there, self.site.installation, settings, self.life, self.site.sent
+            )
+
+            async def close() -> None:
+                kept.close()
+
+            return OpenedEngine(kept.ports, close, kept.objects)
         engine = guarded(machine, self.site.installation, self.life, name, self.site.sent)
         return OpenedEngine(engine, _nothing)
 

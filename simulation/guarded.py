@@ -41,7 +41,7 @@ type Sent = dict[asyncio.Task[Any], None]
 
 def guarded(machine: Machine, installation: str, life: Life, target: str, sent: Sent) -> Engine:
     """The engine of a target as one life of an installation reaches it."""
-    road = _Road(life, target, sent)
+    road = Road(life, target, sent)
     engine = simulated_engine(machine, installation)
     return Engine(
         GuardedReplicas(engine.replicas, road),
@@ -54,7 +54,9 @@ def guarded(machine: Machine, installation: str, life: Life, target: str, sent: 
 
 
 @final
-class _Road:
+class Road:
+    """The way of one life to a target."""
+
     def __init__(self, life: Life, target: str, sent: Sent) -> None:
         self.life, self._target, self._sent = life, target, sent
 
@@ -81,7 +83,7 @@ def of(name: ReplicaName) -> str:
 
 @final
 class GuardedReplicas(Replicas):
-    def __init__(self, inner: Replicas, road: _Road) -> None:
+    def __init__(self, inner: Replicas, road: Road) -> None:
         self._inner, self._road = inner, road
 
     @override
@@ -105,7 +107,7 @@ class GuardedReplicas(Replicas):
 
 @final
 class GuardedImages(Images):
-    def __init__(self, inner: Images, road: _Road) -> None:
+    def __init__(self, inner: Images, road: Road) -> None:
         self._inner, self._road = inner, road
 
     @override
@@ -120,7 +122,7 @@ class GuardedImages(Images):
 
 @final
 class GuardedGrounds(Grounds):
-    def __init__(self, inner: Grounds, road: _Road) -> None:
+    def __init__(self, inner: Grounds, road: Road) -> None:
         self._inner, self._road = inner, road
 
     @override
@@ -145,7 +147,7 @@ class GuardedGrounds(Grounds):
 
 @final
 class GuardedEvents(EngineEvents):
-    def __init__(self, inner: EngineEvents, road: _Road) -> None:
+    def __init__(self, inner: EngineEvents, road: Road) -> None:
         self._inner, self._road = inner, road
 
     @override
@@ -183,7 +185,7 @@ class GuardedIO(ReplicaIO):
 
 @final
 class GuardedForeign(Foreign):
-    def __init__(self, inner: Foreign, road: _Road) -> None:
+    def __init__(self, inner: Foreign, road: Road) -> None:
         self._inner, self._road = inner, road
 
     @override

@@ -62,6 +62,19 @@ class Fault(StrEnum):
     NAME_SQUATTED = "name-squatted"
     IMAGE_MISSING = "image-missing"
     IMAGE_MOVED = "image-moved"
+    # Clusters.
+    CLUSTER_AWAY = "cluster-away"
+    CLUSTER_CONFLICT = "cluster-conflict"
+    CLUSTER_THROTTLED = "cluster-throttled"
+    CLUSTER_STALE_COPY = "cluster-stale-copy"
+    CLUSTER_EVENT_LOSS = "cluster-event-loss"
+    CLUSTER_EXPIRED = "cluster-expired"
+    CLUSTER_LINGERS = "cluster-lingers"
+    CLUSTER_EDITED = "cluster-edited"
+    CLUSTER_SCALED = "cluster-scaled"
+    CLUSTER_DELETED = "cluster-deleted"
+    CLUSTER_SQUATTED = "cluster-squatted"
+    CLUSTER_REFUSES = "cluster-refuses"
     # What is asked.
     POISON_EVENT = "poison-event"
     INTENT_CONTRADICTORY = "intent-contradictory"
@@ -129,7 +142,27 @@ DEEDS: Final[Rates] = {
 }
 """Deed faults, with the most that a world does of each in a minute."""
 
-MOST: Final[Rates] = {**CALLS, **DEEDS}
+CLUSTER_CALLS: Final[Rates] = {
+    Fault.CLUSTER_CONFLICT: 0.05,
+    Fault.CLUSTER_THROTTLED: 0.05,
+    Fault.CLUSTER_EVENT_LOSS: 0.02,
+    Fault.CLUSTER_LINGERS: 0.2,
+}
+"""The same of worlds with a cluster, where alone they can befall anything."""
+
+CLUSTER_DEEDS: Final[Rates] = {
+    Fault.CLUSTER_AWAY: 0.1,
+    Fault.CLUSTER_STALE_COPY: 0.3,
+    Fault.CLUSTER_EXPIRED: 0.3,
+    Fault.CLUSTER_EDITED: 0.5,
+    Fault.CLUSTER_SCALED: 0.3,
+    Fault.CLUSTER_DELETED: 0.5,
+    Fault.CLUSTER_SQUATTED: 0.2,
+    Fault.CLUSTER_REFUSES: 0.2,
+}
+
+# in this order, for a seed draws them one after the other
+MOST: Final[Rates] = {**CALLS, **DEEDS, **CLUSTER_CALLS, **CLUSTER_DEEDS}
 CALM_ONE_IN: Final = 10  # worlds have no fault at all: what fails there is no fault's doing
 
 

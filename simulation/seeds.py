@@ -29,6 +29,8 @@ its drain, and some replay intervals."""
 QUIET_SECONDS: Final = 120.0
 PROMPT_SECONDS: Final = 5.0  # until a fresh intent is done: the tail, if there are no hints
 TARGETS: Final = ("local", "spare")
+CLUSTERS: Final = ("cloud",)
+CLUSTERED: Final = 0.4  # of all worlds
 
 
 class Outcome(NamedTuple):
@@ -49,6 +51,7 @@ def run(
     *,
     minutes: float = 20.0,
     apps: int | None = None,
+    clusters: bool | None = None,
     told: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Live through one world.
@@ -58,13 +61,20 @@ def run(
         rates: the faults; by default those that the seed gives itself.
         minutes: how long chaos lasts, in virtual time.
         apps: how many there are at most; by default as many as the seed gives itself.
+        clusters: whether one of the targets is a cluster; by default the seed says.
         told: gets every line of the trace.
     """
 
     async def live() -> Outcome:
-        return await _live(seed, rates_of(seed, rates), minutes, apps, told)
+        there = has_clusters(seed) if clusters is None else clusters
+        return await _live(seed, rates_of(seed, rates), minutes, apps, told, clusters=there)
 
     return alone(live)
+
+
+def has_clusters(seed: int) -> bool:
+    """Whether a seed gives its world a cluster."""
+    return random.Random(f"{seed}:clusters").random() < CLUSTERED
 
 
 def rates_of(seed: int, rates: Mapping[Fault, float] | None) -> dict[Fault, float]:
@@ -86,12 +96,18 @@ async def _live(
     minutes: float,
     most: int | None,
     told: Callable[[str], None] | None,
+    *,
+    clusters: bool,
 ) -> Outcome:
     rng = random.Random(f"{seed}:shape")
     settings = settings_of(rng)
-    world = World(seed, targets=TARGETS, settings=settings, direct=rng.random() < 0.7, told=told)
+    there = CLUSTERS if clusters else ()
+    direct = rng.random() < 0.7
+    world = World(
+        seed, targets=TARGETS, clusters=there, settings=settings, direct=direct, told=told
+    )
     apps = [app(project, f"a{n}") for project in PROJECTS for n in range(rng.randrange(1, 5))]
-    people = People(world.rng("people"), apps[:most], TARGETS)
+    people = People(world.rng("people"), apps[:most], TARGETS, clusters=there)
     return await lived(world, people, rates, minutes=minutes, furniture=people.furniture())
 
 
@@ -195,7 +211,7 @@ def _undecided(world: World) -> list[Broken]:
 
 async def _rest(world: World) -> None:
     """Wait until all is as it should be, and see that it stays so."""
-    rest = RestInvariants(world.truth)
+    rest = RestInvariants(world.truth, world.objects)
     until = world.clock() + SETTLE_SECONDS
 
     def status_of(stream: str) -> AppStatus | None:
@@ -226,7 +242,8 @@ async def _compare(world: World, summary: Mapping[str, object]) -> None:
     """The same history, in a world without faults, ends in the same state."""
     other = World(
         world.seed,
-        targets=list(world.machines),
+        targets=[name for name in world.machines if name not in world.clusters],
+        clusters=list(world.clusters),
         settings=world.site.settings,
         disk=world.disk.copy(),
         secrets=world.site.secrets,
@@ -234,7 +251,7 @@ async def _compare(world: World, summary: Mapping[str, object]) -> None:
     )
     for name, machine in other.machines.items():
         machine.present_images |= world.machines[name].present_images
-    rest = RestInvariants(other.truth)
+    rest = RestInvariants(other.truth, other.objects)
     async with other.living():
         until = other.clock() + SETTLE_SECONDS
         while other.clock() < until and rest.summary() != summary:  # noqa: ASYNC110 -- virtual

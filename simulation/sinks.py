@@ -5,14 +5,16 @@ logs, events, messages, statuses and answers are searched as they come; what a d
 clients were refused, when the world ends.
 """
 
+import base64
 import sys
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, final, override
 
 import msgspec
 import structlog
 
+from reconcilers.object_ports import Json, ObjectKey
 from reconcilers.status import AppStatus, StatusMemory, StatusStore, TargetStatus
 from simulation.asking import SECRET_MARK
 from simulation.disk import Disk
@@ -21,6 +23,7 @@ from simulation.invariants.violations import Invariant, Report
 type Found = Callable[[str], None]
 
 MARK: Final = SECRET_MARK.encode()
+ENCODED: Final = base64.b64encode(MARK[:15])  # as the data of a Secret begins
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -34,8 +37,15 @@ class Sinks:
     def read(self, sink: str, *words: bytes | str) -> None:
         """Something got into a sink; `sink` names it in the report."""
         for one in words:
-            if MARK in (one.encode() if isinstance(one, str) else one):
+            text = one.encode() if isinstance(one, str) else one
+            if MARK in text or ENCODED in text:
                 self._report(Invariant.SECRET, f"{sink} holds a value: {one[:200]!r}")
+
+    def search_objects(self, objects: Iterable[tuple[ObjectKey, Json]]) -> None:
+        """Look at the objects of a cluster: a value is in a Secret's data and nowhere else."""
+        for key, body in objects:
+            shown = {n: v for n, v in body.items() if key.kind != "Secret" or n != "data"}
+            self.read(f"{key}", _encode(shown))
 
     def search(self, disk: Disk) -> None:
         """Look at what a disk keeps beside its events."""

@@ -10,7 +10,9 @@ from functools import partial
 from typing import Final, final
 
 from bus.log import LogError, LogFull, LogUnavailable, StoredEvent
+from reconcilers.object_ports import EngineBusy, ObjectChanged, ObjectKey
 from reconcilers.ports import EngineError, EngineUnavailable, NameTaken, Replica
+from simulation.cluster.store import Change
 from simulation.faults import Call, Trouble
 from simulation.knobs import Fault
 from simulation.lives import Life
@@ -43,6 +45,10 @@ class Troubles:
             machine.faults.plan = partial(self._engine, name)
             machine.is_believed = not self.rates
             machine.faults.loses = lambda _event: self.hits(Fault.ENGINE_EVENT_LOSS, "an event")
+        for cluster in world.clusters.values():
+            cluster.watching.loses = self._misses
+            cluster.watching.lags = lambda: self._rng.uniform(0.01, 0.3)
+            cluster.lingers = self._lingers
         faults = world.site.log_faults
         faults.refuses, faults.hides = self._refuses, self._hides
         faults.sync_seconds, faults.swallows = self._sync_seconds, self._swallows
@@ -85,12 +91,29 @@ class Troubles:
         """What the engine says instead of doing it."""
         if self.hits(Fault.ENGINE_ERROR_BEFORE, words):
             return EngineUnavailable("the connection was refused")
+        if call.verb in ("apply", "delete"):
+            return self._of_cluster(words)
         if self.hits(Fault.ENGINE_THROTTLED, words):
             return EngineUnavailable("429: too many requests")
         if self.hits(Fault.ENGINE_CONFLICT, words):
             error = NameTaken if call.verb == "start" else EngineUnavailable
             return error("409: a conflict")
         return None
+
+    def _of_cluster(self, words: str) -> EngineError | None:
+        if self.hits(Fault.CLUSTER_THROTTLED, words):
+            return EngineBusy("429: too many requests", self._rng.uniform(1.0, 10.0))
+        if self.hits(Fault.CLUSTER_CONFLICT, words):
+            return ObjectChanged("409: the object has been modified")
+        return None
+
+    def _misses(self, change: Change) -> bool:
+        return self.hits(Fault.CLUSTER_EVENT_LOSS, f"of {change.key}")
+
+    def _lingers(self, key: ObjectKey) -> float:
+        """How long a finalizer of somebody else holds back what is deleted."""
+        is_held = self.hits(Fault.CLUSTER_LINGERS, str(key))
+        return self._rng.uniform(1.0, 60.0) if is_held else 0.0
 
     def _list(self, target: str, call: Call, words: str, delay: float) -> Trouble:
         if self.hits(Fault.ENGINE_ERROR_BEFORE, words):

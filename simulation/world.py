@@ -24,8 +24,10 @@ from reconcilers.passing import WorkerSettings
 from reconcilers.ports import ReplicaName, StartReplica
 from simulation.broker import Broker
 from simulation.clients import Client
+from simulation.cluster.cluster import Cluster
 from simulation.controller import Controller, Site
 from simulation.disk import Disk
+from simulation.invariants.clusters import ClusterInvariants
 from simulation.invariants.engines import EngineInvariants
 from simulation.invariants.history import HistoryInvariants, app_of
 from simulation.invariants.truth import Truth
@@ -55,6 +57,7 @@ class World:
     Args:
         seed: decides everything that is not decided by who uses the world.
         targets: the names of the machines.
+        clusters: the names of the targets that are clusters; each has a machine, its nodes.
         settings: how its control planes run.
         direct: whether a control plane hints itself; else hints come over the bus alone.
         told: gets every line of the trace.
@@ -63,11 +66,12 @@ class World:
         epoch: seconds since 1970 when it begins.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- each decides something of its own
         self,
         seed: int,
         *,
         targets: Sequence[str] = ("local",),
+        clusters: Sequence[str] = (),
         settings: WorkerSettings | None = None,
         direct: bool = True,
         told: Callable[[str], None] | None = None,
@@ -82,13 +86,15 @@ class World:
         self.effects = Effects(spun=self._stop_spinning)
         self.violations: list[Violation] = []
         self.machines: Mapping[str, Machine] = {
-            name: Machine(self.now, name=name) for name in targets
+            name: Machine(self.now, name=name) for name in (*targets, *clusters)
         }
+        self.clusters = {name: Cluster(name, self.machines[name]) for name in clusters}
         self.disk = disk or Disk()
         self.sinks = Sinks(self.report)
         self.site = Site(
             installation=INSTALLATION,
             machines=self.machines,
+            clusters=self.clusters,
             now=self.now,
             disk=self.disk,
             secrets=secrets or SimulatedSecrets(),
@@ -100,9 +106,10 @@ class World:
             heard=lambda line: self.trace.note("broker", line), read=self.sinks.read
         )
         self.site.bus_of = self._bus_of
-        self.truth = Truth(self.disk, self.machines, INSTALLATION)
+        self.truth = Truth(self.disk, self.machines, INSTALLATION, self.clusters)
         self.history = HistoryInvariants(self.disk, self.report, self.rng("history"))
         self.engines = EngineInvariants(self.truth, self.report, self.clock)
+        self.objects = ClusterInvariants(self.truth, self.report)
         self.mischief = {
             name: Mischief(machine, INSTALLATION) for name, machine in self.machines.items()
         }
@@ -129,8 +136,11 @@ class World:
 
         It has a network for each of their projects there, and a volume for each of them.
         """
-        for machine in self.machines.values():
+        for cluster in self.clusters.values():
             for ref in apps:
+                cluster.settle(NEIGHBOUR, ref.project, ref.name)
+        for name, machine in self.machines.items():
+            for ref in apps if name not in self.clusters else ():
                 order = StartReplica(
                     name=ReplicaName(ref.project, ref.name, 1, 0, 1),
                     uid=1,
@@ -152,6 +162,7 @@ class World:
                 ground = machine.ground(NEIGHBOUR, ref.project)
                 ground.is_prepared, ground.volumes[ref.name, "data", 0] = True, {}
         self.engines.foreign()
+        self.objects.foreign()
 
     def rng(self, name: str) -> random.Random:
         """A source of luck of one's own: the same for the same seed and name."""
@@ -251,6 +262,7 @@ class World:
         self._tasks = [
             asyncio.create_task(self._keep_alive(), name="keep alive"),
             asyncio.create_task(self._watch(), name="watch"),
+            *(asyncio.create_task(self._run(one)) for one in self.clusters.values()),
         ]
         try:
             yield
@@ -277,6 +289,8 @@ class World:
     def search(self) -> None:
         """Look for secrets in all that is kept, and in what clients were refused."""
         self.sinks.search(self.disk)
+        for cluster in self.clusters.values():
+            self.sinks.search_objects(cluster.store.all())
         for who in (self.client.requests, self.producer):
             for key, why in who.refused.items():
                 self.sinks.read(f"the refusal of {key}", why)
@@ -326,10 +340,18 @@ class World:
         machine = self.machines[target]
         return lambda deed: self.engines.deed(machine, deed)
 
+    async def _run(self, cluster: Cluster) -> None:
+        """Let a cluster work; what breaks it is a fault of this world."""
+        try:
+            await cluster.run()
+        except AssertionError as error:
+            self.report(Invariant.POSSIBLE, f"cluster {cluster.name}: {error!r}")
+
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             self.engines.foreign()
+            self.objects.foreign()
             self._rewound_since()
             if self.history.due:
                 self.history.due = False

@@ -183,6 +183,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             io=inside.open,
             foreign=inside.foreign,
             explain_plan=inside.explain,
+            preview=inside.preview,
             checks=lambda: [
                 *_checks(settings, log, desired, assembled, bus, worker, clock()),
                 *_checks_of_several(shares, stopping),

@@ -1,6 +1,7 @@
-"""`python -m stateward.docs`: the generated reference, written to `docs/reference/` or checked.
+"""`python -m stateward.docs`: what is generated from the code, written or checked.
 
-Each page is a function of the code alone, so the same code gives the same bytes anywhere.
+The reference in `docs/reference/`, and what a cluster has to grant in `deploy/kubernetes/`. Each
+file is a function of the code alone, so the same code gives the same bytes anywhere.
 """
 
 import argparse
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from stateward.cli.reference import markdown as command_line
-from stateward.reference import happenings, kinds, running, speaking
+from stateward.reference import cluster, happenings, kinds, running, speaking
 from stateward.reference.markdown import page
 
-DIRECTORY: Final = Path(__file__).parent.parent / "docs" / "reference"
+_ROOT: Final = Path(__file__).parent.parent
+DIRECTORY: Final = _ROOT / "docs" / "reference"
+DEPLOYMENT: Final = _ROOT / "deploy" / "kubernetes"
 
 
 def contents() -> str:
@@ -38,36 +41,45 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
 }
 
 
-def write(directory: Path = DIRECTORY) -> None:
-    """Write every page."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, made in PAGES.items():
-        (directory / name).write_text(made())
+DEPLOYED: Final[Mapping[str, Callable[[], str]]] = {"cluster-roles.yaml": cluster.cluster_roles}
+"""Beside files that are written by hand."""
 
 
-def stale(directory: Path = DIRECTORY) -> list[str]:
-    """The names of files that differ from what would be written, are missing, or too many."""
-    there = {path.name: path for path in directory.glob("*")}
+def write(directory: Path = DIRECTORY, deployment: Path = DEPLOYMENT) -> None:
+    """Write every page, and what is deployed."""
+    for folder, pages in ((directory, PAGES), (deployment, DEPLOYED)):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, made in pages.items():
+            (folder / name).write_text(made())
+
+
+def stale(directory: Path = DIRECTORY, deployment: Path = DEPLOYMENT) -> list[Path]:
+    """The files that differ from what would be written, are missing, or too many."""
     differing = [
-        name
-        for name, made in PAGES.items()
-        if name not in there or there[name].read_text() != made()
+        folder / name
+        for folder, pages in ((directory, PAGES), (deployment, DEPLOYED))
+        for name, made in pages.items()
+        if not (folder / name).is_file() or (folder / name).read_text() != made()
     ]
-    return sorted([*differing, *(there.keys() - PAGES.keys())])
+    return sorted([*differing, *(one for one in directory.glob("*") if one.name not in PAGES)])
 
 
-def main(arguments: Sequence[str] | None = None, directory: Path = DIRECTORY) -> int:
-    """Write the reference, or with `--check` say what is stale; return the exit code."""
+def main(
+    arguments: Sequence[str] | None = None,
+    directory: Path = DIRECTORY,
+    deployment: Path = DEPLOYMENT,
+) -> int:
+    """Write everything, or with `--check` say what is stale; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m stateward.docs", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; 1 if it is stale")
     asked = parser.parse_args(arguments)
     if not asked.check:
-        write(directory)
+        write(directory, deployment)
         return 0
-    names = stale(directory)
-    for name in names:
-        sys.stderr.write(f"{directory / name} is stale; run `make docs`\n")
-    return 1 if names else 0
+    found = stale(directory, deployment)
+    for path in found:
+        sys.stderr.write(f"{path} is stale; run `make docs`\n")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ async def choose(default: str, docker_host: str | None) -> Choice:
         return Choice(TargetSpec(engine="process"), trouble)
     if default == "docker":
         return Choice(TargetSpec(engine="docker", docker=settings), "the settings say docker")
+    if default == "k8s":
+        return Choice(TargetSpec(engine="k8s"), "the settings say k8s: the cluster around this pod")
     if default == "process":
         return Choice(TargetSpec(engine="process"), "the settings say process")
     return Choice(TargetSpec(engine="simulated"), "the settings say simulated")

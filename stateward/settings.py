@@ -204,10 +204,12 @@ class Worker(BaseModel):
 
 
 class Engine(BaseModel):
-    """What the target `local` is made of at the first start: `auto` is Docker if it answers."""
+    """What the target `local` is made of at the first start: `auto` is Docker if it answers, `k8s`
+    the cluster in whose pod this runs.
+    """
 
     model_config = FROZEN
-    default: Literal["auto", "docker", "process", "simulated"] = "auto"
+    default: Literal["auto", "docker", "k8s", "process", "simulated"] = "auto"
     docker_host: Annotated[str, Field(pattern=r"^(unix|tcp|https?)://\S+$")] | None = None
 
 

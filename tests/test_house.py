@@ -21,7 +21,7 @@ from hatchling.builders.wheel import WheelBuilder
 ROOT = Path(__file__).parent.parent
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SHIPPED = [str(name) for name in SETTINGS["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
-FOLDERS = [*SHIPPED, "tests", "scripts", "docs"]
+FOLDERS = [*SHIPPED, "tests", "scripts", "docs", "deploy"]
 OWNERS = packages_distributions()  # which distributions install a top-level module
 GENERATED = {"__pycache__", ".venv"}
 

@@ -100,7 +100,7 @@ class Cluster:
         )
 
     async def _served(self, api_version: str) -> Sequence[_Resource]:
-        asked = Asked("get", f"the kinds of {api_version}")
+        asked = Asked("discover", f"the kinds of {api_version}")
         try:
             answer = await self._transport.request(asked, Sent("GET", f"/apis/{api_version}"))
         except NotFound:

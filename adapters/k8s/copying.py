@@ -13,6 +13,7 @@ from typing import Final, final
 import msgspec
 
 from adapters.k8s.cluster import Cluster
+from adapters.k8s.grants import EVENTS, FOLLOWED, OWNED
 from adapters.k8s.held import Held, Trimming
 from adapters.k8s.kinds import BUILT_IN, Kind
 from adapters.k8s.reflector import Change, Pace, Reflector
@@ -26,16 +27,6 @@ type Place = tuple[str, str, str]  # kind, namespace, name
 AWAY_SECONDS: Final = 10.0  # for which a kind that is not followed still counts as known
 BEHIND_SECONDS: Final = 5.0  # that a write may take to come back by the watch
 
-_OF_PROJECTS: Final = (
-    *(("v1", kind) for kind in ("Namespace", "ConfigMap", "Secret", "ServiceAccount", "Service")),
-    *(("v1", kind) for kind in ("PersistentVolumeClaim", "Pod", "ResourceQuota", "LimitRange")),
-    *(("apps/v1", kind) for kind in ("Deployment", "StatefulSet")),
-    *(("apps/v1", kind) for kind in ("ReplicaSet", "ControllerRevision")),
-    ("autoscaling/v2", "HorizontalPodAutoscaler"),
-    ("networking.k8s.io/v1", "NetworkPolicy"),
-    ("policy/v1", "PodDisruptionBudget"),
-)
-_EVENTS: Final = ("v1", "Event")
 _PACE: Final = Pace(most=3.0)  # seconds; a cluster that comes back is soon known again, whole
 _TRIMMING: Final = Trimming(
     ours=frozenset({MANAGER, HANDOVER}), without=frozenset({"data", "stringData"})
@@ -81,11 +72,11 @@ class Copy:
                 trimming=_TRIMMING if name[1] == "Secret" else Trimming(ours=_TRIMMING.ours),
                 changed=self._changed_of(BUILT_IN[name]),
             )
-            for name in _OF_PROJECTS
+            for name in (*OWNED, *FOLLOWED)
         }
-        self._reflectors[_EVENTS] = Reflector(
+        self._reflectors[EVENTS] = Reflector(
             cluster,
-            BUILT_IN[_EVENTS],
+            BUILT_IN[EVENTS],
             random.Random(rng.getrandbits(64)),
             pace=_PACE,
             fields="type=Warning",

@@ -18,11 +18,12 @@ from adapters.k8s.errors import (
     Rejected,
     Unauthorized,
 )
+from adapters.k8s.grants import COMMANDS, LOGS
 from adapters.k8s.kinds import BUILT_IN
 from adapters.k8s.lines import lines
 from adapters.k8s.pods import BEFORE, container
 from adapters.k8s.transport import Sent, Transport
-from reconcilers.object_ports import ObjectKey
+from reconcilers.object_ports import Json, ObjectKey
 from reconcilers.ports import (
     EngineError,
     EngineUnavailable,
@@ -36,6 +37,7 @@ from reconcilers.ports import (
 PODS: Final = BUILT_IN["v1", "Pod"]
 SILENCE: Final = 3600.0  # seconds that a follower waits for a line before it asks anew
 RESTART_SECONDS: Final = 1.0  # between two looks whether a container runs again
+MAX_OUTPUT: Final = 2**20  # bytes of each stream of a command; what it writes beyond is dropped
 _OUT, _ERR, _STATUS = 1, 2, 3  # channels of a command
 _PROTOCOLS: Final = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 
@@ -58,12 +60,50 @@ class _Ended(msgspec.Struct, frozen=True):
 
 
 class _Place(NamedTuple):
-    """A container's present or former run."""
+    """A container's present or former run, and how the cluster last told its state."""
 
     namespace: str
     pod: str
     container: str
     previous: bool
+    state: Json
+
+    @property
+    def ended_before(self) -> float | None:
+        """When it last ended, of one that waits to be started again.
+
+        Until then a cluster gives the log of that run as the present one.
+        """
+        ended = (self.state.get("lastState") or {}).get("terminated") or {}
+        waits = "waiting" in (self.state.get("state") or {})
+        return _seconds(ended["finishedAt"]) if waits and "finishedAt" in ended else None
+
+
+@final
+class _Told:
+    """Which lines were told: a log that is read again begins at a whole second."""
+
+    def __init__(self, since: float | None) -> None:
+        self.since = since
+        self._latest = since or 0.0
+        self._before, self._now = set[bytes](), set[bytes]()  # lines of that moment
+
+    def takes(self, line: LogLine) -> bool:
+        """Whether a line is new; then it is told from now on."""
+        if self.since is not None and line.at < self.since:
+            return False
+        if line.at == self.since and line.text in self._before:
+            return False
+        if line.at > self._latest:
+            self._latest, self._now = line.at, set()
+        if line.at == self._latest:
+            self._now.add(line.text)
+        return True
+
+    def again(self) -> None:
+        """The log is read again, from the latest line on."""
+        if self._latest:
+            self.since, self._before = self._latest, set(self._now)
 
 
 @final
@@ -71,14 +111,17 @@ class PodIO(ReplicaIO):
     def __init__(self, transport: Transport, copy: Copy) -> None:
         self._transport, self._copy = transport, copy
 
-    def _place(self, replica: Replica) -> _Place:
-        """Raises: StartFailed, when its pod is gone."""
+    def _place(self, replica: Replica) -> _Place | None:
+        """Where a replica is; None when its pod is gone."""
         there, _, previous = replica.id.partition(BEFORE[0])
         namespace, _, pod = there.partition("/")
         held = self._copy.held(ObjectKey("v1", "Pod", namespace, pod))
         if held is None:
-            raise StartFailed(f"pod {pod} is gone; `stateward get app` shows what runs now")
-        return _Place(namespace, pod, container(held.body), bool(previous))
+            return None
+        body = held.body
+        name = container(body)
+        states = {one["name"]: one for one in body.get("status", {}).get("containerStatuses") or ()}
+        return _Place(namespace, pod, name, bool(previous), states.get(name, {}))
 
     # -- logs ---------------------------------------------------------------------------------
 
@@ -88,21 +131,29 @@ class PodIO(ReplicaIO):
     ) -> AsyncIterator[LogLine]:
         """A follower is taken along when the container is started again, and ends with the pod."""
         place = self._place(replica)
-        last, told = since, set[tuple[float, bytes]]()  # the lines of the last moment
+        if place is None:
+            return
+        told = _Told(since)
+        if not place.previous and (ended := place.ended_before) is not None:
+            if not follow:
+                return  # what it wrote is the log of its previous run
+            told = _Told(max(since or 0.0, ended + 1.0))  # clusters tell whole seconds
+        refusals = 0
         while True:
             try:
-                async for line in self._read(place, tail=tail, since=last, follow=follow):
-                    if last is not None and (line.at < last or (line.at, line.text) in told):
-                        continue  # the cluster is asked by whole seconds
-                    told = {one for one in told if one[0] == line.at} | {(line.at, line.text)}
-                    last = line.at
-                    yield line
-            except EngineUnavailable:
-                if not follow:
-                    raise
+                async for line in self._read(place, tail=tail, since=told.since, follow=follow):
+                    refusals, tail = 0, None
+                    if told.takes(line):
+                        yield line
+                tail = None  # what its next run writes is all new
+            except KubernetesError as error:
+                # credentials may have been replaced meanwhile: one refusal is none
+                refusals += not isinstance(error, ClusterUnavailable)
+                if not follow or refusals > 1:
+                    raise _unreadable(error) from error
             if not follow or place.previous or not await self._goes_on(place):
                 return
-            tail = None
+            told.again()
 
     async def _goes_on(self, place: _Place) -> bool:
         """Whether there is still a pod that may write more."""
@@ -119,17 +170,16 @@ class PodIO(ReplicaIO):
         query |= {"tailLines": str(tail)} if tail is not None else {}
         query |= {"sinceTime": _written(since)} if since is not None else {}
         sent = Sent("GET", PODS.path(place.namespace, place.pod, "log"), query, accept="*/*")
-        asked = Asked("get", "pods/log", place.namespace, place.pod)
+        asked = Asked("get", LOGS, place.namespace, place.pod)
         try:
             async with self._transport.stream(asked, sent, silence=SILENCE) as pieces:
-                async for line in lines(pieces):
-                    yield _line(line)
+                at = since or 0.0
+                async for text in lines(pieces, unfinished=True):
+                    line = _line(text, at)
+                    at = line.at
+                    yield line
         except (NotFound, Rejected):
             return  # it has not written yet, or never will
-        except EngineUnavailable:
-            raise
-        except (KubernetesError, AccessRefused) as error:
-            raise EngineUnavailable(str(error)) from error
 
     # -- commands -----------------------------------------------------------------------------
 
@@ -137,10 +187,10 @@ class PodIO(ReplicaIO):
     async def run(
         self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float
     ) -> ExecResult:
-        place = self._place(replica)
+        place = self._running(replica, argv[0])
         query = [("container", place.container), ("stdout", "true"), ("stderr", "true")]
         query += [("command", word) for word in argv]
-        asked = Asked("create", "pods/exec", place.namespace, place.pod)
+        asked = Asked("run", COMMANDS, place.namespace, place.pod)
         path = PODS.path(place.namespace, place.pod, "exec")
         written: dict[int, bytearray] = {_OUT: bytearray(), _ERR: bytearray(), _STATUS: bytearray()}
         try:
@@ -150,7 +200,8 @@ class PodIO(ReplicaIO):
             ):
                 async for message in socket:
                     if message.type is aiohttp.WSMsgType.BINARY and message.data:
-                        written.setdefault(message.data[0], bytearray()).extend(message.data[1:])
+                        kept = written.setdefault(message.data[0], bytearray())
+                        kept += message.data[1:][: MAX_OUTPUT - len(kept)]
         except Unauthorized as error:
             raise EngineUnavailable(str(error)) from error
         except (ClusterUnavailable, TimeoutError):
@@ -159,6 +210,26 @@ class PodIO(ReplicaIO):
             raise EngineError(str(error)) from error
         code = _exit_code(bytes(written[_STATUS]), argv, place.pod)
         return ExecResult(code, bytes(written[_OUT]), bytes(written[_ERR]))
+
+    def _running(self, replica: Replica, program: str) -> _Place:
+        """Raises: StartFailed, when there is nothing to run a command beside."""
+        place = self._place(replica)
+        if place is None:
+            why = "its pod is gone"
+        elif place.previous:
+            why = "that run of its container has ended"
+        elif "running" not in (place.state.get("state") or {}):
+            why = f"its container {place.container!r} does not run"
+        else:
+            return place
+        where = replica.id.partition(BEFORE[0])[0]
+        shown = "`stateward describe app` shows what runs now"
+        raise StartFailed(f"{program!r} cannot run in {where}: {why}; {shown}")
+
+
+def _unreadable(error: KubernetesError) -> EngineError:
+    kind = EngineUnavailable if isinstance(error, ClusterUnavailable) else EngineError
+    return kind(str(error))
 
 
 def _exit_code(status: bytes, argv: Sequence[str], pod: str) -> int:
@@ -174,10 +245,16 @@ def _exit_code(status: bytes, argv: Sequence[str], pod: str) -> int:
     raise StartFailed(f"{argv[0]!r} cannot run in {pod}: {ended.message}")
 
 
-def _line(line: bytes) -> LogLine:
-    """A line as it comes with `timestamps`; a pod has one stream for both of a process."""
+def _line(line: bytes, before: float) -> LogLine:
+    """A line as it comes with `timestamps`; a pod has one stream for both of a process.
+
+    What a node itself has to say of a log stands in it without a time: it is that `before`.
+    """
     at, _, text = line.partition(b" ")
-    return LogLine(_seconds(at.decode()), "stdout", text)
+    try:
+        return LogLine(_seconds(at.decode()), "stdout", text)
+    except ValueError:
+        return LogLine(before, "stdout", line)
 
 
 def _seconds(text: str) -> float:

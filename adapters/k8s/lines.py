@@ -3,8 +3,11 @@
 from collections.abc import AsyncIterator
 
 
-async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Whole lines, without their ends and without empty ones; one that is cut off is dropped."""
+async def lines(pieces: AsyncIterator[bytes], *, unfinished: bool = False) -> AsyncIterator[bytes]:
+    """Whole lines, without their ends and without empty ones.
+
+    What follows the last end is a line only if it may be `unfinished` and the stream ended well.
+    """
     begun: list[bytes] = []
     async for piece in pieces:
         *whole, rest = piece.split(b"\n")
@@ -15,3 +18,5 @@ async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             begun = []
         if rest:
             begun.append(rest)
+    if unfinished and begun:
+        yield b"".join(begun)

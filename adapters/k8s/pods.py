@@ -1,7 +1,7 @@
 """Pods as replicas: to look into them, and to tell what runs. Their cluster starts and ends them.
 
-The replicas of a Deployment have no numbers: they are counted in the order of their names. What a
-container was before it was started again is a replica of its own that has exited.
+Their slots are those that the status shows (`adapters.k8s.viewing`). What a container was before
+it was started again is a replica of its own that has exited.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final, Never, final, override
 
 from adapters.k8s.copying import Copy, Owner
+from adapters.k8s.viewing import numbered
 from reconcilers.object_labels import REVISION, UID
 from reconcilers.object_ports import Json
 from reconcilers.ports import (
@@ -36,9 +37,10 @@ class PodReplicas(Replicas):
 
     def _of(self, owner: Owner) -> Iterator[Replica]:
         held = self._copy.places(owner).items()
-        pods = sorted((place[2], one) for place, one in held if place[0] == "Pod")
-        for number, (_, one) in enumerate(pods):
-            yield from replicas(one.body, owner, number)
+        pods = [one.body for place, one in held if place[0] == "Pod"]
+        slots = numbered(pods)
+        for pod in sorted(pods, key=lambda one: slots[one["metadata"]["name"]]):
+            yield from replicas(pod, owner, slots[pod["metadata"]["name"]])
 
     @override
     async def start(self, order: StartReplica) -> None:
@@ -93,6 +95,7 @@ def _replica(there: str, name: ReplicaName, uid: int, state: Json) -> Replica:
         finished_at=_seconds(ended.get("finishedAt")),
         exit_code=ended.get("exitCode"),
         reason=ended.get("reason", "") or waiting.get("reason", ""),
+        called=there.rpartition("/")[2].removesuffix(BEFORE),
     )
 
 

@@ -6,7 +6,7 @@ that was throttled is repeated when the cluster said so, a few times; anything e
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, final
@@ -19,12 +19,14 @@ from adapters.k8s.access import Access, open_client
 from adapters.k8s.errors import (
     Asked,
     ClusterUnavailable,
+    KubernetesError,
     Status,
     Throttled,
     Unauthorized,
     refusal,
     status_of,
 )
+from adapters.k8s.grants import permit
 from adapters.k8s.patience import Patience
 
 ANSWER_TIMEOUT: Final = 30.0  # seconds; API servers give up on a request after 60
@@ -55,10 +57,21 @@ class Response(NamedTuple):
 
 @final
 class Transport:
-    """The connections to one cluster. Close it when the target goes."""
+    """The connections to one cluster. Close it when the target goes.
 
-    def __init__(self, access: Access, patience: Patience, *, user_agent: str) -> None:
+    What `permit` raises for is not sent.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        patience: Patience,
+        *,
+        user_agent: str,
+        permit: Callable[[Asked], None] = permit,
+    ) -> None:
         self._access = access
+        self._permit = permit
         self._patience = patience
         self._user_agent = user_agent
         self._client: ApiClient | None = None
@@ -83,6 +96,7 @@ class Transport:
             AccessRefused: there is no way to the cluster as configured.
             KubernetesError: as its tree says; `ClusterUnavailable` also after `within` seconds.
         """
+        self._permit(asked)
         for left in reversed(range(TRIES)):
             try:
                 async with self._patience.turn():
@@ -105,6 +119,7 @@ class Transport:
         Takes no turn from other requests. Raises, also while reading: as `request`;
         `ClusterUnavailable` when nothing came for `silence` seconds.
         """
+        self._permit(asked)
         client = await self._open()
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=silence)
         with self._translated(asked):
@@ -124,6 +139,7 @@ class Transport:
         self, asked: Asked, path: str, query: Sequence[tuple[str, str]], protocols: Sequence[str]
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """Open a WebSocket. Raises, also while it is read: as `request`."""
+        self._permit(asked)
         client = await self._open()
         _, url, told, *_ = await client.param_serialize(
             "GET", path, query_params=list(query), auth_settings=["BearerToken"]
@@ -137,8 +153,22 @@ class Transport:
                 async with opened as socket:
                     yield socket
             except aiohttp.WSServerHandshakeError as error:
-                status = Status(message=error.message)
-                raise refusal(self.address, asked, error.status, status, {}) from error
+                raise await self._handshake(asked, path, query, error) from error
+
+    async def _handshake(
+        self,
+        asked: Asked,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        error: aiohttp.WSServerHandshakeError,
+    ) -> KubernetesError:
+        """What a refused handshake meant: its words are lost, so they are asked for without one."""
+        try:
+            await self._request(asked, Sent("GET", path, dict(query)), ANSWER_TIMEOUT)
+        except KubernetesError as told:
+            if told.code == error.status:
+                return told
+        return refusal(self.address, asked, error.status, Status(message=error.message), {})
 
     async def _pieces(self, asked: Asked, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         while True:

@@ -3,7 +3,8 @@
 A Deployment counts a pod as available after `minReadySeconds`; that is what ready means here.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from adapters.k8s.causes import DEADLINE, causes, claimed
@@ -19,10 +20,12 @@ def view(live: Sequence[Json], app: str) -> ObjectView:
         for one in live
         if one["kind"] in {"Deployment", "StatefulSet"} and one["metadata"]["name"] == app
     ]
+    slots = numbered(one for one in live if one["kind"] == "Pod")
     pods = [one for one in live if one["kind"] == "Pod" and not _is_over(one)]
     pods.sort(key=lambda pod: (-_revision(pod), pod["metadata"]["name"]))
+    replicas = tuple(_replica(pod, slots) for pod in pods)
     if not workloads:
-        return ObjectView(replicas=tuple(map(_replica, pods)))
+        return ObjectView(replicas=replicas)
     present = max(workloads, key=lambda one: (_revision(one), one["kind"]))
     spec, status = present.get("spec", {}), present.get("status", {})
     progress = claimed(present, "Progressing")
@@ -42,7 +45,7 @@ def view(live: Sequence[Json], app: str) -> ObjectView:
         is_settled=status.get("observedGeneration", 0) >= present["metadata"].get("generation", 0),
         is_stalled=progress.get("status") == "False" and progress.get("reason") == DEADLINE,
         causes=causes(live, [pod for pod in (current or pods) if not _is_ending(pod)]),
-        replicas=tuple(map(_replica, pods)),
+        replicas=replicas,
     )
 
 
@@ -64,8 +67,8 @@ def _is_ready(pod: Json) -> bool:
     return is_ready and not _is_ending(pod)
 
 
-def _replica(pod: Json) -> ReplicaStatus:
-    """A pod as a replica: of a StatefulSet its number is its slot, each restart an attempt."""
+def _replica(pod: Json, slots: Mapping[str, int]) -> ReplicaStatus:
+    """A pod as a replica: each start of its container is an attempt."""
     name = pod["metadata"]["name"]
     container: Json = next(iter(pod.get("status", {}).get("containerStatuses") or ()), {})
     state = container.get("state") or {}
@@ -73,7 +76,7 @@ def _replica(pod: Json) -> ReplicaStatus:
     return ReplicaStatus(
         name=name,
         revision=_revision(pod),
-        slot=_slot(pod),
+        slot=slots[name],
         attempt=1 + container.get("restartCount", 0),
         state="running" if "running" in state else "exited" if ended else "created",
         ready=_is_ready(pod),
@@ -83,11 +86,18 @@ def _replica(pod: Json) -> ReplicaStatus:
     )
 
 
-def _slot(pod: Json) -> int:
-    owners = pod["metadata"].get("ownerReferences") or ()
-    if any(owner.get("kind") == "StatefulSet" for owner in owners):
-        return int(pod["metadata"]["name"].rpartition("-")[2])
-    return 0  # any pod of a Deployment is as good as another
+def numbered(pods: Iterable[Json]) -> Mapping[str, int]:
+    """The slot of each of an app's pods, by its name.
+
+    Pods of a StatefulSet have numbers; those of a Deployment are counted in the order of names.
+    """
+    slots, count = dict[str, int](), itertools.count()
+    for pod in sorted(pods, key=lambda one: str(one["metadata"]["name"])):
+        name = pod["metadata"]["name"]
+        owners = pod["metadata"].get("ownerReferences") or ()
+        is_stateful = any(owner.get("kind") == "StatefulSet" for owner in owners)
+        slots[name] = int(name.rpartition("-")[2]) if is_stateful else next(count)
+    return slots
 
 
 def _seconds(text: str | None) -> float | None:

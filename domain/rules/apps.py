@@ -50,7 +50,7 @@ def decide(  # noqa: C901, PLR0911, PLR0912 -- one flat match, an arm for each i
                 return ()
             return (_fact(intent.ref, e.AppResumed, present, at, paused=None),)
         case i.Adopt(installation=installation):
-            return _adopt(intent.ref, present, installation, at)
+            return _adopt(context, intent.ref, present, installation, at)
         case i.ResolveImage(revision=revision, image=image):
             if not at.actor.startswith("system:"):
                 raise unsuitable(intent)
@@ -285,13 +285,22 @@ def _undo(
     return (undone, *_moves(ref, now, shape.target, at))
 
 
-def _adopt(ref: Ref, present: state.App, installation: str, at: Moment) -> tuple[Fact, ...]:
+def _adopt(
+    context: Context, ref: Ref, present: state.App, installation: str, at: Moment
+) -> tuple[Fact, ...]:
     """Asked again, it is done again: the other installation may have started more meanwhile."""
     if not is_installation(installation):
         rule = "an installation is named by its whole UUID; `stateward adopt` lists those found"
         raise BadValue("installation", installation, rule)
     if installation == at.installation:
         raise BadValue("installation", installation, "this is this installation itself")
+    on = context.target(names.target(shape_of.of(present.spec).target))
+    if on.exists and target.decode(on.spec).engine == "k8s":
+        raise NotPossible(
+            f"{ref} is on a Kubernetes cluster, where nothing is taken over from another "
+            "installation; delete the app there by the control plane that made it, or its "
+            "objects with kubectl, and what is applied here starts by itself"
+        )
     return (_fact(ref, e.AppAdopted, present, at, installation=installation),)
 
 

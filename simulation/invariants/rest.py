@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import final
+from typing import Final, final
 
-from domain import events as e
 from domain.names import Ref
 from projections.desired import DesiredApp
 from reconcilers.ports import ReplicaState
 from reconcilers.status import AppStatus
+from simulation.invariants.clusters import ClusterInvariants
 from simulation.invariants.truth import Truth
 from simulation.invariants.violations import Invariant
 from simulation.machine import Machine, Running
@@ -16,17 +16,20 @@ from simulation.machine import Machine, Running
 type StatusOf = Callable[[str], AppStatus | None]
 type Broken = tuple[Invariant, str]
 
+HOT: Final = 150  # writes on an app at rest that cannot run, while it is watched
+
 
 @final
 class RestInvariants:
     """What keeps a world from being at rest as it should, in sentences. Reports nothing itself."""
 
-    def __init__(self, truth: Truth) -> None:
-        self._truth = truth
+    def __init__(self, truth: Truth, clusters: ClusterInvariants | None = None) -> None:
+        self._truth, self._clusters = truth, clusters
 
     def broken(self, status_of: StatusOf) -> list[Broken]:
         """All that is not (yet) as it should be."""
-        return [*self._apps(status_of), *self._left_behind()]
+        objects = self._clusters.broken() if self._clusters is not None else ()
+        return [*self._apps(status_of), *self._left_behind(), *objects]
 
     def quiet(self, written: Counter[str]) -> Iterator[Broken]:
         """What was written at rest, though only for what cannot run anything is tried again.
@@ -34,10 +37,12 @@ class RestInvariants:
         Args:
             written: how many calls that may change a machine were made, by what they are about.
         """
-        restless = [a for a in self._truth.apps() if a.wanted and not self._runs_as_held(a)]
+        restless = [a for a in self._truth.apps() if a.wanted and not self._truth.runs_as_held(a)]
         tried = {a.ref.stream for a in restless} | {f"Project/{a.ref.project}" for a in restless}
         for about, count in sorted(written.items()):
-            if about not in tried and not (restless and about.startswith("image ")):
+            if about in tried and count > HOT:
+                yield Invariant.BOUNDED, f"{count} writes on {about}, which cannot run"
+            elif about not in tried and not (restless and about.startswith("image ")):
                 yield Invariant.QUIET, f"{count} writes on {about} at rest"
 
     def summary(self) -> dict[str, list[tuple[str, int, str]]]:
@@ -50,15 +55,8 @@ class RestInvariants:
                 for target, one in truth.running(app.ref.project, app.ref.name)
             ]
             for app in truth.apps()
-            if app.ref.stream not in frozen and self._runs_as_held(app)
+            if app.ref.stream not in frozen and self._truth.runs_as_held(app)
         }
-
-    def _runs_as_held(self, app: DesiredApp) -> bool:
-        truth = self._truth
-        machine = truth.machines.get(app.target)
-        number = app.paused.revision if app.paused else app.revision
-        held = truth.revision(app, number)
-        return held is not None and machine is not None and truth.can_run(held, machine)
 
     def _apps(self, status_of: StatusOf) -> Iterator[Broken]:
         truth = self._truth
@@ -70,7 +68,7 @@ class RestInvariants:
             if not app.wanted:
                 if running:
                     yield Invariant.SETTLED, f"{app.ref} should not run, and {_names(running)} do"
-            elif self._runs_as_held(app):
+            elif self._truth.runs_as_held(app):
                 yield from self._as_wanted(app, running, status_of(app.ref.stream))
             else:
                 yield from self._as_good_as_can_be(app, running, status_of(app.ref.stream))
@@ -87,10 +85,12 @@ class RestInvariants:
             for target, one in running
             if target == app.target
             and one.order.uid == app.uid
-            and (one.order.name.revision, one.order.digest) == (number, held.digest)
+            and truth.is_of(target, one, held)
             and truth.is_well(truth.machines[target], one)
             and not one.seen.edited
         )
+        if app.target in truth.clusters:  # where pods have numbers of their own
+            slots = list(range(len(slots)))
         if slots != list(range(app.wanted)) or len(running) != app.wanted:
             wanted = f"{app.wanted} of revision {number} on {app.target}"
             yield Invariant.SETTLED, f"{app.ref} should have {wanted}, and has {_names(running)}"
@@ -122,12 +122,15 @@ class RestInvariants:
             rollout = (held.spec if held is not None else app.spec).rollout
             mine = 1 if rollout.strategy == "stopFirst" else 0  # the probe's slot is its own
             least = app.wanted - max(mine, rollout.max_unavailable)
+            is_kept = app.target in truth.clusters
+            if is_kept:  # it shares out what is asked for meanwhile, and starts nothing old anew
+                least = 0 if truth.was_down(app) else min(least, 1)
             here = [one for target, one in running if target == app.target]  # else: as it was left
             probes = sum(one not in well for one in here)
             if len(well) < least:
                 serving = f"only {len(well)} of at least {least} serve"
                 yield Invariant.PROBED, f"{app.ref} cannot run {app.revision}, and {serving}"
-            if probes > 1:
+            if probes > 1 and not is_kept:
                 yield Invariant.PROBED, f"{app.ref} has {probes} probes: {_names(running)}"
         if status is None or not (status.is_true("Degraded") or not status.is_true("Ready")):
             yield Invariant.ENDED, f"{app.ref} cannot run, and its status does not say so"
@@ -145,7 +148,7 @@ class RestInvariants:
                 continue
             if app is None or app.uid != one.order.uid:
                 yield Invariant.CLEAN, f"{_name(target, one)} is left of an app that is gone"
-            elif one.seen.state is ReplicaState.EXITED and self._runs_as_held(app):
+            elif one.seen.state is ReplicaState.EXITED and self._truth.runs_as_held(app):
                 if (stream, name.slot) in kept:
                     yield Invariant.CLEAN, f"{_name(target, one)} is one dead replica too many"
                 kept.add((stream, name.slot))
@@ -169,14 +172,8 @@ class RestInvariants:
                 yield Invariant.CLEAN, f"the network of {project} is left on {target}"
             for app, volume, _ in ground.volumes:
                 stream = Ref("App", project, app).stream
-                if stream not in apps and self._went_with_volumes(stream, target):
+                if stream not in apps and truth.went_with_volumes(stream, target):
                     yield Invariant.CLEAN, f"volume {volume} of {project}/{app} is left"
-
-    def _went_with_volumes(self, stream: str, target: str) -> bool:
-        """Whether the app was last deleted with its volumes, on the target where they are."""
-        last = [r for r in self._truth.disk.stream(stream) if r.type == e.AppDeleted.type][-1:]
-        here = f'"target":"{target}"'.encode()
-        return bool(last) and b'"volumes":true' in last[0].data and here in last[0].data
 
 
 def _name(target: str, one: Running) -> str:

@@ -1,15 +1,18 @@
 """The truth of a world, as no control plane sees it: what the log says, and what really runs."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple, final
 
 from bus import codec
 from bus.log import StoredEvent
+from domain import events as e
 from domain.quantities import seconds
 from projections.desired import DesiredApp, DesiredState
 from reconcilers import orders
 from reconcilers.orders import Revision
 from reconcilers.ports import ReplicaState
+from simulation.cluster.cluster import Cluster
 from simulation.disk import Disk
 from simulation.machine import Machine, Running
 from simulation.program import MISSING, Program, program_of_words
@@ -28,8 +31,15 @@ class Place(NamedTuple):
 class Truth:
     """What should run and what does. `desired` follows the disk, event by event."""
 
-    def __init__(self, disk: Disk, machines: Mapping[str, Machine], installation: str) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        machines: Mapping[str, Machine],
+        installation: str,
+        clusters: Mapping[str, Cluster] = MappingProxyType({}),
+    ) -> None:
         self.disk, self.machines, self.installation = disk, machines, installation
+        self.clusters = clusters
         self.desired = DesiredState(codec.decode)
         self.disturbed: dict[str, float] = {}
         """When somebody else last laid hands on an app's replicas, by stream."""
@@ -117,6 +127,35 @@ class Truth:
         waits = spec.health.startup or spec.health.readiness
         deadline = seconds(spec.rollout.progress_deadline)
         return steady and well and (not waits or program.unready < min(deadline, 300.0))
+
+    def is_of(self, target: str, one: Running, revision: Revision) -> bool:
+        """Whether a replica is what a revision asks for; a pod says it by what it runs."""
+        if one.order.name.revision != revision.number:
+            return False
+        if target not in self.clusters:
+            return one.order.digest == revision.digest
+        asked = revision.spec
+        words = asked.env.get("SIMULATED", "")
+        image = revision.image or asked.image
+        return (one.order.image, one.order.env.get("SIMULATED", "")) == (image, words)
+
+    def runs_as_held(self, app: DesiredApp) -> bool:
+        """Whether the revision that an app is held at can run where it should."""
+        machine = self.machines.get(app.target)
+        number = app.paused.revision if app.paused else app.revision
+        held = self.revision(app, number)
+        return held is not None and machine is not None and self.can_run(held, machine)
+
+    def went_with_volumes(self, stream: str, target: str) -> bool:
+        """Whether the app was last deleted with its volumes, on the target where they are."""
+        last = [r for r in self.disk.stream(stream) if r.type == e.AppDeleted.type][-1:]
+        here = f'"target":"{target}"'.encode()
+        return bool(last) and b'"volumes":true' in last[0].data and here in last[0].data
+
+    def was_down(self, app: DesiredApp) -> bool:
+        """Whether the app has once been asked to have no replica at all."""
+        rows = self.disk.stream(app.ref.stream)
+        return any(row.type == e.AppStopped.type or b'"replicas":0' in row.data for row in rows)
 
     def program(self, revision: Revision) -> Program:
         chosen = revision.spec.env.get("SIMULATED")

@@ -9,7 +9,7 @@ import typer
 from domain.names import KINDS, Ref
 from gateway.documents import Document
 from stateward.cli import flags, manifests, times
-from stateward.cli.comparing import difference
+from stateward.cli.comparing import difference, object_difference
 from stateward.cli.flags import Format
 from stateward.cli.resources import path_of, short
 from stateward.cli.session import Session, session
@@ -52,12 +52,19 @@ def apply(
 
 
 def _apply(
-    at: Session, documents: Sequence[Document], project: str, *, prune: str = "", dry_run: bool
+    at: Session,
+    documents: Sequence[Document],
+    project: str,
+    *,
+    prune: str = "",
+    dry_run: bool,
+    objects: bool = False,
 ) -> dict[str, Any]:
     query = {
         "project": at.project(project),
         "prune": prune,
         "dryRun": "All" if dry_run else None,
+        "objects": True if objects else None,
     }
     body = [manifests.body(document) for document in documents]
     try:
@@ -118,16 +125,22 @@ def diff(
     prune: Prune = False,
     selector: flags.Selector = "",
 ) -> None:
-    """Show what apply would change. Exits with 0: nothing, 1: something, more: trouble."""
+    """Show what apply would change. Exits with 0: nothing, 1: something, more: trouble.
+
+    Of apps on a cluster also each object, as the cluster says it would be.
+    """
     at = session(ctx)
     with _trouble_is_more_than_one():
         if prune != bool(selector):
             raise BadUse("--prune and -l go together: -l says which resources belong to the set")
         documents = manifests.gather(filename or [], recursive=recursive)
-        answer = _apply(at, documents, project, prune=selector, dry_run=True)
+        answer = _apply(at, documents, project, prune=selector, dry_run=True, objects=True)
+    for warning in answer.get("warnings", ()):
+        at.screen.note(f"warning: {warning}")
     differs = False
     for change in answer["changes"]:
         lines = difference(change["resource"], change.get("before"), change.get("after"))
+        lines += [line for one in change.get("objects") or () for line in object_difference(one)]
         for text, style in lines:
             at.screen.line(text, style)
         differs = differs or bool(lines) or change["result"] != "unchanged"

@@ -1,4 +1,4 @@
-"""Two manifests compared, line by line as YAML. Values of secrets are never in them."""
+"""Two manifests or objects compared, line by line as YAML. Values of secrets are never in them."""
 
 from collections.abc import Mapping
 from difflib import unified_diff
@@ -21,6 +21,25 @@ def difference(
         (line, _style(line))
         for line in unified_diff(old, new, name_before, name_after, n=3, lineterm="")
     ]
+
+
+def object_difference(change: Mapping[str, Any]) -> list[Line]:
+    """What would change of one object on a cluster, as `kubectl diff` shows it."""
+    name, before, after = change["object"], change.get("before"), change.get("after")
+    said: list[Line] = []
+    if change["because"] == "immutable":
+        fields = ", ".join(change["fields"])
+        said.append((f"{name} is made anew, its pods stay: {fields} cannot be changed", "bold"))
+    elif after is None:
+        said.append((f"{name} is deleted once all that is wanted is there", "bold"))
+    else:
+        old, new = ([] if one is None else as_yaml(one).splitlines() for one in (before, after))
+        head = f"{name} (on the cluster)" if before else "(absent)"
+        found = unified_diff(old, new, head, f"{name} (applied)", n=3, lineterm="")
+        said += [(line, _style(line)) for line in found]
+    if change.get("refused"):
+        said.append((f"the cluster would refuse {name}: {change['refused']}", "red"))
+    return said
 
 
 def _lines(manifest: Mapping[str, Any] | None) -> list[str]:

@@ -31,10 +31,20 @@ def describe_resource(
             ("  TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"),
             [_condition(condition, now) for condition in status["conditions"]],
         )
-    if status.get("replicas"):
+    if resource["kind"] == "App" and status.get("replicas"):
         _title(screen, "Replicas")
         screen.table(
-            ("  SLOT", "REVISION", "ATTEMPT", "STATE", "READY", "AGE", "ADDRESSES", "MESSAGE"),
+            (
+                "  SLOT",
+                "REVISION",
+                "ATTEMPT",
+                "STATE",
+                "READY",
+                "AGE",
+                "ADDRESSES",
+                "NAME",
+                "MESSAGE",
+            ),
             [_replica(replica, now) for replica in status["replicas"]],
         )
     if events:
@@ -57,6 +67,7 @@ def _head(screen: Screen, resource: Mapping[str, Any], now: datetime) -> None:
         "Image": status.get("image"),
         "Observed": f"{since(status['observedAt'], now)} ago" if status.get("observedAt") else None,
         "Frozen": status.get("frozen"),
+        "Status": status.get("message"),
     }
     if resource["kind"] == "App":
         facts["Status"] = tables.standing(resource).text
@@ -93,6 +104,7 @@ def _replica(replica: Mapping[str, Any], now: datetime) -> tuple[Cell | str, ...
         Cell("yes", "green") if replica.get("ready") else Cell("no", "yellow"),
         since(replica.get("startedAt"), now),
         ", ".join(f"{name} {address}" for name, address in addresses) or "-",
+        replica["name"],
         replica.get("message") or "",
     )
 

@@ -53,7 +53,8 @@ def serve(
         str,
         typer.Option(
             "--engine",
-            help="Of the target local, made at the first start: auto, docker, process, simulated.",
+            help="Of the target local, made at the first start: "
+            "auto, docker, k8s, process, simulated.",
             show_default=False,
         ),
     ] = "",

@@ -22,7 +22,7 @@ _HEADS: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
     ),
     "Target": (
         _TARGET,
-        (*_TARGET, "WORKER", "GENERATION", "LABELS"),
+        (*_TARGET, "WORKER", "MESSAGE", "GENERATION", "LABELS"),
     ),
     "Secret": (
         ("NAME", "PROJECT", "KEYS", "VERSION"),
@@ -41,7 +41,8 @@ def row(resource: Resource, now: datetime, *, wide: bool) -> Row:
     if wide and resource["kind"] == "App":
         cells += _more_of_app(resource)
     if wide and resource["kind"] == "Target":
-        cells.append((resource.get("status") or {}).get("worker") or "-")
+        status = resource.get("status") or {}
+        cells += [status.get("worker") or "-", status.get("message") or "-"]
     if wide:
         metadata = resource["metadata"]
         cells += [str(metadata.get("generation", "")), _labels(metadata)]

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from reconcilers.object_preview import ObjectChange
 from tests.support.command_line import CommandLine
 
 WEB = """\
@@ -146,6 +147,38 @@ def test_diff_tells_by_its_exit_code_whether_anything_differs(cli: CommandLine) 
     assert "spec.replics" in cli.fails(
         "diff", "-f", cli.write("b.yaml", WEB + "  replics: 1"), code=2
     )
+
+
+def test_diff_shows_what_becomes_of_objects_on_a_cluster(cli: CommandLine) -> None:
+    cli.house.changes = [
+        ObjectChange(
+            object="Deployment stw-shop/web",
+            because="changed",
+            before={"spec": {"image": "web:1", "replicas": 2}},
+            after={"spec": {"image": "web:2", "replicas": 2}},
+            refused="no room",
+        ),
+        ObjectChange(object="StatefulSet stw-shop/db", because="immutable", fields=("spec.x",)),
+        ObjectChange(object="ConfigMap stw-shop/old", because="unwanted", before={"data": {}}),
+    ]
+    shown = cli.run("diff", "-f", cli.write("web.yaml", WEB))
+    assert shown.exit_code == 1
+    assert shown.stdout.endswith(
+        "--- Deployment stw-shop/web (on the cluster)\n"
+        "+++ Deployment stw-shop/web (applied)\n"
+        "@@ -1,3 +1,3 @@\n"
+        " spec:\n"
+        "-  image: web:1\n"
+        "+  image: web:2\n"
+        "   replicas: 2\n"
+        "the cluster would refuse Deployment stw-shop/web: no room\n"
+        "StatefulSet stw-shop/db is made anew, its pods stay: spec.x cannot be changed\n"
+        "ConfigMap stw-shop/old is deleted once all that is wanted is there\n"
+    )
+    cli.house.changes = None
+    unknown = cli.run("diff", "-f", cli.write("web.yaml", WEB))
+    assert unknown.exit_code == 1
+    assert "objects of App/shop/web are not compared: the engine does not" in unknown.stderr
 
 
 def test_diff_of_a_secret_shows_no_value(cli: CommandLine) -> None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from reconcilers.status import TargetStatus
 from tests.cli.test_applying import API, WEB
 from tests.support.command_line import CommandLine
 
@@ -103,6 +104,16 @@ def test_several_are_described_by_selector_by_files_and_as_they_were(apps: Comma
     assert "created as revision 1" in then
     assert "scaled to 5" not in then
     assert "scaled to 5" in apps.ok("describe", "-f", str(apps.home / "apps.yaml"))
+
+
+def test_a_target_that_does_not_answer_says_why(apps: CommandLine) -> None:
+    why = "the cluster at https://10.0.0.1 did not answer in time"
+    seen = TargetStatus(answers=False, message=why, observed_at=apps.house.time, replicas=3)
+    apps.house.status.put_target("local", seen)
+    page = apps.ok("describe", "target", "local")
+    assert f"Status:      {why}" in page
+    assert "Observed:" in page
+    assert why in apps.ok("get", "target", "local", "-o", "wide")
 
 
 def test_files_name_what_is_read(apps: CommandLine) -> None:

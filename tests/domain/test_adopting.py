@@ -53,6 +53,14 @@ async def test_asked_again_it_is_recorded_again(desk: Desk) -> None:
     assert again.position > first.position
 
 
+async def test_on_a_cluster_nothing_is_adopted_and_it_is_said_what_to_do(desk: Desk) -> None:
+    cluster = {"engine": "k8s", "k8s": {"kubeconfig": "/config"}}
+    await desk.send(manifest("Target", "prod", cluster))
+    await desk.send(manifest("App", "web", {"image": "web:1", "target": "prod"}))
+    with pytest.raises(NotPossible, match="delete the app there by the control plane that made it"):
+        await desk.send(ADOPT)
+
+
 async def test_an_app_that_does_not_exist_adopts_nothing(desk: Desk) -> None:
     with pytest.raises(NotFound, match="apply it before you adopt it"):
         await desk.send(i.Adopt(ref=app("shop", "api"), installation=FORMER))

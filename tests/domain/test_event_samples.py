@@ -86,6 +86,17 @@ GROWN: Mapping[str, tuple[str, e.Event]] = {
         "app.deleted",
         e.AppDeleted(**INTENT, uid=17, revision=3, target="local", drain="5s", stop_grace="1m"),
     ),
+    "drift.repaired.v1.object": (
+        "drift.repaired",
+        e.DriftRepaired(
+            **SEEN,
+            revision=3,
+            slot=0,
+            fields=("spec.replicas",),
+            object="Deployment stw-shop/web",
+            by=("kubectl",),
+        ),
+    ),
     "app.paused.v1.target": (
         "app.paused",
         msgspec.structs.replace(

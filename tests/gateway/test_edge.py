@@ -28,12 +28,15 @@ async def test_nothing_is_open_without_a_token(house: House, header: str, path: 
     assert "token" in body["detail"]
 
 
-async def test_health_is_open_only_while_bound_to_loopback(house: House) -> None:
-    for path in ("/livez", "/readyz", "/metrics"):
+async def test_more_than_health_is_open_only_while_bound_to_loopback(house: House) -> None:
+    for path in ("/livez", "/readyz", "/readyz?verbose", "/metrics"):
         async with house.client(Authorization="") as stranger:
             assert (await stranger.get(path)).status_code == 200
     object.__setattr__(house.services, "loopback", False)
-    for path in ("/livez", "/readyz", "/metrics"):
+    for path in ("/livez", "/readyz"):
+        async with house.client(Authorization="") as stranger:
+            assert (await stranger.get(path)).text == "ok\n"
+    for path in ("/livez?verbose", "/readyz?verbose", "/metrics"):
         async with house.client(Authorization="") as stranger:
             problem(await stranger.get(path), 401, "Unauthenticated")
         async with house.client() as known:

@@ -4,9 +4,11 @@ import json
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from bus.log import LogFull, LogRewound, LogUnavailable
+from reconcilers.object_preview import ObjectChange
 from tests.support.gateway import CANARY, House, app_manifest, problem
 
 WEB = "/api/v1/projects/shop/apps/web"
@@ -183,6 +185,24 @@ async def test_an_action_with_bad_parameters_is_refused_by_path(
     refused = await client.post(f"{WEB}/actions/{verb}", json=body)
     assert refused.status_code == 422
     assert refused.json()["path"] == path
+
+
+async def test_a_dry_run_of_a_set_shows_objects_on_clusters_when_asked(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    change = ObjectChange(object="Service stw-shop/web", because="missing", after={"spec": {}})
+    house.changes = [change]
+    body = [app_manifest() | {"metadata": {"name": "web", "project": "shop"}}]
+    plain = await client.post("/api/v1/apply", json=body, params={"dryRun": "All"})
+    assert "objects" not in plain.json()["changes"][0]
+    asked: dict[str, str | bool] = {"dryRun": "All", "objects": True}
+    shown = (await client.post("/api/v1/apply", json=body, params=asked)).json()
+    assert shown["changes"][0]["objects"] == [json.loads(msgspec.json.encode(change))]
+    house.changes = None
+    shown = (await client.post("/api/v1/apply", json=body, params=asked)).json()
+    assert shown["warnings"] == [
+        "objects of App/shop/web are not compared: the engine does not answer"
+    ]
 
 
 async def test_a_dry_run_says_what_would_change_and_changes_nothing(

@@ -41,12 +41,14 @@ async def test_a_deployment_becomes_ready_pods(world: World) -> None:
     assert world.status()["observedGeneration"] == deployed["metadata"]["generation"] == 1
 
 
-async def test_old_pods_stay_until_new_ones_are_ready(world: World) -> None:
+async def test_one_new_pod_is_tried_and_old_ones_stay_until_it_is_ready(world: World) -> None:
     await world.apply("web:1")
     await world.ready()
     world.server.workloads.let("web:2", Fate.WAITS)
     await world.apply("web:2")
-    await world.until(lambda: world.status().get("updatedReplicas") == 2)
+    await world.until(lambda: world.status().get("updatedReplicas") == 1)
+    await world.until(lambda: world.status().get("unavailableReplicas") == 1)
+    assert world.status()["replicas"] == 3  # a quarter of two more than wanted, rounded up
     assert world.status()["readyReplicas"] == 2  # the old ones
     world.server.workloads.let("web:2", Fate.RUNS)
     await world.ready()

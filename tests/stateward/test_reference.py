@@ -39,12 +39,26 @@ def test_another_process_with_another_terminal_and_order_of_sets_finds_it_fresh(
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    docs.write(tmp_path)
+    docs.write(tmp_path, deployed(tmp_path))
     return tmp_path
 
 
+def deployed(written: Path) -> Path:
+    """Beside the pages, of which it is none."""
+    return written.parent / f"{written.name}-deployed"
+
+
 def test_a_check_of_what_was_just_written_passes(written: Path) -> None:
-    assert docs.main(["--check"], written) == 0
+    assert docs.main(["--check"], written, deployed(written)) == 0
+
+
+def test_what_a_cluster_has_to_grant_is_as_the_code_is(
+    written: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roles = deployed(written) / "cluster-roles.yaml"
+    roles.write_text(roles.read_text().replace("- delete\n", "", 1))
+    assert docs.main(["--check"], written, deployed(written)) == 1
+    assert "cluster-roles.yaml is stale" in capsys.readouterr().err
 
 
 def test_a_check_names_the_stale_file_and_changes_nothing(
@@ -52,7 +66,7 @@ def test_a_check_names_the_stale_file_and_changes_nothing(
 ) -> None:
     page = written / "kinds.md"
     page.write_text(page.read_text() + "and more\n")
-    assert docs.main(["--check"], written) == 1
+    assert docs.main(["--check"], written, deployed(written)) == 1
     assert "kinds.md is stale" in capsys.readouterr().err
     assert page.read_text().endswith("and more\n")
 
@@ -60,7 +74,8 @@ def test_a_check_names_the_stale_file_and_changes_nothing(
 def test_a_missing_page_and_a_page_too_many_are_stale(written: Path) -> None:
     (written / "events.md").unlink()
     (written / "yesterday.md").write_text("gone")
-    assert docs.stale(written) == ["events.md", "yesterday.md"]
+    stale = docs.stale(written, deployed(written))
+    assert [path.name for path in stale] == ["events.md", "yesterday.md"]
 
 
 def test_every_kind_event_and_verb_has_its_place() -> None:

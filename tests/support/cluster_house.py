@@ -14,19 +14,21 @@ from adapters.k8s.engine import Identity, open_engine
 from domain.target import K8sSettings, TargetSpec
 from reconcilers.passing import WorkerSettings
 from reconcilers.targets import OpenedEngine
+from tests.support.deployment import account
 from tests.support.house import House
 from tests.support.intents import manifest
 from tests.support.kubernetes.reaching import kubeconfig
 from tests.support.kubernetes.schema import Object
-from tests.support.kubernetes.server import ADMIN_TOKEN, KubernetesServer
+from tests.support.kubernetes.server import KubernetesServer
 
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 NAMESPACE = "stw-shop"
+TOKEN = "account-token"  # of who may do what the ClusterRoles that ship allow
 
 
 class ClusterHouse(House):
     def __init__(
-        self, server: KubernetesServer, folder: Path, *, token: str = ADMIN_TOKEN, **how: Any
+        self, server: KubernetesServer, folder: Path, *, token: str = TOKEN, **how: Any
     ) -> None:
         settings = WorkerSettings(passes=4, replay_interval=1.0, tail_interval=0.5)
         super().__init__(settings=settings, **how)
@@ -76,9 +78,10 @@ class ClusterHouse(House):
         before = -1
         while before != self.written:
             before = self.written
-            await self._tick()
+            await self.tick()
 
-    async def _tick(self) -> None:
+    async def tick(self) -> None:
+        """Wait until everything was asked for once more."""
         began = self.worker.progress["replay"]
         await self.until(lambda: self.worker.progress["replay"] > began)
 
@@ -87,6 +90,7 @@ class ClusterHouse(House):
 async def cluster_house(folder: Path, **how: Any) -> AsyncIterator[ClusterHouse]:
     """A furnished house whose worker runs, beside a cluster of its own."""
     async with KubernetesServer() as server:
+        server.access.users[TOKEN] = account()
         house = ClusterHouse(server, folder, **how)
         try:
             async with house.working():

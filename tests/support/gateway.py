@@ -14,6 +14,8 @@ from gateway.api import build
 from gateway.ports import Check, Services
 from gateway.tokens import Tokens
 from projections.desired import DesiredState
+from reconcilers.inside import Proposal
+from reconcilers.object_preview import ObjectChange
 from reconcilers.ports import (
     EngineUnavailable,
     ExecResult,
@@ -100,6 +102,7 @@ class House:
         self.checks = [Check("log", passed=True), Check("loop", passed=True, vital=True)]
         self.replicas: list[Replica] | None = [replica(0), replica(1)]
         self.foreign: list[ForeignReplica] | None = []
+        self.changes: list[ObjectChange] | None = []  # on a cluster, of any proposal
         texts = (f"token-{number}" for number in count())
         self.tokens = Tokens(
             folder / "tokens.json", now=lambda: self.time, new_text=lambda: next(texts)
@@ -118,6 +121,7 @@ class House:
             io=self._io,
             foreign=self._foreign,
             explain_plan=self._plan,
+            preview=self._preview,
             checks=lambda: self.checks,
             metrics=lambda: b"stateward_up 1\n",
             now=lambda: self.time,
@@ -132,6 +136,12 @@ class House:
         if self.replicas is None:
             raise EngineUnavailable("the engine does not answer")
         return TalkingReplicas(), self.replicas
+
+    async def _preview(self, proposal: Proposal) -> Sequence[ObjectChange]:
+        if self.changes is None:
+            raise EngineUnavailable("the engine does not answer")
+        assert proposal.app().ref.stream == proposal.stream
+        return self.changes
 
     async def _foreign(self, target: str) -> Sequence[ForeignReplica]:
         if self.foreign is None:

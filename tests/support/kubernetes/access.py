@@ -53,10 +53,14 @@ class User:
 
 
 class Access:
-    """The users of one server, by token."""
+    """The users of one server, by token.
+
+    `used` is what each was allowed: the verb, the group, and the resource.
+    """
 
     def __init__(self, users: Mapping[str, User]) -> None:
         self.users = dict(users)
+        self.used: dict[str, set[tuple[str, str, str]]] = {}
 
     def authenticated(self, authorization: str) -> User:
         """Raises: Refused, 401, when no user has that token."""
@@ -75,6 +79,7 @@ class Access:
         kind = request.kind
         resource = "/".join(filter(None, (kind.plural, request.subresource)))
         if any(rule.allows(verb, kind.group, resource, request.namespace) for rule in user.rules):
+            self.used.setdefault(user.name, set()).add((verb, kind.group, resource))
             return
         subject = f'{kind.qualified} "{request.name}"' if request.name else f"{kind.qualified}"
         where = (
@@ -92,5 +97,5 @@ class Access:
 
 def _verbs(request: Request) -> Iterable[str]:
     yield request.verb
-    if request.creates_by_apply:
+    if request.creates_by_apply or (request.subresource == "exec" and request.verb == "get"):
         yield "create"

@@ -21,6 +21,8 @@ class Fault:
     retry_after: int | None = None  # seconds
     delay: float = 0.0
     after_work: bool = False  # the request is carried out, and only its answer is lost
+    message: str = "the server refuses, as it was told to"
+    reason: str | None = None  # empty: none is given
 
     def hits(self, request: Request) -> bool:
         """Whether it strikes now; each time it does is counted."""
@@ -97,4 +99,4 @@ class Faults:
             raise ConnectionCut
         if fault.code:
             headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-            raise Refused(fault.code, "the server refuses, as it was told to", headers=headers)
+            raise Refused(fault.code, fault.message, reason=fault.reason, headers=headers)

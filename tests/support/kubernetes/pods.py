@@ -9,6 +9,7 @@ from typing import NamedTuple
 from aiohttp import WSMsgType, web
 
 from tests.support.kubernetes.answers import Refused
+from tests.support.kubernetes.faults import ConnectionCut
 from tests.support.kubernetes.requests import Request
 from tests.support.kubernetes.schema import Object
 
@@ -22,18 +23,28 @@ class Container(NamedTuple):
     name: str
 
 
+class Line(NamedTuple):
+    """`at` is RFC 3339."""
+
+    at: str
+    text: str
+    end: str = "\n"
+
+
 @dataclass(slots=True)
 class Log:
-    """What one run of a container said: times as RFC 3339 and lines."""
+    """What one run of a container said."""
 
-    lines: list[tuple[str, str]] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
     ended: bool = False
+    cuts: int = 0
 
 
 @dataclass(slots=True)
 class Session:
     """One command under `exec`, as the process sees it."""
 
+    http: web.Request
     socket: web.WebSocketResponse
     arguments: tuple[str, ...]
     input: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)  # None: its end
@@ -44,6 +55,11 @@ class Session:
 
     async def err(self, data: bytes) -> None:
         await self.socket.send_bytes(bytes([_STDERR]) + data)
+
+    def cut(self) -> None:
+        """Drop the connection."""
+        assert self.http.transport is not None, "a command under way has a connection"
+        self.http.transport.abort()
 
 
 type Command = Callable[[Session], Awaitable[int]]
@@ -58,7 +74,17 @@ class Pods:
     # --- scripting ----------------------------------------------------------------------------
 
     def say(self, container: Container, line: str, at: str) -> None:
-        self._current(container).lines.append((at, line))
+        self._current(container).lines.append(Line(at, line))
+        self._wake()
+
+    def mutter(self, container: Container, line: str, at: str) -> None:
+        """Say something without an end of the line."""
+        self._current(container).lines.append(Line(at, line, end=""))
+        self._wake()
+
+    def cut(self, container: Container) -> None:
+        """Drop the connections of who follows its log."""
+        self._current(container).cuts += 1
         self._wake()
 
     def restart(self, container: Container) -> None:
@@ -89,8 +115,8 @@ class Pods:
         query = request.query
         log = self._asked(request, pod)
         stamped, since = query.get("timestamps") == "true", query.get("sinceTime", "")
-        found = [line for line in log.lines if line[0] >= since]
-        told = len(log.lines)
+        found = [line for line in log.lines if line.at >= since]
+        told, cuts = len(log.lines), log.cuts
         if tail := query.get("tailLines"):
             found = found[-int(tail) :] if int(tail) else []
         for line in found:
@@ -99,6 +125,8 @@ class Pods:
             for line in log.lines[told:]:
                 told += 1
                 yield _line(line, stamped=stamped)
+            if log.cuts > cuts:
+                raise ConnectionCut
             if told == len(log.lines):
                 if log.ended:
                     return
@@ -107,7 +135,8 @@ class Pods:
     def _asked(self, request: Request, pod: Object) -> Log:
         container = _container(request, pod)
         states = {one["name"]: one for one in pod.get("status", {}).get("containerStatuses") or ()}
-        waiting = states.get(container, {}).get("state", {}).get("waiting")
+        told = states.get(container, {})
+        waiting = told.get("state", {}).get("waiting")
         place = Container(request.namespace, request.name, container)
         runs = self._logs.setdefault(place, [Log()])
         if request.query.get("previous") == "true":
@@ -117,6 +146,8 @@ class Pods:
                 )
                 raise Refused(400, said)
             return runs[-2]
+        if waiting and "terminated" in told.get("lastState", {}) and len(runs) > 1:
+            return runs[-2] if not runs[-1].lines else runs[-1]  # as kubelets do
         if waiting and not runs[-1].lines:
             said = f'container "{container}" in pod "{request.name}" is waiting to start: '
             raise Refused(400, said + waiting["reason"])
@@ -130,7 +161,7 @@ class Pods:
             raise Refused(400, "you must specify at least 1 command for the container")
         socket = web.WebSocketResponse(protocols=PROTOCOLS)
         await socket.prepare(http)
-        session = Session(socket, arguments)
+        session = Session(http, socket, arguments)
         reading = asyncio.create_task(_read(session))
         try:
             status = await self._run(session)
@@ -189,6 +220,6 @@ def _container(request: Request, pod: Object) -> str:
     return asked or str(names[0])
 
 
-def _line(line: tuple[str, str], *, stamped: bool) -> bytes:
-    at, text = line
-    return f"{at} {text}\n".encode() if stamped else f"{text}\n".encode()
+def _line(line: Line, *, stamped: bool) -> bytes:
+    at, text, end = line
+    return f"{at} {text}{end}".encode() if stamped else f"{text}{end}".encode()

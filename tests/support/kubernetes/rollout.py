@@ -9,7 +9,10 @@ from tests.support.kubernetes.schema import Object
 def replica_counts(
     deployment: Object, new: Object, old: list[Object]
 ) -> Iterator[tuple[Object, int]]:
-    """How many replicas each set is to have: old ones go as new ones become ready."""
+    """How many replicas each set is to have: old ones go as new ones become ready.
+
+    Source: `rolling.go` of Kubernetes' deployment controller, one step at a time.
+    """
     spec = deployment["spec"]
     wanted: int = spec["replicas"]
     if spec.get("paused"):
@@ -19,12 +22,41 @@ def replica_counts(
         yield from ((one, 0) for one in old)
         yield new, 0 if running else wanted
         return
-    yield new, wanted
-    kept = max(0, wanted - new.get("status", {}).get("readyReplicas", 0))
+    surge, missing = _bounds(spec["strategy"].get("rollingUpdate") or {}, wanted)
+    sets = [new, *old]
+    total = sum(one["spec"]["replicas"] for one in sets)
+    here: int = new["spec"]["replicas"]
+    if here != wanted:
+        grown = min(wanted, here + max(0, wanted + surge - total))
+        yield new, wanted if here > wanted else grown
+        if grown != here:
+            return
+    ready = {one["metadata"]["name"]: one.get("status", {}).get("readyReplicas", 0) for one in sets}
+    least = wanted - missing
+    waiting = max(0, here - ready[new["metadata"]["name"]])
+    room = total - least - waiting
+    spare = sum(ready.values()) - least
     for one in old:
-        count = min(one["spec"]["replicas"], kept)
-        kept -= count
-        yield one, count
+        count, well = one["spec"]["replicas"], ready[one["metadata"]["name"]]
+        sick = min(max(0, count - well), max(0, room))
+        room -= sick
+        ended = min(count - sick, max(0, min(spare, room)))
+        spare, room = spare - ended, room - ended
+        yield one, count - sick - ended
+
+
+def _bounds(steps: Object, wanted: int) -> tuple[int, int]:
+    """How many more than wanted there may be, and how many fewer be available."""
+    surge = _share(steps.get("maxSurge", "25%"), wanted, up=True)
+    missing = _share(steps.get("maxUnavailable", "25%"), wanted, up=False)
+    return surge, missing if surge or missing else 1
+
+
+def _share(given: int | str, of: int, *, up: bool) -> int:
+    if isinstance(given, int):
+        return given
+    parts = of * int(given.removesuffix("%"))
+    return -(-parts // 100) if up else parts // 100
 
 
 def conditions(

@@ -81,6 +81,10 @@ class KubernetesServer:
         scheme, host = ("http", "127.0.0.1") if self._tls is None else ("https", "localhost")
         return f"{scheme}://{host}:{self.port}"
 
+    @property
+    def serves(self) -> bool:
+        return self._runner is not None
+
     def now(self) -> str:
         """A time that moves on by a second with each change, so that runs are alike."""
         at = _START + timedelta(seconds=self.store.version + self._passed)

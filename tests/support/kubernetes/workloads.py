@@ -154,7 +154,7 @@ class Workloads:
             "updatedReplicas": counts[0].get("replicas", 0),
             "readyReplicas": ready,
             "availableReplicas": ready,
-            "unavailableReplicas": max(0, live["spec"]["replicas"] - ready),
+            "unavailableReplicas": max(0, sum(one["spec"]["replicas"] for one in sets) - ready),
         }
         overdue = (namespace, name, generation) in self._overdue
         told = {key: of for key, of in told.items() if of}

@@ -1,0 +1,211 @@
+"""The nodes of a simulated cluster: they run pods on a machine, start them again, and say how.
+
+A pod is an object; what runs of it is a replica of the machine, so that whoever harms replicas of
+machines harms pods. Its number is its slot, each start of its container an attempt.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+from domain.app import Port
+from reconcilers.object_labels import APP, INSTALLATION, PROJECT, REVISION, UID
+from reconcilers.object_ports import Json, ObjectKey
+from reconcilers.ports import ReplicaName, ReplicaState, StartReplica
+from simulation.cluster.merging import Body
+from simulation.cluster.store import Store
+from simulation.machine import Machine, Running
+from simulation.program import ImpossibleWorld
+
+BACKOFF: Final = (10.0, 300.0)  # seconds before a container starts again: first, and at most
+FORGIVEN: Final = 600.0  # seconds after which a container that runs is well
+
+
+@dataclass(slots=True)
+class Pod:
+    """What a node knows of a pod. `hand` is what runs, or ran last."""
+
+    key: ObjectKey
+    number: int
+    hand: Running | None = None
+    restarts: int = 0
+    waits_until: float = 0.0
+    last: Body | None = None  # of the container's former life
+
+
+@final
+class Nodes:
+    """`step` brings all pods to where they are now."""
+
+    def __init__(
+        self,
+        store: Store,
+        machine: Machine,
+        clock: Callable[[], float],
+        stamp: Callable[[], str],
+    ) -> None:
+        self._store, self._machine, self._clock, self._stamp = store, machine, clock, stamp
+        self.pods: dict[ObjectKey, Pod] = {}
+        self._numbers = 0
+
+    def take(self, body: Json, number: int | None = None) -> None:
+        """A new pod has come; it gets a number that no other has, or that of its ordinal."""
+        self._numbers += 1
+        key = ObjectKey.of(self._store.make(body))
+        self.pods[key] = Pod(key, self._numbers if number is None else number)
+
+    def evict(self, key: ObjectKey, *, tells: bool = True) -> None:
+        """End a pod; `tells` whoever watches that it ends what may be needed."""
+        pod = self.pods.pop(key)
+        self._store.remove(key)
+        if pod.hand is not None:
+            name = pod.hand.order.name
+            if tells:
+                self._machine.tell_witness(
+                    pod.hand.installation, "stop", name, pod.hand, self._clock()
+                )
+            self._machine.discard(pod.hand)
+
+    def step(self) -> None:
+        for key, pod in list(self.pods.items()):
+            body = self._store.get(key)
+            if body is None:
+                raise ImpossibleWorld(f"{key} went without its node")
+            if pod.hand is not None and self._is_lost(pod.hand):
+                self.evict(key, tells=False)  # somebody deleted it by hand
+                continue
+            self._run(pod, body)
+            self._store.set(key, {**body, "status": self._status(pod, body)})
+
+    def is_ready(self, key: ObjectKey) -> bool:
+        pod = self.pods[key]
+        return pod.hand is not None and self._is_well(pod.hand)
+
+    def _is_lost(self, hand: Running) -> bool:
+        return self._machine.find(hand.installation, hand.order.name) is not hand
+
+    def _is_well(self, hand: Running) -> bool:
+        started = hand.seen.started_at
+        if hand.seen.state is not ReplicaState.RUNNING or started is None:
+            return False
+        age = max(0.0, self._machine.now() - started)
+        return not hand.program.deaf and hand.program.is_well(age)
+
+    # -- containers ---------------------------------------------------------------------------
+
+    def _run(self, pod: Pod, body: Json) -> None:
+        now = self._clock()
+        if pod.hand is not None and pod.hand.seen.state is ReplicaState.EXITED:
+            if pod.last is None or pod.last["startedAt"] != pod.hand.seen.started_at:
+                self._ended(pod, pod.hand, now)
+            if now < pod.waits_until:
+                return
+            self._machine.discard(pod.hand)
+            pod.hand, pod.restarts = None, pod.restarts + 1
+        if pod.hand is None and self._waits_for(body) is None:
+            order = self._order(pod, body)
+            pod.hand = self._machine.create(_labels(body)[INSTALLATION], order)
+            self._machine.begin(pod.hand)
+
+    def _ended(self, pod: Pod, hand: Running, now: float) -> None:
+        lived = (hand.seen.finished_at or 0.0) - (hand.seen.started_at or 0.0)
+        if lived > FORGIVEN:
+            pod.restarts = 0
+        first, most = BACKOFF
+        pod.waits_until = now + min(most, first * math.pow(2, min(pod.restarts, 10)))
+        reason = {"OutOfMemory": "OOMKilled"}.get(hand.seen.reason, "Error")
+        pod.last = {"exitCode": hand.seen.exit_code, "reason": reason}
+        pod.last["startedAt"] = hand.seen.started_at
+
+    def _waits_for(self, body: Json) -> tuple[str, str] | None:
+        """Why the container of a pod cannot start, if it cannot: a reason and a message."""
+        image = body["spec"]["containers"][0]["image"]
+        if image not in self._machine.present_images:
+            if image in self._machine.missing_images:
+                return "ImagePullBackOff", f"no such image: {image}"
+            self._machine.present_images[image] = image
+        for key in self._sources(body):
+            if self._store.get(key) is None:
+                return "CreateContainerConfigError", f"{key} is not there"
+        return None
+
+    def _sources(self, body: Json) -> list[ObjectKey]:
+        """Where the variables of a pod come from."""
+        namespace = body["metadata"]["namespace"]
+        kinds = {"configMapRef": "ConfigMap", "secretRef": "Secret"}
+        return [
+            ObjectKey("v1", kinds[way], namespace, named["name"])
+            for source in body["spec"]["containers"][0].get("envFrom", ())
+            for way, named in source.items()
+        ]
+
+    def _order(self, pod: Pod, body: Json) -> StartReplica:
+        labels, container = _labels(body), body["spec"]["containers"][0]
+        env: dict[str, str] = {}
+        for key in self._sources(body):
+            if key.kind == "ConfigMap":
+                env |= (self._store.get(key) or {}).get("data", {})
+        ports = tuple(
+            Port(name=one["name"], port=one["containerPort"]) for one in container.get("ports", ())
+        )
+        name = ReplicaName(
+            labels[PROJECT], labels[APP], int(labels[REVISION]), pod.number, pod.restarts + 1
+        )
+        return StartReplica(
+            name=name,
+            uid=int(labels[UID]),
+            digest="",
+            position=0,
+            image=container["image"],
+            command=tuple(container.get("command", ())),
+            args=tuple(container.get("args", ())),
+            workdir=None,
+            env=env,
+            ports=ports,
+            volumes=(),
+            cpu_millis=None,
+            memory_bytes=None,
+            stop_signal="SIGTERM",
+            stop_grace=10.0,
+        )
+
+    # -- what is said -------------------------------------------------------------------------
+
+    def _status(self, pod: Pod, body: Json) -> Body:
+        ready = self.is_ready(pod.key)
+        before = body.get("status", {}).get("conditions", ())
+        said = {"type": "Ready", "status": str(ready)}
+        if not (before and before[0]["status"] == said["status"]):
+            before = ({**said, "lastTransitionTime": self._stamp()},)
+        container = {
+            "name": body["spec"]["containers"][0]["name"],
+            "image": body["spec"]["containers"][0]["image"],
+            "ready": ready,
+            "restartCount": pod.restarts,
+            "state": self._state(pod, body),
+        }
+        if pod.last is not None:
+            container["lastState"] = {"terminated": _told(pod.last)}
+        return {
+            "phase": "Running" if pod.hand is not None else "Pending",
+            "conditions": list(before),
+            "containerStatuses": [container],
+        }
+
+    def _state(self, pod: Pod, body: Json) -> Mapping[str, Any]:
+        if pod.hand is None:
+            reason, message = self._waits_for(body) or ("ContainerCreating", "")
+            return {"waiting": {"reason": reason, "message": message}}
+        if pod.hand.seen.state is ReplicaState.RUNNING:
+            return {"running": {}}
+        return {"waiting": {"reason": "CrashLoopBackOff", "message": "it is started again later"}}
+
+
+def _told(last: Body) -> Body:
+    return {"exitCode": last["exitCode"], "reason": last["reason"]}
+
+
+def _labels(body: Json) -> Mapping[str, str]:
+    found: Mapping[str, str] = body["metadata"]["labels"]
+    return found

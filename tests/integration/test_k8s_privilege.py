@@ -1,0 +1,111 @@
+"""Least privilege: the ClusterRoles that ship are enough for all that Stateward does, no more."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adapters.k8s.errors import Asked
+from adapters.k8s.grants import GRANTS, NotGranted, permit
+from domain import intents as i
+from domain.names import app, project
+from tests.support.cluster_house import TOKEN, ClusterHouse, cluster_house
+from tests.support.deployment import ACCOUNT, read, without
+from tests.support.intents import manifest
+from tests.support.kubernetes.pods import Session
+
+PORTS = [{"name": "http", "port": 8080}]
+WEB = {
+    "image": "web:1",
+    "ports": PORTS,
+    "replicas": 2,
+    "env": {"PASSWORD": {"secretRef": {"name": "db", "key": "password"}}, "LEVEL": "info"},
+    "volumes": [{"name": "data", "path": "/data", "scope": "app", "size": "1Gi"}],
+}
+BUSY = {"image": "web:1", "autoscale": {"min": 1, "max": 3, "cpu": 80}, "resources": {"cpu": "1"}}
+STORE = {
+    "image": "store:1",
+    "volumes": [{"name": "data", "path": "/data", "scope": "replica", "size": "1Gi"}],
+}
+
+
+def granted() -> Iterator[tuple[str, str, str]]:
+    """Every verb on every resource that the roles allow."""
+    for role in read("cluster-roles.yaml"):
+        for rule in role["rules"]:
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    yield from ((verb, group, resource) for verb in rule["verbs"])
+
+
+async def live(house: ClusterHouse) -> None:
+    """Everything that an app may have is made, looked into, and taken away."""
+    await house.send(
+        manifest("Secret", "db", {"data": {"password": "p"}}), manifest("App", "web", WEB)
+    )
+    await house.send(manifest("App", "busy", BUSY))
+    await house.send(manifest("App", "store", STORE))
+    for name in ("web", "busy", "store"):
+        await house.ready(name)
+    view = house.parts.targets.get("prod")
+    assert view is not None
+    replica = next(iter(await view.engine.replicas.list(("shop", "web"))))
+    [_ async for _ in view.engine.io.logs(replica, tail=1, since=None, follow=False)]
+
+    async def nothing(_session: Session) -> int:
+        return 0
+
+    house.server.pods.commands["true"] = nothing
+    assert (await view.engine.io.run(replica, ["true"], timeout_seconds=5)).exit_code == 0
+    # what an app has no need of any more goes, its number by the autoscaler's hand included
+    await house.send(manifest("App", "busy", {"image": "web:1"}))
+    await house.until(lambda: house.found("HorizontalPodAutoscaler", "busy") is None)
+    for name in ("web", "busy", "store"):
+        await house.send(i.Delete(ref=app("shop", name), volumes=True))
+    await house.until(lambda: house.types.count("removal.completed") == 3)
+    await house.send(i.Delete(ref=project("shop"), cascade=True))
+    await house.until(lambda: house.server.inside.get("Namespace", "", "stw-shop") is None)
+
+
+async def test_all_that_is_granted_is_needed_and_all_that_is_needed_is_granted(
+    tmp_path: Path,
+) -> None:
+    async with cluster_house(tmp_path) as house:
+        await live(house)
+        assert house.server.access.used[ACCOUNT] == set(granted())
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [("patch", "deployments"), ("create", "serviceaccounts"), ("get", "services")],
+)
+async def test_a_verb_that_the_roles_lack_is_refused_and_named(
+    tmp_path: Path, verb: str, resource: str
+) -> None:
+    async with cluster_house(tmp_path) as house:
+        house.server.access.users[TOKEN] = without(verb, resource)
+        await house.send(manifest("App", "web", {"image": "web:1", "ports": PORTS}))
+        await house.until(lambda: house.reason("Degraded") == ("True", "Forbidden"))
+        status = house.of()
+        assert status is not None
+        told = status.condition("Degraded")
+        assert told is not None
+        assert f"may not {verb} {resource}" in told.message
+
+
+def test_a_request_that_is_not_in_the_table_cannot_be_sent() -> None:
+    permit(Asked("apply", "deployments.apps", "shop", "web"))
+    permit(Asked("discover", "the kinds of example.com/v1"))
+    with pytest.raises(NotGranted, match=r"no \['create', 'patch'\] on jobs.batch"):
+        permit(Asked("apply", "jobs.batch", "shop", "once"))
+    with pytest.raises(NotGranted, match="delete"):
+        permit(Asked("delete", "pods", "shop", "web-1"))
+
+
+def test_the_roles_are_the_table() -> None:
+    told = {
+        (verb, resource.partition(".")[2], resource.partition(".")[0])
+        for resource, verbs in GRANTS.items()
+        for verb in verbs
+    }
+    assert set(granted()) == told
