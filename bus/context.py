@@ -90,6 +90,10 @@ class LoadedContext(Context):
         found: state.Members = self._read(members_stream(owner))
         return found
 
+    def claims(self, stream: str) -> state.Claims:
+        found: state.Claims = self._read(stream)
+        return found
+
     def revision(self, ref: Ref, number: int) -> AppEvent | None:
         if ref.stream not in self._supplied.revisions:
             raise NotLoaded(ref.stream, revisions=True)

@@ -8,6 +8,7 @@ NATS, the system's own reconcilers) call `IntentService.submit`, and none can do
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from typing import Final, final
 from weakref import WeakValueDictionary
@@ -22,7 +23,7 @@ from bus.secret_values import SecretValues
 from bus.secrets import SecretStore
 from bus.states import States
 from domain import state
-from domain.access import Actor, authorise
+from domain.access import Actor, authorise, may
 from domain.events import AppEvent, Fact, SecretDeleted
 from domain.intents import Apply, Intent, SecretContent
 from domain.names import Ref
@@ -191,7 +192,7 @@ class IntentService:
         """As `plan`, with the facts that would be appended and the states before them."""
         self._authorise(asked, actor)
         intents = [self._preview(item) for item in asked]
-        plan = await self._decide(intents, actor.name, "dry-run", {})
+        plan = await self._decide(intents, actor, "dry-run", {})
         return _changes(plan, intents), plan
 
     async def present(self, stream: str) -> state.State:
@@ -231,7 +232,7 @@ class IntentService:
         try:
             if check is not None:
                 check(self._now())
-            plan = await self._decide(intents, actor.name, token.key, relied)
+            plan = await self._decide(intents, actor, token.key, relied)
         except Refusal as refusal:
             outcome = _Outcome(code=refusal.code, message=str(refusal))
             known = await self._log.append((), expect=relied, key=token, outcome=_encode(outcome))
@@ -271,7 +272,7 @@ class IntentService:
         return Answer(position=position, changes=changes, repeated=True)
 
     async def _decide(
-        self, intents: Sequence[Intent], actor: str, cause: str, relied: dict[str, int]
+        self, intents: Sequence[Intent], actor: Actor, cause: str, relied: dict[str, int]
     ) -> Plan:
         """What to append; a refusal leaves in `relied` what it rests on, as old as that may be."""
         supplied = Supplied()
@@ -296,16 +297,24 @@ class IntentService:
         self,
         context: LoadedContext,
         intents: Sequence[Intent],
-        actor: str,
+        actor: Actor,
         cause: str,
         now: datetime,
     ) -> Sequence[Fact]:
-        here = self._installation
+        decided_by = partial(
+            decide,
+            context,
+            actor=actor.name,
+            cause=cause,
+            now=now,
+            installation=self._installation,
+            may=partial(may, actor),
+        )
         if len(intents) == 1:
-            return decide(context, intents[0], actor=actor, cause=cause, now=now, installation=here)
+            return decided_by(intents[0])
         facts: list[Fact] = []
         for intent in intents:
-            decided = decide(context, intent, actor=actor, cause=cause, now=now, installation=here)
+            decided = decided_by(intent)
             facts += decided
             for fact in decided:
                 context.fold(fact)
@@ -356,7 +365,7 @@ def _change(plan: Plan, stream: str, places: Sequence[int]) -> Change:
     if kinds[-1].endswith(".deleted"):
         result = "deleted"
     else:
-        existed = not isinstance(before, state.Members) and before.exists
+        existed = not isinstance(before, state.Members | state.Claims) and before.exists
         result = "configured" if existed else "created"
     return Change(stream, result, -1 - places[-1], kinds)
 

@@ -61,6 +61,20 @@ ALIASES: Final[Mapping[str, str]] = {
     "mountPath": "path",
     "imagePullPolicy": "imagePull",
     "namespace": "project",
+    "ingress": "routes",
+    "hostname": "host",
+    "fqdn": "host",
+    "pathPrefix": "path",
+    "path_prefix": "path",
+    "httpPort": "port",
+    "targetPort": "port",
+    "authentication": "auth",
+    "internetPort": "hostPort",
+    "published": "hostPort",
+    "nodePort": "hostPort",
+    "portPublications": "publish",
+    "https": "tls",
+    "availableDomains": "domains",
 }
 """What other systems call it, to what it is called here."""
 

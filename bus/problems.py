@@ -20,6 +20,7 @@ STATUS: Final[Mapping[str, int]] = {
     "Forbidden": 403,
     "NotFound": 404,
     "InUse": 409,
+    "Taken": 409,
     "Stale": 409,
     "Superseded": 409,
     "NotPossible": 409,

@@ -15,18 +15,22 @@ import msgspec
 from bus import codec
 from bus.log import StoredEvent
 from domain import app as app_spec
+from domain import claims, quantities, route, shape, wish
 from domain import events as e
 from domain import project as project_spec
-from domain import quantities, shape, wish
 from domain import target as target_spec
 from domain.app import AppSpec, Check, ExecCheck, FromSecret, HttpCheck, KeyOfSecret, TcpCheck
 from domain.names import Ref
 from domain.refusals import BadValue
+from domain.route import HeaderToSet, Route, RouteHeaders
+from domain.routing import Acme, Domain, Entries
 
 REDACTED: Final = "redacted"
 OURS: Final = "SIMULATED"  # the variable whose words are read by the simulated engine alone
+_PORT: Final = re.compile(r"(tcp|udp)/[0-9]{1,5}")
+_HOST: Final = "Host/"
 _WORD: Final = re.compile(r"[a-zA-Z]{1,20}")
-_ENDING: Final = re.compile(r"#(members|status)$")
+_ENDING: Final = re.compile(r"#(members|status|claims)$")
 
 
 @final
@@ -66,6 +70,8 @@ class _Redaction:
         """`App/app-1/...#status` for `App/...#status`; something else for what is no resource."""
         ending = _ENDING.search(stream)
         resource = stream[: ending.start()] if ending else stream
+        if resource.startswith(_HOST):
+            return claims.host_stream(self._host(resource.removeprefix(_HOST)))
         try:
             ref = Ref.parse(resource)
         except BadValue:
@@ -129,7 +135,7 @@ class _Redaction:
             event, actor=self._actor(event.actor), cause=self._cause(event), **changed
         )
 
-    def _of_kind(  # noqa: PLR0911 -- one answer a kind
+    def _of_kind(  # noqa: C901, PLR0911 -- one answer a kind
         self, event: e.Event
     ) -> dict[str, object]:
         """The fields of one kind of event under other names."""
@@ -154,10 +160,17 @@ class _Redaction:
                 }
             case e.MemberJoined(member=member) | e.MemberLeft(member=member):
                 return {"member": self.stream(member)}
+            case (
+                e.ClaimsTaken(owner=owner, claims=texts)
+                | e.ClaimsReleased(owner=owner, claims=texts)
+            ):
+                return {"owner": self.stream(owner), "claims": tuple(map(self._claim, texts))}
             case e.RolloutStalled() | e.HealthChanged() | e.ReplicaRenamed():
                 return {"message": REDACTED}
             case e.ReplicaHealed():
                 return {"reason": REDACTED}
+            case e.RouterRepaired(fields=fields):
+                return {"fields": tuple(f if _WORD.fullmatch(f) else REDACTED for f in fields)}
             case e.DriftRepaired(fields=fields):
                 return {
                     "fields": tuple(f if _WORD.fullmatch(f) else REDACTED for f in fields),
@@ -210,8 +223,22 @@ class _Redaction:
                 context=context,
                 namespace_prefix=f"{self._names.of('prefix', k8s.namespace_prefix)}-",
             )
-        hidden = replace(spec, description="", docker=docker, k8s=k8s)
+        routing = spec.routing and replace(
+            spec.routing,
+            domains=tuple(map(self._domain, spec.routing.domains)),
+            acme=Acme(),
+            entries=Entries(),
+        )
+        hidden = replace(spec, description="", docker=docker, k8s=k8s, routing=routing)
         return msgspec.Raw(target_spec.encode(hidden))
+
+    def _domain(self, domain: Domain) -> Domain:
+        def pattern(text: str) -> str:
+            below = "*." if text.startswith("*.") else ""
+            return below + self._host(text.removeprefix("*."))
+
+        exclude = tuple(map(pattern, domain.exclude))
+        return replace(domain, pattern=pattern(domain.pattern), exclude=exclude)
 
     # -- specs of apps ------------------------------------------------------------------------
 
@@ -239,6 +266,8 @@ class _Redaction:
                 spec.health,
                 **{name: self._check(check) for name, check in spec.checks.items()},
             ),
+            routes=tuple(map(self._route, spec.routes)),
+            publish=tuple(replace(one, port=of("port", one.port)) for one in spec.publish),
         )
 
     def _variable(self, name: str, value: str | FromSecret) -> tuple[str, str | FromSecret]:
@@ -253,6 +282,47 @@ class _Redaction:
 
     def _path(self, path: str | None) -> str | None:
         return path and (path if path == "/" else self._names.of("path", path, "/path-{number}"))
+
+    def _host(self, host: str) -> str:
+        return self._names.of("host", host)
+
+    def _claim(self, text: str) -> str:
+        if _PORT.fullmatch(text):
+            return text
+        if claims.is_port(text):
+            return self._names.of("claim", text)
+        url = claims.Url.parse(text)
+        header, _, value = url.context.partition(": ")
+        context = header and f"{self._header(header)}: {self._names.of('value', value)}"
+        path = self._path(url.path) or "/"
+        return str(url._replace(host=self._host(url.host), path=path, context=context))
+
+    def _header(self, name: str) -> str:
+        return self._names.of("header", name, "x-{kind}-{number}")
+
+    def _headers(self, headers: tuple[HeaderToSet, ...]) -> tuple[HeaderToSet, ...]:
+        of = self._names.of
+        return tuple(
+            HeaderToSet(name=self._header(h.name), value=of("value", h.value)) for h in headers
+        )
+
+    def _route(self, one: Route) -> Route:
+        of, tls = self._names.of, one.tls
+        return replace(
+            one,
+            host=self._host(one.host),
+            path=self._path(one.path) or "/",
+            port=one.port and of("port", one.port),
+            tls=replace(tls, secret=tls.secret and self._secret(tls.secret)),
+            contexts=tuple(
+                replace(c, header=self._header(c.header), value=of("value", c.value))
+                for c in one.contexts
+            ),
+            headers=RouteHeaders(
+                request=self._headers(one.headers.request),
+                response=self._headers(one.headers.response),
+            ),
+        )
 
     def _check(self, check: Check) -> Check:
         of = self._names.of
@@ -288,5 +358,7 @@ def respecified(
     spec = change(app_spec.decode(stored))
     target = spec.target or ""
     template = wish.of(spec).template(target)
-    kept = msgspec.structs.replace(shape.of(stored), target=target)
+    kept = msgspec.structs.replace(
+        shape.of(stored), target=target, routes=route.encode(spec.routes)
+    )
     return shape.stored(template, kept), app_spec.digest(template, tokens)

@@ -34,6 +34,15 @@ def part_of_ours(part: str) -> Actor:
     return Actor(name=f"system:{part}", role="admin")
 
 
+def may(actor: Actor, verb: str, ref: Ref) -> bool:
+    """Whether `authorise` would let it pass."""
+    try:
+        authorise(actor, verb, ref)
+    except Forbidden:
+        return False
+    return True
+
+
 def authorise(actor: Actor, verb: str, ref: Ref) -> None:
     """Raises `Forbidden` unless the actor may do `verb` to the resource."""
     if actor.role == "admin" and not actor.projects:

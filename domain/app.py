@@ -2,8 +2,8 @@
 
 An `AppSpec` is what its owner wrote. A *complete* spec is what an event keeps: every default is
 filled in, so that a later version of Stateward with other defaults changes nothing that runs.
-The *template* is the spec without `replicas`, `running`, `rollout` and `autoscale`; a new template
-is a new revision.
+The *template* is the spec without `replicas`, `running`, `rollout`, `autoscale` and `routes`; a new
+template is a new revision.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter
 
-from domain import addresses, autoscale
+from domain import addresses, autoscale, route
 from domain.autoscale import MAX_REPLICAS, Autoscale
 from domain.refusals import BadValue
+from domain.route import Publishes, Routes
 from domain.schema import SPEC, Cpu, Duration, Line, Memory, Name
 
 MAX_VARIABLES = 500
@@ -202,10 +203,17 @@ class AppSpec:
     volumes: Annotated[tuple[Volume, ...], Field(max_length=32)] = ()
     stop_signal: Annotated[str, StringConstraints(pattern=r"^SIG[A-Z0-9+]{2,10}$")] = "SIGTERM"
     stop_grace: Duration = "10s"
+    publish: Publishes = ()
     replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] | None = None
     running: bool | None = None
     rollout: Rollout = Rollout()
     autoscale: Autoscale | None = None
+    routes: Routes = ()
+
+    @property
+    def port_protocols(self) -> dict[str, str]:
+        """The protocols of the ports by their names."""
+        return {port.name: port.protocol for port in self.ports}
 
     @property
     def checks(self) -> dict[str, Check]:
@@ -239,7 +247,12 @@ def check(spec: AppSpec) -> None:
         _check_check(spec, f"spec.health.{name}", asked)
     if spec.autoscale:
         autoscale.check(spec.autoscale, has_memory=spec.resources.memory is not None)
+    if spec.routes or spec.publish:
+        route.check(spec.routes, spec.publish, spec.port_protocols)
     rollout = spec.rollout
+    if rollout.strategy == "startFirst" and spec.publish:
+        rule = "of replicas that publish a port of the host, one runs at a time: use stopFirst"
+        raise BadValue("spec.rollout.strategy", "startFirst", rule)
     if rollout.strategy == "startFirst" and rollout.max_surge == 0 and rollout.max_unavailable == 0:
         raise BadValue(
             "spec.rollout", "maxSurge 0, maxUnavailable 0", "one of them must be at least 1"
@@ -281,7 +294,9 @@ def complete_rollout(spec: AppSpec) -> Rollout:
     """The spec's rollout with its strategy filled in."""
     if spec.rollout.strategy is not None:
         return spec.rollout
-    return _with_strategy(spec.rollout, "stopFirst" if spec.volumes else "startFirst")
+    return _with_strategy(
+        spec.rollout, "stopFirst" if spec.volumes or spec.publish else "startFirst"
+    )
 
 
 @lru_cache(maxsize=1024)

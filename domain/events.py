@@ -117,6 +117,12 @@ class AppRolloutSet(AppEvent, frozen=True, kw_only=True):
     type = "app.rollout-set"
 
 
+class AppRouted(AppEvent, frozen=True, kw_only=True):
+    """By which URLs it is reached was set anew; nothing that runs differs, nor the revision."""
+
+    type = "app.routed"
+
+
 class AppLabelled(AppEvent, frozen=True, kw_only=True):
     type = "app.labelled"
 
@@ -208,6 +214,22 @@ class MemberLeft(Event, frozen=True, kw_only=True):
     member: str
 
 
+class ClaimsTaken(Event, frozen=True, kw_only=True):
+    """The app `owner` has these claims, such as `https://shop.example.org/api`, of this stream."""
+
+    type = "claims.taken"
+    owner: str
+    claims: tuple[str, ...]
+
+
+class ClaimsReleased(Event, frozen=True, kw_only=True):
+    """Anybody may take these claims."""
+
+    type = "claims.released"
+    owner: str
+    claims: tuple[str, ...]
+
+
 class Transition(Event, frozen=True, kw_only=True):
     """Something a reconciler saw or did for the resource with this `uid`."""
 
@@ -284,6 +306,16 @@ class HealthChanged(Transition, frozen=True, kw_only=True):
     message: str
 
 
+class RouterRepaired(Transition, frozen=True, kw_only=True):
+    """Another hand had edited the configuration of a target's router, and it was put right.
+
+    The stream is the target's; `fields` name what was edited.
+    """
+
+    type = "router.repaired"
+    fields: tuple[str, ...]
+
+
 class RemovalCompleted(Transition, frozen=True, kw_only=True):
     """The engine confirmed that nothing of the deleted app is left."""
 
@@ -312,6 +344,7 @@ APP_EVENTS: tuple[type[AppEvent], ...] = (
     AppStopped,
     AppRolloutSet,
     AppAutoscaleSet,
+    AppRouted,
     AppLabelled,
     AppPaused,
     AppResumed,
@@ -329,6 +362,8 @@ INTENT_EVENTS: tuple[type[Event], ...] = (
     SecretDeleted,
     MemberJoined,
     MemberLeft,
+    ClaimsTaken,
+    ClaimsReleased,
 )
 TRANSITIONS: tuple[type[Transition], ...] = (
     RolloutStarted,
@@ -338,6 +373,7 @@ TRANSITIONS: tuple[type[Transition], ...] = (
     ReplicaRenamed,
     DriftRepaired,
     HealthChanged,
+    RouterRepaired,
     RemovalCompleted,
     AdoptionCompleted,
 )

@@ -5,6 +5,7 @@ Refusal
 ├── UnknownField    there is no such field; names the nearest one
 ├── NotFound        the resource, or one it needs, does not exist
 ├── InUse           something else still needs it
+├── Taken           another app has what only one can have, such as a URL
 ├── Stale           the sender decided on an older generation (409; If-Match: 412)
 ├── Overtaken       a newer intent was appended first (fire-and-forget producers)
 ├── Expired         it came later than its sender found useful
@@ -59,6 +60,18 @@ class InUse(Refusal):
     def __init__(self, ref: object, users: tuple[str, ...], remedy: str) -> None:
         shown = ", ".join(users[:5]) + (f" and {len(users) - 5} more" if len(users) > 5 else "")
         super().__init__(f"{ref} is used by {shown}; {remedy}", resource=str(ref), users=users)
+
+
+class Taken(Refusal):
+    code = "Taken"
+
+    def __init__(self, path: str, claim: str, owner: object, remedy: str) -> None:
+        super().__init__(
+            f"{path}: {claim} belongs to {owner}; {remedy}",
+            path=path,
+            claim=claim,
+            resource=str(owner),
+        )
 
 
 class Stale(Refusal):

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from pydantic import TypeAdapter
 
+from domain import route
 from domain.app import Rollout
 from domain.autoscale import Autoscale
 
@@ -20,9 +21,9 @@ _TARGET: Final = b'{"target":"'  # what a template begins with
 
 
 class Shape(msgspec.Struct, gc=False, frozen=True):
-    """`rollout` and `autoscale` are canonical JSON: equal ones are equal bytes.
+    """`rollout`, `autoscale` and `routes` are canonical JSON: equal ones are equal bytes.
 
-    `autoscale` is empty where there is none.
+    `autoscale` and `routes` are empty where there are none.
     """
 
     target: str
@@ -30,6 +31,7 @@ class Shape(msgspec.Struct, gc=False, frozen=True):
     running: bool
     rollout: bytes
     autoscale: bytes = b""
+    routes: bytes = b""
 
 
 class _Stored(msgspec.Struct, gc=False):
@@ -38,6 +40,7 @@ class _Stored(msgspec.Struct, gc=False):
     running: bool = True
     rollout: msgspec.Raw = msgspec.Raw(b"{}")
     autoscale: msgspec.Raw = msgspec.Raw()
+    routes: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Drain(msgspec.Struct):
@@ -66,7 +69,8 @@ def _shape(stored: bytes) -> Shape:
     found = _decoder.decode(stored)
     rollout = rollout_json(_ROLLOUT.validate_json(bytes(found.rollout)))
     autoscale = autoscale_json(_autoscale_of(found.autoscale))
-    return Shape(found.target, found.replicas, found.running, rollout, autoscale)
+    routes = route.encode(route.decode(bytes(found.routes)))
+    return Shape(found.target, found.replicas, found.running, rollout, autoscale, routes)
 
 
 def _autoscale_of(raw: msgspec.Raw) -> Autoscale | None:
@@ -84,13 +88,14 @@ def ending(stored: bytes) -> tuple[str, str]:
 
 def stored(template: bytes, shape: Shape) -> bytes:
     """The canonical JSON of a complete spec: equal specs give equal bytes."""
-    return b'%b%b%d,"running":%b,"rollout":%b%b}' % (
+    return b'%b%b%d,"running":%b,"rollout":%b%b%b}' % (
         template[:-1],
         _SEAM,
         shape.replicas,
         b"true" if shape.running else b"false",
         shape.rollout,
         b',"autoscale":' + shape.autoscale if shape.autoscale else b"",
+        b',"routes":' + shape.routes if shape.routes else b"",
     )
 
 

@@ -4,7 +4,7 @@ Every state knows whether its resource exists, its `uid` (the position of the ev
 it) and its `generation` (the position of its last intent).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -60,7 +60,13 @@ class Members(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     members: frozenset[str] = frozenset()
 
 
-type State = App | Project | Target | Secret | Members
+class Claims(msgspec.Struct, gc=False, frozen=True, kw_only=True):
+    """Who has the claims of one host, or of the ports of one target: apps by claim."""
+
+    held: Mapping[str, str] = {}
+
+
+type State = App | Project | Target | Secret | Members | Claims
 
 
 def evolve_app(state: App, position: int, event: e.Event) -> App:
@@ -144,10 +150,30 @@ def evolve_members(state: Members, _position: int, event: e.Event) -> Members:
             return state
 
 
+def evolve_claims(state: Claims, _position: int, event: e.Event) -> Claims:
+    held = dict(state.held)
+    _claim(held, event)
+    return Claims(held=held)
+
+
+def _claim(held: dict[str, str], event: e.Event) -> None:
+    match event:
+        case e.ClaimsTaken(owner=owner, claims=claims):
+            held |= dict.fromkeys(claims, owner)
+        case e.ClaimsReleased(owner=owner, claims=claims):
+            for claim in claims:
+                if held.get(claim) == owner:
+                    del held[claim]
+        case _:
+            pass
+
+
 def initial(stream: str) -> State:
     """The state of a stream without events."""
     if stream.endswith("#members"):
         return Members()
+    if stream.endswith("#claims"):
+        return Claims()
     match stream.partition("/")[0]:
         case "App":
             return App()
@@ -174,6 +200,8 @@ def evolve(state: State, position: int, event: e.Event) -> State:
             return evolve_secret(state, position, event)
         case Members():
             return evolve_members(state, position, event)
+        case Claims():
+            return evolve_claims(state, position, event)
 
 
 def fold(stream: str, history: Iterable[tuple[int, e.Event]], onto: State | None = None) -> State:
@@ -181,6 +209,11 @@ def fold(stream: str, history: Iterable[tuple[int, e.Event]], onto: State | None
     start = initial(stream) if onto is None else onto
     if isinstance(start, Members):
         return _fold_members(start, history)
+    if isinstance(start, Claims):
+        held = dict(start.held)
+        for _, event in history:
+            _claim(held, event)
+        return Claims(held=held)
     folded: State = start
     for position, event in history:
         folded = evolve(folded, position, event)

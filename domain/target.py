@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter
 
-from domain import addresses
+from domain import addresses, routing
 from domain.app import Path
 from domain.refusals import BadValue
+from domain.routing import Routing
 from domain.schema import SPEC
 
 
@@ -61,6 +62,7 @@ class TargetSpec:
     k8s: K8sSettings | None = None
     simulated: SimulatedSettings | None = None
     description: Annotated[str, StringConstraints(max_length=1000)] = ""
+    routing: Routing | None = None
 
 
 type Place = tuple[str, str]
@@ -100,6 +102,8 @@ def check(spec: TargetSpec) -> None:
         raise BadValue("spec.k8s", "set", f"engine {spec.engine} has no k8s settings")
     if spec.k8s:
         _check_cluster(spec.k8s)
+    if spec.routing:
+        routing.check(spec.routing, spec.engine)
 
 
 def _check_host(url: str) -> None:

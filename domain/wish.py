@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 
-from domain import app, shape
+from domain import app, route, shape
 from domain.app import (
     MAX_VARIABLES,
     SPEC_ADAPTER,
@@ -58,8 +58,8 @@ class _Unusual(Exception):
 class Frame(msgspec.Struct, gc=False, frozen=True):
     """What seldom changes: a spec without its target, image, env, replicas and running.
 
-    `before_env`, `after_env`, `rollout` and `autoscale` are parts of canonical JSON. The rollout is
-    complete, `autoscale` empty if there is none.
+    `before_env`, `after_env`, `rollout`, `autoscale` and `routes` are parts of canonical JSON.
+    Rollout and routes are complete; `autoscale` and `routes` are empty if there are none.
     """
 
     spec: AppSpec
@@ -67,6 +67,7 @@ class Frame(msgspec.Struct, gc=False, frozen=True):
     after_env: bytes
     rollout: bytes
     autoscale: bytes
+    routes: bytes
     is_sound: bool
 
 
@@ -200,16 +201,19 @@ def _variables(env: Mapping[str, EnvValue]) -> Variables:
 
 
 def _frame_of(spec: AppSpec) -> Frame:
+    after_env = {*_AFTER_ENV, "publish"} if spec.publish else _AFTER_ENV  # older than which is this
     before, after = (
         SPEC_ADAPTER.dump_json(spec, by_alias=True, exclude_none=True, include=fields)[1:-1]
-        for fields in (_BEFORE_ENV, _AFTER_ENV)
+        for fields in (_BEFORE_ENV, after_env)
     )
+    routes = route.complete(spec.routes, spec.port_protocols) if spec.routes else ()
     return Frame(
         spec=spec,
         before_env=before + b",",
         after_env=b"," + after,
         rollout=shape.rollout_json(app.complete_rollout(spec)),
         autoscale=shape.autoscale_json(spec.autoscale),
+        routes=route.encode(routes),
         is_sound=_is_sound(spec),
     )
 

@@ -26,6 +26,7 @@ from gateway.problems import Trouble
 from gateway.reading import Reading
 from gateway.signing import Signing
 from gateway.stories import Stories
+from gateway.urls import Urls
 from gateway.watching import Watching
 from gateway.writing import Writing
 from reconcilers.ports import EngineError
@@ -53,6 +54,7 @@ def build(services: Services) -> FastAPI:
         Stories(services, fresh, past),
         Inside(services, fresh),
         Strangers(services, fresh),
+        Urls(services, fresh),
         about,
     ):
         app.include_router(part.router, prefix="/api/v1")

@@ -30,7 +30,7 @@ class Filter:
         if not self._is_of_type(row.type):
             return False
         stream, _, part = row.stream.partition("#")
-        if (part == "members" and not self.bookkeeping) or (
+        if (part in ("members", "claims") and not self.bookkeeping) or (
             part == "status" and not self.transitions
         ):
             return False

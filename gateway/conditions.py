@@ -42,6 +42,6 @@ async def generation_asked(request: Request, ref: Ref, intents: IntentService) -
 
 async def _present(ref: Ref, intents: IntentService) -> int:
     found = await intents.present(ref.stream)
-    if isinstance(found, state.Members) or not found.exists:
+    if isinstance(found, state.Members | state.Claims) or not found.exists:
         raise Trouble(412, "Stale", f"{ref} does not exist, but If-Match: * needs it to")
     return found.generation

@@ -13,6 +13,7 @@ from bus.intents import IntentService
 from bus.log import Log
 from gateway.tokens import Tokens
 from projections.desired import DesiredState
+from projections.routing import RouteTables
 from reconcilers.inside import Proposal
 from reconcilers.object_preview import ObjectChange
 from reconcilers.ports import ForeignReplica, Replica, ReplicaIO
@@ -62,6 +63,7 @@ class Services:
     catch_up: Callable[[int], Awaitable[None]]
     io: OpenReplicas
     foreign: ListForeign
+    tables: RouteTables
     explain_plan: Callable[[str], Awaitable[Sequence[str]]]
     preview: Callable[[Proposal], Awaitable[Sequence[ObjectChange]]]
     checks: Callable[[], Sequence[Check]]

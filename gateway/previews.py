@@ -60,7 +60,7 @@ async def with_objects(
 
 
 def _before(ref: Ref, present: state.State) -> Manifest | None:
-    if isinstance(present, state.Members) or not present.exists:
+    if isinstance(present, state.Members | state.Claims) or not present.exists:
         return None
     if isinstance(present, state.Secret):
         spec = _secret(present.version, present.keys)

@@ -207,6 +207,49 @@ class Why(Shape):
     items: list[Transition]
 
 
+class RouteRow(Shape):
+    """A row of a target's route table. `fallback` are the apps asked when this one has nobody."""
+
+    id: str
+    target: str
+    url: str = Field(examples=["https://shop.example.org/api"])
+    context: str = Field(examples=["x-feature: blue"], description="Of a header; empty for a base.")
+    precedence: int
+    app: str = Field(description="Empty if the token may not see it.")
+    port: str
+    fallback: list[str]
+    redirect: bool
+    strip_prefix: bool
+    auth: Literal["off", "soft", "hard"]
+    tls: Literal["auto", "internal", "secret", "off"]
+    status: str = Field(description="The reason of the app's condition Routed.")
+
+
+class Routes(Shape):
+    items: list[RouteRow]
+
+
+class PassedRow(RouteRow):
+    why: str
+
+
+class RouteQuestion(Shape):
+    scheme: Literal["http", "https"]
+    host: str
+    path: str
+    headers: dict[str, str]
+    target: str = Field(description="Whose table was looked through; empty if none has the host.")
+
+
+class RouteMatch(Shape):
+    """Which row a request would hit (null: 404), and why not the other rows of its host."""
+
+    request: RouteQuestion
+    summary: str
+    row: RouteRow | None
+    passed: list[PassedRow]
+
+
 class Revision(Shape):
     revision: int
     position: int

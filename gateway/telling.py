@@ -41,7 +41,7 @@ def tell(row: StoredEvent) -> Told:
     }
 
 
-def sentence_of(event: e.Event) -> str:  # noqa: PLR0911 -- one flat match, as below
+def sentence_of(event: e.Event) -> str:  # noqa: C901, PLR0911 -- one flat match, as below
     """What happened, without who, when and to what: `scaled to 3 replicas`."""
     if isinstance(event, e.AppEvent):
         return _of_app(event)
@@ -58,6 +58,10 @@ def sentence_of(event: e.Event) -> str:  # noqa: PLR0911 -- one flat match, as b
             return f"{member} joined"
         case e.MemberLeft(member=member):
             return f"{member} left"
+        case e.ClaimsTaken(owner=owner, claims=claims):
+            return f"{owner} took {', '.join(claims)}"
+        case e.ClaimsReleased(owner=owner, claims=claims):
+            return f"{owner} gave back {', '.join(claims)}"
         case e.ProjectDefined(uid=uid) | e.TargetDefined(uid=uid):
             return "configured" if uid else "created"
         case _:
@@ -96,12 +100,13 @@ _PLAIN: Final = {
     e.AppStopped.type: "stopped",
     e.AppRolloutSet.type: "the way of its rollouts was set",
     e.AppAutoscaleSet.type: "its autoscaling was set",
+    e.AppRouted.type: "its routes were set",
     e.AppLabelled.type: "labelled",
     e.AppResumed.type: "rollouts go on",
 }
 
 
-def _of_transition(event: e.Transition) -> str:  # noqa: PLR0911 -- as above
+def _of_transition(event: e.Transition) -> str:  # noqa: C901, PLR0911 -- as above
     match event:
         case e.RolloutStarted(revision=revision, replaces=replaces):
             instead = f" in place of {replaces}" if replaces else ""
@@ -120,6 +125,8 @@ def _of_transition(event: e.Transition) -> str:  # noqa: PLR0911 -- as above
             return f"{object_} was changed in {', '.join(event.fields)}{who}, and was put back"
         case e.DriftRepaired(slot=slot, fields=fields):
             return f"slot {slot} differed in {', '.join(fields)} and was replaced"
+        case e.RouterRepaired(fields=fields):
+            return f"its router's {', '.join(fields)} had been edited and was put right"
         case e.HealthChanged(ready=ready, reason=reason, message=message):
             return f"{'ready' if ready else 'not ready'} ({reason}): {message}"
         case e.AdoptionCompleted(installation=installation):

@@ -30,6 +30,8 @@ SHAPING: Final = {
     not in {
         e.MemberJoined,
         e.MemberLeft,
+        e.ClaimsTaken,
+        e.ClaimsReleased,
         e.AppDeleted,
         e.ProjectDeleted,
         e.TargetDeleted,
@@ -42,9 +44,17 @@ _STALLED: Final = e.RolloutStalled.type
 _ROLLOUTS: Final = {e.RolloutStarted.type, _COMPLETED, _STALLED}
 _STATUS: Final = "#status"
 _STATUS_LENGTH: Final = len(_STATUS)
-IGNORED: Final = frozenset({e.MemberJoined.type, e.MemberLeft.type}) | frozenset(
-    event.type for event in e.TRANSITIONS
-) - _ROLLOUTS - {e.RemovalCompleted.type, e.AdoptionCompleted.type}
+_BOOKKEEPING: Final[tuple[type[e.Event], ...]] = (
+    e.MemberJoined,
+    e.MemberLeft,
+    e.ClaimsTaken,
+    e.ClaimsReleased,
+)
+IGNORED: Final = (
+    frozenset(event.type for event in (*_BOOKKEEPING, *e.TRANSITIONS))
+    - _ROLLOUTS
+    - {e.RemovalCompleted.type, e.AdoptionCompleted.type}
+)
 
 _rollouts = msgspec.json.Decoder(Rollout)
 

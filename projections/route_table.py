@@ -47,7 +47,8 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What happens to requests of one (scheme, host, path, context).
 
-    `id` stays the same as long as app and URL do. `path` has no slash at its end, except that the
+    `id` stays the same as long as app and URL do; `app` is the stream of the app that declared it.
+    `path` has no slash at its end, except that the
     root is `/`; it covers itself and what is below it (`/api` covers `/api/x`, not `/apix`).
     `context` is the header that a request must carry. `shares` are asked first; when none of their
     backends has an endpoint, `fallback` is, and when that has none either (or is empty), the
@@ -71,6 +72,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     tls: Tls | None = None
     request_headers: tuple[Header, ...] = ()
     response_headers: tuple[Header, ...] = ()
+    app: str = ""
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ one is over the app is looked at again.
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import final
 
 import structlog
@@ -150,6 +151,7 @@ class Acting:
             patience,
             keep=stop.keep,
             may_write=lambda: self._.gate.halted() is None,
+            withdrawn=partial(self._withdrawn, app, stop),
         )
         if not why:
             book.unstopped.pop(replica.id, None)
@@ -158,6 +160,12 @@ class Acting:
         book.unstopped[replica.id] = Unstopped(failures, why)
         self._.again(app.ref.stream)
         await pause(failures)
+
+    async def _withdrawn(self, app: DesiredApp, stop: Stop) -> None:
+        """What fails gets no requests already, and its successor waits for its end."""
+        is_failing = stop.keep and app.wanted > 0
+        if not is_failing:
+            await self._.routing.withdrawn(app.target, app.ref.stream, stop.replica)
 
 
 def told(action: Action) -> str:

@@ -134,6 +134,7 @@ class AppReconciler:
             [(one, healths[one.name.revision]) for one in replicas],
             view.engine.io,
         )
+        seen = around.routing.judge(app, view, seen)
         want = self._knowing.want(app, book, known, now)
         if not want.stop_first:
             seen = [one for one in seen if one.replica.id not in book.stopping]
@@ -189,6 +190,7 @@ class AppReconciler:
         self._drop(stream)
         self._.revisions.forget(stream)
         self._.probing.forget(stream)
+        self._.routing.forget(stream)
         self._.images.forget(stream)
 
     def _drop(self, stream: str) -> None:

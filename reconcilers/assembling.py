@@ -10,6 +10,7 @@ from bus.log import Log
 from bus.secrets import SecretStore
 from domain.target import TargetSpec
 from projections.desired import DesiredState
+from projections.routing import RouteTables
 from reconcilers.adopting import Adopter
 from reconcilers.app_pass import AppReconciler
 from reconcilers.fencing import fenced
@@ -26,6 +27,8 @@ from reconcilers.publishing import OwnStatus
 from reconcilers.queue import KeyQueue, Priority
 from reconcilers.reading import Reader
 from reconcilers.removal import Remover
+from reconcilers.router_ports import RouterOpener
+from reconcilers.routing import Routing, Surrounding, no_router
 from reconcilers.sharing import Sharing
 from reconcilers.status import StatusStore
 from reconcilers.surroundings import Gate, Surroundings
@@ -71,6 +74,7 @@ class World(NamedTuple):
     offer: Offer = _to_nobody
     serves: Callable[[str, TargetSpec], bool] = _all
     name: str = ""
+    open_router: RouterOpener = no_router
 
 
 class Assembled(NamedTuple):
@@ -85,6 +89,8 @@ class Assembled(NamedTuple):
     probing: Probing
     journal: Journal
     apps: AppReconciler
+    tables: RouteTables
+    routing: Routing
 
 
 def assemble(world: World, settings: WorkerSettings) -> Assembled:
@@ -114,7 +120,8 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
     probing = Probing(world.prober, changed=again, clock=world.clock, now=world.now)
     journal = Journal(world.log, actor="system:replicas", now=world.now, appended=world.appended)
     images = ImageResolver(world.intents, world.secrets, changed=again, seen=seen, rng=world.rng)
-    reader = Reader(world.log, world.desired)
+    tables = RouteTables(world.desired)
+    reader = Reader(world.log, world.desired, tables)
     following = Following(
         reader,
         world.desired,
@@ -131,6 +138,21 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
         position=lambda: world.desired.position,
     )
     places = Places(world.desired, reader, targets)
+    routing = Routing(
+        Surrounding(
+            desired=world.desired,
+            tables=tables,
+            targets=targets,
+            sharing=sharing,
+            opener=world.open_router,
+            journal=journal,
+            metrics=world.metrics,
+            halted=world.halted,
+            clock=world.clock,
+            again=again,
+            wake=lambda stream, at: queue.add_at(stream, at, Priority.ENGINE),
+        )
+    )
     apps = AppReconciler(
         Surroundings(
             desired=world.desired,
@@ -140,6 +162,7 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
             intents=world.intents,
             images=images,
             probing=probing,
+            routing=routing,
             journal=journal,
             status=status,
             metrics=world.metrics,
@@ -161,6 +184,7 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
         places=places,
         targets=targets,
         sharing=sharing,
+        routing=routing,
         may_write=may_write,
         again=again,
     )
@@ -189,10 +213,23 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
         passing=passing,
         apps=apps,
         remover=remover,
+        routing=routing,
         probing=probing,
         journal=journal,
         metrics=world.metrics,
         settings=settings,
         clock=world.clock,
     )
-    return Assembled(following, worker, passing, sharing, queue, targets, probing, journal, apps)
+    return Assembled(
+        following,
+        worker,
+        passing,
+        sharing,
+        queue,
+        targets,
+        probing,
+        journal,
+        apps,
+        tables,
+        routing,
+    )

@@ -4,7 +4,7 @@ That is why ends are tasks beside the passes: no app waits for the end of anothe
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 import structlog
@@ -36,8 +36,15 @@ async def end(
     *,
     keep: bool = False,
     may_write: Callable[[], bool],
+    withdrawn: Callable[[], Awaitable[None]],
 ) -> str:
-    """End a replica and, unless `keep`, remove what is left; return why that failed, or nothing."""
+    """End a replica and, unless `keep`, remove what is left; return why that failed, or nothing.
+
+    First `withdrawn` returns: no new request meets it. It drains, and is asked to stop after that.
+    """
+    await withdrawn()
+    if not may_write():
+        return ""  # the log went back meanwhile
     if patience.drain:
         await asyncio.sleep(patience.drain)
         if not may_write():

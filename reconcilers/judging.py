@@ -24,6 +24,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     synced: bool = False
     messages: Mapping[str, str] = {}
     adopting: str = ""
+    routed: Condition | None = None
 
 
 def judge(
@@ -44,6 +45,7 @@ def judge(
         _degraded(want, ready, findings),
         _synced(findings),
         paused(desired),
+        *((findings.routed,) if findings.routed is not None else ()),
     )
     return AppStatus(
         uid=desired.uid,

@@ -156,4 +156,5 @@ def order(
         memory_bytes=memory_bytes(resources.memory) if resources.memory else None,
         stop_signal=spec.stop_signal,
         stop_grace=seconds(spec.stop_grace),
+        publish=spec.publish,
     )

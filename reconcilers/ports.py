@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from domain.app import Check, Port, Volume
+from domain.route import Publish
 from domain.secret import SecretText
 
 
@@ -112,7 +113,8 @@ class StartReplica(msgspec.Struct, frozen=True, kw_only=True):
     """An order to run one replica, complete: an engine needs nothing else.
 
     `env` holds the app's own variables; engines add `PORT` (first port) and `PORT_<NAME>`.
-    `memory_bytes` and `cpu_millis` are limits; `stop_grace` is seconds.
+    `memory_bytes` and `cpu_millis` are limits; `stop_grace` is seconds. `publish` are ports of the
+    host that lead to ports of it, while it runs.
     """
 
     name: ReplicaName
@@ -130,6 +132,7 @@ class StartReplica(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int | None
     stop_signal: str
     stop_grace: float
+    publish: tuple[Publish, ...] = ()
 
 
 class Replicas(Protocol):

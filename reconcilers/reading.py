@@ -8,6 +8,7 @@ from bus import codec
 from bus.log import Log, LogUnavailable
 from domain import events as e
 from projections.desired import DesiredState, Row
+from projections.routing import RouteTables
 
 PAGE: Final = 2000  # events folded between two looks at the event loop
 
@@ -16,8 +17,8 @@ PAGE: Final = 2000  # events folded between two looks at the event loop
 class Reader:
     """Folds what the log has and the projection lacks. `answers` says whether the log did."""
 
-    def __init__(self, log: Log, desired: DesiredState) -> None:
-        self._log, self._desired = log, desired
+    def __init__(self, log: Log, desired: DesiredState, tables: RouteTables) -> None:
+        self._log, self._desired, self._tables = log, desired, tables
         self._turn = asyncio.Lock()
         self._moved = asyncio.Condition()
         self.answers = True
@@ -35,6 +36,7 @@ class Reader:
         async with self._turn:
             while page := await self._read():
                 self._desired.fold(page)
+                self._tables.fold(page)
                 folded += len(page)
                 await follow(page)
         if folded:

@@ -20,6 +20,7 @@ from reconcilers.journal import Journal
 from reconcilers.object_ports import Objects
 from reconcilers.places import Places
 from reconcilers.ports import EngineUnavailable, Replica
+from reconcilers.routing import Routing
 from reconcilers.sharing import Sharing
 from reconcilers.status import AppStatus, StatusStore
 from reconcilers.targets import Located, Targets, TargetView
@@ -34,7 +35,7 @@ _log = structlog.get_logger("removal")
 class Remover:
     """Args: `may_write` is False while nothing may be taken away; `again` queues a stream."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the assembly hands in one of each part
         self,
         desired: DesiredState,
         journal: Journal,
@@ -43,9 +44,11 @@ class Remover:
         places: Places,
         targets: Targets,
         sharing: Sharing,
+        routing: Routing,
         may_write: Callable[[], bool],
         again: Callable[[str], None],
     ) -> None:
+        self._routing = routing
         self._desired, self._journal, self._status = desired, journal, status
         self._places, self._targets, self._sharing = places, targets, sharing
         self._may_write, self._again = may_write, again
@@ -151,8 +154,15 @@ class Remover:
     async def _end_one(
         self, key: _Ended, view: TargetView, replica: Replica, patience: Patience
     ) -> None:
+        stream = f"App/{replica.name.project}/{replica.name.app}"
         try:
-            why = await end(replica, view.engine, patience, may_write=self._may_write)
+            why = await end(
+                replica,
+                view.engine,
+                patience,
+                may_write=self._may_write,
+                withdrawn=partial(self._routing.withdrawn, view.name, stream, replica),
+            )
         except EngineUnavailable as error:  # it was closed meanwhile
             why = str(error)
         if not why:

@@ -6,6 +6,8 @@ returns what may be done now and, if only time can help, when to ask again.
 Replicas are *new* when they are of the wanted revision and as it was ordered, else *old*. A
 revision is *proven* once one of its replicas was ready, or its rollout completed earlier; until
 then the revision before it keeps serving and is healed, and a *failing* one gets a single probe.
+What serves is ready and, where a router sends it requests, reached by them: nothing ends for the
+sake of a replica that is ready and not yet routed.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -50,13 +52,20 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
 class Seen(msgspec.Struct, frozen=True):
     """A replica and what health says of it. `failed` is why it must be replaced, or empty.
 
-    `known` is False until its health was asked for the first time, as after a restart.
+    `known` is False until its health was asked for the first time, as after a restart. `routed` is
+    False while a router that should send it requests does not do so yet.
     """
 
     replica: Replica
     ready: bool = False
     failed: str = ""
     known: bool = True
+    routed: bool = True
+
+    @property
+    def serves(self) -> bool:
+        """Whether requests are answered by it: only then may another end for it."""
+        return self.ready and self.routed
 
     @property
     def slot(self) -> Slot:
@@ -124,7 +133,7 @@ class _View:
         self.new: dict[int, Seen] = {}
         self.old: list[Seen] = []
         self.doubles: list[Seen] = []
-        for one in sorted(live, key=lambda s: (not s.ready, s.replica.name)):
+        for one in sorted(live, key=lambda s: (not s.serves, not s.ready, s.replica.name)):
             if not _is_new(one, want):
                 self.old.append(one)
             elif one.number in self.new:
@@ -133,15 +142,16 @@ class _View:
                 self.new[one.number] = one
         self.old.sort(key=lambda s: (s.number, s.ready, s.replica.name))
         self.ready_new = {number for number, one in self.new.items() if one.ready}
+        self.serving_new = {number for number, one in self.new.items() if one.serves}
         self.proven = want.revision == want.stable or bool(self.ready_new)
         tried = {s.slot for s in self.dead if s.revision == want.revision}
         tried |= {s for s, n in memory.attempts.items() if n > 1 and s.revision == want.revision}
         self.failing = not self.proven and (want.stalled or bool(tried))
 
     @property
-    def ready(self) -> int:
+    def serving(self) -> int:
         """How many replicas serve, of whatever revision."""
-        return len(self.ready_new) + sum(1 for one in self.old if one.ready)
+        return len(self.serving_new) + sum(1 for one in self.old if one.serves)
 
 
 def diff(want: Want, seen: Sequence[Seen], memory: Memory, now: float) -> Plan:
@@ -255,13 +265,13 @@ def _extra(want: Want, view: _View) -> list[Stop]:
     a volume of their slot never wait for anything.
     """
     least = max(0, want.replicas - want.max_unavailable)
-    serving = view.ready + sum(1 for one in view.doubles if one.ready)
+    serving = view.serving + sum(1 for one in view.doubles if one.serves)
     stops: list[Stop] = []
     for one in view.doubles:
         may_serve = one.ready or not one.known
-        if may_serve and not want.stop_first and serving - one.ready < least:
+        if may_serve and not want.stop_first and serving - one.serves < least:
             continue
-        serving -= one.ready
+        serving -= one.serves
         stops.append(Stop(one.replica, keep=False, reason="extra"))
     return stops
 
@@ -269,7 +279,7 @@ def _extra(want: Want, view: _View) -> list[Stop]:
 def _stops(want: Want, view: _View) -> list[Stop]:
     """What may end now without serving less than agreed."""
     stops = _scaled_down(want, view)
-    ready = view.ready - sum(1 for stop in stops if _is_ready(view, stop))
+    serving = view.serving - sum(1 for stop in stops if _serves(view, stop))
     if want.stop_first:
         return stops + _stops_in_place(want, view)
     if want.stalled and want.stable and not view.proven:
@@ -279,34 +289,34 @@ def _stops(want: Want, view: _View) -> list[Stop]:
     best = {one.number: one for one in sorted(view.old, key=lambda s: (s.ready, s.slot))}
     for one in view.old:
         number = one.number
-        replaced = number in view.ready_new or number >= want.replicas or best[number] is not one
-        surplus = len(view.ready_new) >= want.replicas or _is_leftover(one, want)
+        replaced = number in view.serving_new or number >= want.replicas or best[number] is not one
+        surplus = len(view.serving_new) >= want.replicas or _is_leftover(one, want)
         may_thin = want.max_unavailable > 0 and want.revision in want.startable
         makes_room = may_thin and (view.proven or (crowded and not view.failing and not view.new))
         if not (replaced or surplus or makes_room):
             continue
-        if (one.ready or not one.known) and ready - 1 < least:
+        if (one.ready or not one.known) and serving - 1 < least:
             continue
-        ready -= one.ready
+        serving -= one.serves
         stops.append(Stop(one.replica, keep=False, reason=_why(one, want)))
     return stops
 
 
 def _scaled_down(want: Want, view: _View) -> list[Stop]:
     """The slots that are not wanted any more, but for those that serve while too few others do."""
-    spare = view.ready - max(0, want.replicas - want.max_unavailable)
+    spare = view.serving - max(0, want.replicas - want.max_unavailable)
     stops: list[Stop] = []
     for number in sorted((n for n in view.new if n >= want.replicas), reverse=True):
         one = view.new[number]
         if (one.ready or not one.known) and spare <= 0:
             continue
-        spare -= one.ready
+        spare -= one.serves
         stops.append(Stop(one.replica, keep=False, reason="scaled down"))
     return stops
 
 
-def _is_ready(view: _View, stop: Stop) -> bool:
-    return stop.replica.name.slot in view.ready_new
+def _serves(view: _View, stop: Stop) -> bool:
+    return stop.replica.name.slot in view.serving_new
 
 
 def _probes_too_many(want: Want, view: _View) -> list[Stop]:
@@ -332,7 +342,7 @@ def _stops_in_place(want: Want, view: _View) -> list[Stop]:
     open_slots = sum(
         1
         for n in range(want.replicas)
-        if n not in view.ready_new and (n not in old or n in view.new)
+        if n not in view.serving_new and (n not in old or n in view.new)
     )
     stops = []
     for one in view.old:

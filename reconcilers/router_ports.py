@@ -4,9 +4,10 @@ Two calls, for two speeds. Routes change when somebody asks for it; endpoints wi
 scale and heal, and these must cut no connection.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple, Protocol
 
+from domain.target import TargetSpec
 from projections.route_table import Endpoints, RouteTable
 
 
@@ -16,6 +17,10 @@ class RouterError(Exception):
 
 class RouterUnavailable(RouterError):
     """It cannot be reached: not installed, not started, or its socket is gone."""
+
+
+class RouterMissing(RouterUnavailable):
+    """Its program is not on this host; the message says what to install."""
 
 
 class RouterRefused(RouterError):
@@ -58,4 +63,22 @@ class Router(Protocol):
 
     def watch(self) -> AsyncIterator[None]:
         """Yield whenever `apply` and `publish` should be called again: it started anew, say."""
+        ...
+
+
+class OpenedRouter(NamedTuple):
+    """`close` lets go of the router, which goes on serving what it has."""
+
+    router: Router
+    close: Callable[[], Awaitable[None]]
+
+
+class RouterOpener(Protocol):
+    async def __call__(self, name: str, spec: TargetSpec) -> OpenedRouter:
+        """Reach a target's router, as its `routing` says, and start it if it does not run.
+
+        Raises:
+            RouterMissing: its program is not installed.
+            RouterUnavailable: it cannot be reached now.
+        """
         ...

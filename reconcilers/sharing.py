@@ -57,6 +57,10 @@ class Sharing:
         """Whether there is anything to do there."""
         return any(map(self._holding.holds, self._all_of(target)))
 
+    def holds_all(self, target: str) -> bool:
+        """Whether nobody else decides over anything there."""
+        return all(map(self._holding.holds, self._all_of(target)))
+
     def epoch(self, target: str, stream: str) -> int:
         """The fence of a key; 0 if it is not held."""
         return self._holding.epoch(self.partition(target, stream))

@@ -12,7 +12,8 @@ import msgspec
 
 type Truth = Literal["True", "False", "Unknown"]
 
-CONDITIONS: Final = ("Ready", "Progressing", "Degraded", "Synced", "Paused")
+CONDITIONS: Final = ("Ready", "Progressing", "Degraded", "Synced", "Paused", "Routed")
+"""The last one only of apps that have routes."""
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

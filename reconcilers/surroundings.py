@@ -13,6 +13,7 @@ from reconcilers.metrics import ReconcileMetrics
 from reconcilers.orders import Revisions
 from reconcilers.places import Places
 from reconcilers.probing import Probing
+from reconcilers.routing import Routing
 from reconcilers.status import StatusStore
 
 
@@ -39,6 +40,7 @@ class Surroundings(NamedTuple):
     intents: IntentService
     images: ImageResolver
     probing: Probing
+    routing: Routing
     journal: Journal
     status: StatusStore
     metrics: ReconcileMetrics

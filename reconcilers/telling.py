@@ -60,6 +60,7 @@ class Telling:
             stalled=want.stalled and len(updated) < want.replicas,
             synced=converged and not plan.actions and want.revision == app.revision,
             messages=messages,
+            routed=around.routing.condition(app),
             adopting=next((a.installation for a in around.desired.adoptions(stream)), ""),
         )
         status = judging.judge(

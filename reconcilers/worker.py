@@ -27,6 +27,7 @@ from reconcilers.ports import EngineError
 from reconcilers.probing import Probing
 from reconcilers.queue import KeyQueue, Priority
 from reconcilers.removal import Remover
+from reconcilers.routing import Routing
 from reconcilers.sharing import Sharing
 from reconcilers.taking import Taking
 from reconcilers.targets import Targets, TargetView
@@ -51,6 +52,7 @@ class Worker(Tenant):
         passing: Passing,
         apps: AppReconciler,
         remover: Remover,
+        routing: Routing,
         probing: Probing,
         journal: Journal,
         metrics: ReconcileMetrics,
@@ -61,6 +63,7 @@ class Worker(Tenant):
         self._targets, self._places, self._sharing = targets, places, sharing
         self._queue, self._passing = queue, passing
         self._apps, self._remover = apps, remover
+        self._routing = routing
         self._probing, self._journal, self._metrics = probing, journal, metrics
         self._settings, self._clock = settings, clock
         self._wanted = Wanted(desired)
@@ -84,7 +87,7 @@ class Worker(Tenant):
         self._queue.add(stream, Priority.ENGINE)
 
     async def _follow_up(self, page: Sequence[Row]) -> None:
-        """Queue the apps that new events speak of; follow changed targets."""
+        """Queue the apps that new events speak of; follow changed targets and routes."""
         follow = False
         for stream in dict.fromkeys(row[1] for row in page):
             if stream.startswith("App/"):
@@ -95,6 +98,8 @@ class Worker(Tenant):
                 follow = True
         if follow:
             await self._follow_targets()
+        else:
+            self._routing.follow()
 
     async def _follow_targets(self) -> None:
         await self._places.follow(lambda _opened: self._mind())
@@ -114,6 +119,7 @@ class Worker(Tenant):
         for view in wanted:
             if view not in self._watchers:
                 self._watch(view)
+        self._routing.follow()
         self._sharing.tell()
 
     # -- what is held changes -----------------------------------------------------------------
@@ -162,6 +168,7 @@ class Worker(Tenant):
             await run_all(self._loops(), lost=self._metrics.lost)
         finally:
             await self._taking.close()
+            await self._routing.close()
             beside = [*self._watchers.values(), *self._sweeping.values()]
             for task in beside:
                 task.cancel()

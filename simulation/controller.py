@@ -20,6 +20,7 @@ from reconcilers.metrics import ReconcileMetrics, Uncounted
 from reconcilers.passing import WorkerSettings
 from reconcilers.ports import EngineUnavailable, Prober, ProbeResult, Replica, ReplicaIO
 from reconcilers.projecting import Projecting
+from reconcilers.router_ports import OpenedRouter, RouterMissing
 from reconcilers.targets import OpenedEngine
 from simulation.cluster.cluster import Cluster
 from simulation.cluster.guarded import guarded_cluster
@@ -29,6 +30,7 @@ from simulation.lives import Life
 from simulation.log import LogFaults, SimulatedLog
 from simulation.looking import SimulatedProber
 from simulation.machine import Machine
+from simulation.router import GuardedRouter, SimulatedRouter
 from simulation.secrets import SimulatedSecrets
 from simulation.sinks import ReadStatuses
 
@@ -57,6 +59,7 @@ class Site:
     epoch, which may jump. With `direct`, a life hints its own worker by itself; without, hints come
     over the bus alone.
     `mismatched` is told of a snapshot that differs from its log.
+    `routers` are the targets'.
     `read` gets what is put where others read it, and the name of that place.
     `syncing` is awaited by a life between the writing and the fsync of each group.
     """
@@ -76,6 +79,7 @@ class Site:
     read: Callable[[str, bytes], None] = lambda _sink, _words: None
     metrics: ReconcileMetrics = field(default_factory=Uncounted)
     sent: Sent = field(default_factory=dict)
+    routers: Mapping[str, SimulatedRouter] = field(default_factory=dict)
 
 
 @final
@@ -113,6 +117,7 @@ class Controller:
                 halted=lambda: str(self.log.rewound) if self.log.rewound else None,
                 report_seen=self.log.report_seen,
                 appended=self._appended,
+                open_router=self._open_router,
             ),
             site.settings,
         )
@@ -217,6 +222,13 @@ class Controller:
             return OpenedEngine(kept.ports, close, kept.objects)
         engine = guarded(machine, self.site.installation, self.life, name, self.site.sent)
         return OpenedEngine(engine, _nothing)
+
+    async def _open_router(self, name: str, spec: TargetSpec) -> OpenedRouter:  # noqa: ARG002 -- a port
+        await self.life.present()
+        router = self.site.routers.get(name)
+        if router is None:
+            raise RouterMissing(f"target {name} has no router in this world")
+        return OpenedRouter(GuardedRouter(router, self.life), _nothing)
 
 
 @final

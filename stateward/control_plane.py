@@ -182,6 +182,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             catch_up=assembled.following.seen,
             io=inside.open,
             foreign=inside.foreign,
+            tables=assembled.tables,
             explain_plan=inside.explain,
             preview=inside.preview,
             checks=lambda: [

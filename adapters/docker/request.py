@@ -51,6 +51,10 @@ def container_request(order: StartReplica, installation: str, target: str) -> di
         # every replica answers to the app's name among its project
         "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [order.name.app]}}},
     }
+    bindings = _bindings(order)
+    if bindings:
+        request["ExposedPorts"] = {port: {} for port in bindings}
+        request["HostConfig"]["PortBindings"] = bindings
     if order.command:
         request["Entrypoint"] = list(order.command)
     if order.args:
@@ -68,6 +72,16 @@ def _environment(order: StartReplica) -> list[str]:
     for port in reversed(order.ports):  # so that PORT ends as that of the first
         env["PORT"] = env[f"PORT_{port.name.upper().replace('-', '_')}"] = str(port.port)
     return [f"{name}={value}" for name, value in env.items()]
+
+
+def _bindings(order: StartReplica) -> dict[str, list[dict[str, str]]]:
+    """The ports of the host that lead to ports of the container."""
+    numbers = {port.name: port.port for port in order.ports}
+    found: dict[str, list[dict[str, str]]] = {}
+    for one in order.publish:
+        bound = found.setdefault(f"{numbers[one.port]}/{one.protocol}", [])
+        bound.append({"HostPort": str(one.host_port)})
+    return found
 
 
 def _host_config(order: StartReplica, installation: str, network: str) -> dict[str, Any]:

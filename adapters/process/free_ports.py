@@ -9,6 +9,7 @@ import socket
 from collections import deque
 
 from domain.app import Port
+from domain.route import Publish
 from reconcilers.ports import Address
 
 LOOPBACK = "127.0.0.1"
@@ -20,13 +21,19 @@ class FreePorts:
     def __init__(self) -> None:
         self._recent: deque[int] = deque(maxlen=1000)
 
-    def choose(self, ports: tuple[Port, ...], taken: set[int]) -> tuple[Address, ...]:
-        """An address for each port, none of them in `taken`.
+    def choose(
+        self, ports: tuple[Port, ...], taken: set[int], publish: tuple[Publish, ...] = ()
+    ) -> tuple[Address, ...]:
+        """An address for each port: the one it is published at, or one that is not in `taken`.
 
         Raises:
             OSError: none is free.
         """
-        return tuple(Address(port.name, LOOPBACK, self._one(port, taken)) for port in ports)
+        fixed = {one.port: one.host_port for one in publish}
+        return tuple(
+            Address(port.name, LOOPBACK, fixed.get(port.name) or self._one(port, taken))
+            for port in ports
+        )
 
     def _one(self, port: Port, taken: set[int]) -> int:
         kind = socket.SOCK_DGRAM if port.protocol == "udp" else socket.SOCK_STREAM

@@ -129,7 +129,7 @@ class ProcessReplicas(Replicas):
             uid=order.uid,
             digest=order.digest,
             position=order.position,
-            addresses=self._free.choose(order.ports, self._slots.taken_ports()),
+            addresses=self._free.choose(order.ports, self._slots.taken_ports(), order.publish),
             workdir=order.workdir or f"{self._slots.path(order.name)}/work",
             stop_signal=order.stop_signal,
             cgroups=fence.cgroups,

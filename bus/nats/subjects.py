@@ -35,6 +35,7 @@ LEASE_NEWS: Final = f"{PREFIX}.leases"
 LEASES: Final = "stateward-leases"
 """The KV bucket of the leases of partitions; its stream is `KV_stateward-leases`."""
 NO_PROJECT: Final = "_"
+HOST: Final = "Host/"
 
 _ACTOR = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -95,8 +96,15 @@ def io_subject(partition: Partition) -> str:
 
 
 def event_subject(stream: str, event_type: str) -> str:
-    """`….event.shop.App.web.scaled` of `app.scaled`; `….rollout-started` of `rollout.started`."""
-    ref = Ref.parse(resource_of(stream))
+    """`….event.shop.App.web.scaled` of `app.scaled`; `….rollout-started` of `rollout.started`.
+
+    A host is no resource, but has events: `….event._.Host.shop_example_org.claims-taken`.
+    """
+    resource = resource_of(stream)
+    if resource.startswith(HOST):  # whose dots would part the subject
+        host = resource.removeprefix(HOST).replace(".", "_")
+        return f"{PREFIX}.event.{NO_PROJECT}.Host.{host}.{event_type.replace('.', '-')}"
+    ref = Ref.parse(resource)
     family, _, happened = event_type.partition(".")
     token = happened if family == ref.kind.lower() else f"{family}-{happened}"
     return f"{PREFIX}.event.{resource_tokens(ref)}.{token}"

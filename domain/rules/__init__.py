@@ -4,13 +4,15 @@
 the condition that every stream it read is still as it was.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 
 from domain import intents as i
 from domain.events import Fact
+from domain.names import Ref
 from domain.refusals import NotPossible
 from domain.rules import apps, projects, secrets, targets
-from domain.rules.context import Context, Moment
+from domain.rules.context import Context, Moment, nothing
 
 __all__ = ["Context", "Moment", "decide"]
 
@@ -23,15 +25,17 @@ def decide(
     cause: str,
     now: datetime,
     installation: str = "",
+    may: Callable[[str, Ref], bool] = nothing,
 ) -> tuple[Fact, ...]:
     """Return the facts `intent` brings about, in order; none if it changes nothing.
 
-    `installation` is the one whose log the facts go to.
+    `installation` is the one whose log the facts go to. `may` says what else the actor may do: what
+    touches another resource's claims needs rights on that, too.
 
     Raises:
         Refusal: nothing may change; the message says what to do.
     """
-    moment = Moment(actor=actor, cause=cause, now=now, installation=installation)
+    moment = Moment(actor=actor, cause=cause, now=now, installation=installation, may=may)
     match intent.ref.kind:
         case "App":
             return apps.decide(context, intent, moment)

@@ -5,14 +5,15 @@ import msgspec
 from domain import app as spec_of
 from domain import events as e
 from domain import intents as i
-from domain import names, state, target, wish
+from domain import names, route, state, target, wish
 from domain import shape as shape_of
-from domain.app import FromSecret
+from domain.app import AppSpec, FromSecret
 from domain.autoscale import MAX_REPLICAS
 from domain.events import Fact
 from domain.names import Ref, is_installation, members_stream
 from domain.refusals import BadValue, NotFound, NotPossible
-from domain.rules import placement
+from domain.rules import claiming, placement
+from domain.rules.claiming import Reach
 from domain.rules.context import Context, Moment, check_generation, need, unsuitable
 from domain.shape import Shape
 from domain.wish import AppWish
@@ -32,6 +33,8 @@ def decide(  # noqa: C901, PLR0911, PLR0912 -- one flat match, an arm for each i
                 rule = f"an app has 0 to {MAX_REPLICAS} replicas; use a second app for more"
                 raise BadValue("replicas", replicas, rule)
             _check_scalable(intent.ref, present)
+            if claiming.publishes(present.spec):
+                claiming.check_count(replicas, "replicas")
             return _reshape(intent.ref, present, at, replicas=replicas)
         case i.Start():
             return _reshape(intent.ref, present, at, running=True)
@@ -83,6 +86,7 @@ def delete(
         Fact(ref.stream, gone),
         Fact(members_stream(names.project(ref.project)), left),
         Fact(members_stream(names.target(on)), left),
+        *claiming.of(ref, present.spec, at),
     )
 
 
@@ -103,9 +107,20 @@ def rotated(ref: Ref, present: state.App, secret: str, token: str, at: Moment) -
     )
 
 
+def certificates(present: state.App) -> frozenset[str]:
+    """The Secrets whose certificates the app's routes use; no replica is made with them."""
+    return route.secrets_of(route.decode(shape_of.of(present.spec).routes))
+
+
 def keys_used(present: state.App, secret: str) -> set[str]:
     """The keys of a Secret that the app refers to."""
     spec = spec_of.decode(present.spec)
+    if secret in route.secrets_of(spec.routes):
+        return {*route.CERTIFICATE_KEYS, *_keys_in(spec, secret)}
+    return _keys_in(spec, secret)
+
+
+def _keys_in(spec: AppSpec, secret: str) -> set[str]:
     references = [v.secret_ref for v in spec.env.values() if isinstance(v, FromSecret)]
     keys = {reference.key for reference in references if reference.name == secret}
     return keys | ({"username", "password"} if spec.image_pull.secret_ref == secret else set())
@@ -140,13 +155,20 @@ def _apply(
     on = placement.target_of(context, ref, asked.target)
     placement.check_engine(asked, on)
     secrets = placement.tokens(context, ref, asked)
+    publish = asked.frame.spec.publish
+    after = Reach(on.name, route.decode(asked.frame.routes), publish)
+    if after:
+        claiming.check(context, ref, after, on)
     before = shape_of.of(present.spec) if present.exists else None
     shape = _shape(asked, before, on.name)
+    if publish:
+        claiming.check_count(shape.replicas, "spec.replicas")
+    claims = claiming.moved(context, ref, claiming.reach(present.spec), after, at)
     template = asked.template(on.name)
     encoded = shape_of.stored(template, shape)
     digest = spec_of.digest(template, secrets)
     if before is not None and digest == present.digest:
-        return _reshaped(ref, present, at, before, shape, encoded, labels)
+        return (*_reshaped(ref, present, at, before, shape, encoded, labels), *claims)
     defined = e.AppDefined(
         actor=at.actor,
         cause=at.cause,
@@ -160,7 +182,7 @@ def _apply(
         paused=present.paused,
         replaces=present.revision if present.exists else 0,
     )
-    return (Fact(ref.stream, defined), *_moves(ref, before, on.name, at))
+    return (Fact(ref.stream, defined), *_moves(ref, before, on.name, at), *claims)
 
 
 def _shape(asked: AppWish, before: Shape | None, target: str) -> Shape:
@@ -170,7 +192,8 @@ def _shape(asked: AppWish, before: Shape | None, target: str) -> Shape:
         replicas = before.replicas if before else 1
     if running is None:
         running = before.running if before else True
-    return Shape(target, replicas, running, asked.frame.rollout, asked.frame.autoscale)
+    frame = asked.frame
+    return Shape(target, replicas, running, frame.rollout, frame.autoscale, frame.routes)
 
 
 def _moves(ref: Ref, before: Shape | None, on: str, at: Moment) -> tuple[Fact, ...]:
@@ -204,6 +227,8 @@ def _reshaped(
         kinds.append(e.AppRolloutSet)
     if shape.autoscale != before.autoscale:
         kinds.append(e.AppAutoscaleSet)
+    if shape.routes != before.routes:
+        kinds.append(e.AppRouted)
     if labels != present.labels:
         kinds.append(e.AppLabelled)
     changes = {"spec": msgspec.Raw(encoded), "labels": labels}
@@ -256,7 +281,16 @@ def _undo(
         )
     now, then = shape_of.of(present.spec), shape_of.of(bytes(old.spec))
     spec = wish.of(spec_of.decode(bytes(old.spec)))
-    placement.check_engine(spec, placement.target_of(context, ref, then.target))
+    on = placement.target_of(context, ref, then.target)
+    placement.check_engine(spec, on)
+    old_spec = spec_of.decode(bytes(old.spec))
+    reached = Reach(then.target, route.decode(now.routes), old_spec.publish)
+    claiming.check_ports(reached.routes, old_spec.port_protocols, number)
+    if reached:
+        claiming.check(context, ref, reached, on)
+    if old_spec.publish:
+        claiming.check_count(now.replicas, "replicas")
+    claims = claiming.moved(context, ref, claiming.reach(present.spec), reached, at)
     secrets = _tokens_then(context, ref, spec, old)
     digest = old.digest
     if secrets != old.secrets:
@@ -265,10 +299,10 @@ def _undo(
         raise NotPossible(
             f"{ref} already has the spec of revision {number}; there is nothing to undo"
         )
-    # how many there are is not undone; bounds mean nothing on another target
+    # how many there are and how they are reached is not undone; bounds mean nothing elsewhere
     bounds = now.autoscale if now.target == then.target else then.autoscale
     shape = msgspec.structs.replace(
-        then, replicas=now.replicas, running=now.running, autoscale=bounds
+        then, replicas=now.replicas, running=now.running, autoscale=bounds, routes=now.routes
     )
     undone = _fact(
         ref,
@@ -282,7 +316,7 @@ def _undo(
         image=old.image,
         spec=msgspec.Raw(shape_of.reshaped(bytes(old.spec), shape)),
     )
-    return (undone, *_moves(ref, now, shape.target, at))
+    return (undone, *_moves(ref, now, shape.target, at), *claims)
 
 
 def _adopt(

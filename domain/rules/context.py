@@ -1,5 +1,6 @@
 """What rules may know: the state of other streams, and the moment of the decision."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol, TypedDict
 
@@ -25,6 +26,8 @@ class Context(Protocol):
 
     def members(self, owner: Ref) -> state.Members: ...
 
+    def claims(self, stream: str) -> state.Claims: ...
+
     def revision(self, ref: Ref, number: int) -> AppEvent | None:
         """The last event of an app's revision, with its uid and generation as positions.
 
@@ -39,13 +42,22 @@ class Stamp(TypedDict):
     at: datetime
 
 
+def nothing(_verb: str, _ref: Ref) -> bool:
+    """The rights of nobody."""
+    return False
+
+
 class Moment(msgspec.Struct, gc=False, frozen=True):
-    """Who decides now, because of what, and in which installation."""
+    """Who decides now, because of what, and in which installation.
+
+    `may` says whether the actor may do a verb to another resource than the one that is asked for.
+    """
 
     actor: str
     cause: str
     now: datetime
     installation: str = ""
+    may: Callable[[str, Ref], bool] = nothing
 
     @property
     def stamp(self) -> Stamp:

@@ -22,6 +22,9 @@ def check(spec: AppWish, where: str) -> None:
     if frame.stop_signal != "SIGTERM":
         rule = f"{where}, where the image's STOPSIGNAL says it: build it in, and leave this out"
         raise BadValue("spec.stopSignal", frame.stop_signal, rule)
+    if frame.publish:
+        rule = f"{where}, which gives apps no ports of its hosts; use a route"
+        raise BadValue("spec.publish", frame.publish[0].host_port, rule)
     for index, volume in enumerate(frame.volumes):
         if ":" in volume.path:
             rule = f"{where}, which mounts at no path with a colon"

@@ -5,6 +5,7 @@ import msgspec
 from domain import names, project, target
 from domain.names import Ref
 from domain.refusals import BadValue, NotFound
+from domain.routing import Routing
 from domain.rules import on_cluster
 from domain.rules.context import Context
 from domain.wish import AppWish
@@ -15,6 +16,7 @@ DEFAULT_TARGET = "local"  # made at first start
 class Place(msgspec.Struct, gc=False, frozen=True):
     name: str
     engine: str
+    routing: Routing = Routing()
 
 
 def target_of(context: Context, ref: Ref, named: str | None) -> Place:
@@ -31,7 +33,8 @@ def target_of(context: Context, ref: Ref, named: str | None) -> Place:
     on = context.target(names.target(name))
     if not on.exists:
         raise NotFound(f"Target/{name}", "`stateward get targets` lists those that do")
-    return Place(name, target.decode(on.spec).engine)
+    spec = target.decode(on.spec)
+    return Place(name, spec.engine, spec.routing or Routing())
 
 
 def check_engine(spec: AppWish, on: Place) -> None:

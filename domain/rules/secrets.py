@@ -27,7 +27,11 @@ def _users(context: Context, ref: Ref) -> dict[Ref, state.App]:
     members = context.members(names.project(ref.project)).members
     refs = [Ref.parse(stream) for stream in sorted(members) if stream.startswith("App/")]
     states = {app: context.app(app) for app in refs}
-    return {app: present for app, present in states.items() if ref.name in present.secrets}
+    return {
+        app: present
+        for app, present in states.items()
+        if ref.name in present.secrets or ref.name in apps.certificates(present)
+    }
 
 
 def _apply(
@@ -58,7 +62,8 @@ def _apply(
     if present.token != content.token:
         for user, app in _users(context, ref).items():
             _check_keys(user, app, ref.name, content.keys)
-            facts.append(apps.rotated(user, app, ref.name, content.token, at))
+            if ref.name in app.secrets:
+                facts.append(apps.rotated(user, app, ref.name, content.token, at))
     return tuple(facts)
 
 
@@ -71,7 +76,7 @@ def _check_keys(user: Ref, app: state.App, secret: str, keys: tuple[str, ...]) -
 def _delete(context: Context, ref: Ref, present: state.Secret, at: Moment) -> tuple[Fact, ...]:
     users = _users(context, ref)
     if users:
-        remedy = "remove the references from their env or imagePull first"
+        remedy = "remove the references from their env, imagePull or routes first"
         raise InUse(ref, tuple(map(str, users)), remedy)
     left = e.MemberLeft(**at.stamp, member=ref.stream)
     return (

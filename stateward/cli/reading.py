@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from domain.names import KINDS
-from stateward.cli import flags, manifests, tables, watching
+from stateward.cli import flags, manifests, tables, urls, watching
 from stateward.cli.describing import describe_resource
 from stateward.cli.flags import Format
 from stateward.cli.resources import Named, parse, path_of, short
@@ -31,8 +31,13 @@ def get(
     as_of: flags.AsOf = "",
     watch: flags.Watch = False,
 ) -> None:
-    """List resources, or show those that are named, or that files hold."""
+    """List resources, or show those that are named, or that files hold; or `routes`."""
     at = session(ctx)
+    if words and words[0] in urls.WORDS:
+        if len(words) > 1 or selector or as_of or watch or filename:
+            raise BadUse("`get routes` lists all of a project (-n) or of all (-A); no more of it")
+        urls.show_routes(at, "" if everywhere else at.project(project), output)
+        return
     named = _named(at, words, filename, project, recursive=recursive)
     if watch:
         if as_of:

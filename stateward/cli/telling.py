@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from domain.names import KINDS, Ref
-from stateward.cli import flags, tables, times
+from stateward.cli import flags, tables, times, urls
 from stateward.cli.flags import Format
 from stateward.cli.resources import parse, path_of, short
 from stateward.cli.screen import Cell
@@ -124,15 +124,25 @@ def _tell(at: Session, event: Mapping[str, Any], output: Format) -> None:
 
 def why(
     ctx: typer.Context,
+    *,
     words: flags.AppWords = None,
     project: flags.Project = "",
     selector: flags.Selector = "",
     everywhere: flags.Everywhere = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="How much of it.")] = 10,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("-H", "--header", help="Of `why route`: x-feature: blue", show_default=False),
+    ] = None,
     output: flags.Output = Format.TABLE,
 ) -> None:
-    """Tell why an app is as it is: what was done last, and for which intent."""
+    """Tell why an app is as it is, or (`why route URL`) which route a request would hit."""
     at = session(ctx)
+    if words and words[0] in urls.WORDS:
+        urls.tell_why(at, words[1:], header or [], output)
+        return
+    if header:
+        raise BadUse("-H is for `why route URL`")
     refs = at.chosen(words or [], project=project, selector=selector, everywhere=everywhere)
     found = {ref: at.api.get(f"{path_of(ref)}/why", {"limit": limit}) for ref in refs}
     if output is Format.JSON:

@@ -28,6 +28,7 @@ NAMES: Final = (
     "postgres",
     "rebuilding",
     "sweeping",
+    "routes",
     "simulating",
     "cluster",
     "docker",

@@ -31,6 +31,16 @@ SPEC = (
     b'"strategy":"startFirst","maxSurge":1,"maxUnavailable":0,"progressDeadline":"10m","drain":"0s"'
     b"}}"
 )
+ROUTED = SPEC[:-1] + (
+    b',"routes":[{"host":"shop.example.org","path":"/api","stripPrefix":true,"port":"http",'
+    b'"tls":{"mode":"auto","redirect":true},"h2c":false,"auth":"soft","contexts":[{"header":'
+    b'"x-feature","value":"blue","fallback":"base"}],"headers":{"request":[],"response":[{"name":'
+    b'"x-by","value":"stateward"}]}}]}'
+)
+CLAIMS = (
+    "https://shop.example.org/api x-feature: blue",
+    "http://shop.example.org/api x-feature: blue",
+)
 RECORD: Mapping[str, Any] = {
     "uid": 17,
     "revision": 3,
@@ -52,6 +62,7 @@ EXPECTED: tuple[e.Event, ...] = (
     e.AppStopped(**INTENT, **RECORD),
     e.AppRolloutSet(**INTENT, **RECORD),
     e.AppAutoscaleSet(**INTENT, **RECORD),
+    e.AppRouted(**INTENT, **{**RECORD, "spec": msgspec.Raw(ROUTED)}),
     e.AppLabelled(**INTENT, **RECORD),
     e.AppPaused(**INTENT, **RECORD, paused=e.Pause(revision=2, reason="sale", until=NOON)),
     e.AppResumed(**INTENT, **RECORD),
@@ -68,6 +79,8 @@ EXPECTED: tuple[e.Event, ...] = (
     e.SecretDeleted(**INTENT, version=2),
     e.MemberJoined(**INTENT, member="App/shop/web"),
     e.MemberLeft(**INTENT, member="App/shop/web"),
+    e.ClaimsTaken(**INTENT, owner="App/shop/web", claims=CLAIMS),
+    e.ClaimsReleased(**INTENT, owner="App/shop/web", claims=CLAIMS),
     e.RolloutStarted(**SEEN, revision=3, replaces=2),
     e.RolloutCompleted(**SEEN, revision=3, seconds=1.5),
     e.RolloutStalled(**SEEN, revision=3, serving=2, message="it did not become healthy"),
@@ -75,6 +88,7 @@ EXPECTED: tuple[e.Event, ...] = (
     e.ReplicaRenamed(**SEEN, revision=3, slot=1, attempt=2, message="the name 'x' is taken"),
     e.DriftRepaired(**SEEN, revision=3, slot=1, fields=("memory", "cpu")),
     e.HealthChanged(**SEEN, ready=False, reason="CrashLoop", message="0 of 2 replicas are ready"),
+    e.RouterRepaired(**SEEN, fields=("apps/http/servers/shop",)),
     e.RemovalCompleted(**SEEN),
     e.AdoptionCompleted(**SEEN, installation=OTHERS, adopted=42),
 )
@@ -159,6 +173,7 @@ def stream_of(kind: str) -> str:
         return "App/shop/web#status"
     streams = {
         "members": "Project/shop#members",
+        "claims": "Host/shop.example.org#claims",
         "project": "Project/shop",
         "target": "Target/local",
         "secret": "Secret/shop/db",

@@ -69,6 +69,8 @@ MEMBERS: dict[str, object] = {
     "token": "t",
     "keys": ["a"],
     "member": "App/shop/web",
+    "owner": "App/shop/web",
+    "claims": ["http://shop.localhost/"],
     "message": "m",
     "slot": 0,
     "attempt": 1,

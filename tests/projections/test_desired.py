@@ -149,7 +149,7 @@ def test_it_shows_what_the_rules_decided_against(told: list[Told]) -> None:
     for stream in streams:
         history = [(r.position, codec.decode(r.type, r.data)) for r in rows if r.stream == stream]
         truth = state.fold(stream, history)
-        assert not isinstance(truth, state.Members)
+        assert not isinstance(truth, state.Members | state.Claims)
         resource = desired.resource(stream)
         assert (resource is not None) == truth.exists
         if resource is None:

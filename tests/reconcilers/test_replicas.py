@@ -221,6 +221,7 @@ anything = st.lists(
         ),
         ready=st.booleans(),
         failed=st.sampled_from(["", "", "liveness"]),
+        routed=st.sampled_from([True, True, False]),
     ),
     max_size=12,
     unique_by=lambda one: one.replica.id,
@@ -232,7 +233,12 @@ def world_of(want: Want, seen: list[Seen]) -> World:
     world = World(want)
     world.put(
         *(
-            Seen(s.replica, s.ready and s.replica.state is runs and not s.failed, s.failed)
+            Seen(
+                s.replica,
+                s.ready and s.replica.state is runs and not s.failed,
+                s.failed,
+                routed=s.routed,
+            )
             for s in seen
         )
     )
@@ -324,3 +330,46 @@ def test_an_edited_probe_that_never_was_healthy_goes_so_that_one_goes_on_trying(
     world.put(Seen(replica(3, 0)), Seen(replica(3, 1, edited=("memory",))))
     stops = [action for action in world.plan().actions if isinstance(action, Stop)]
     assert [(one.replica.name.revision, one.replica.name.slot) for one in stops] == [(3, 1)]
+
+
+mid_rollout = st.lists(
+    st.builds(
+        Seen,
+        st.builds(replica, st.integers(1, 2), st.integers(0, 2)),
+        ready=st.booleans(),
+        routed=st.booleans(),
+    ),
+    max_size=6,
+    unique_by=lambda one: one.replica.id,
+)
+
+
+@given(st.builds(wanting, st.integers(1, 3), st.just(2), stable=st.just(1)), mid_rollout)
+def test_nothing_ends_that_serves_while_too_few_others_are_reached(
+    want: Want, seen: list[Seen]
+) -> None:
+    """A replica that is ready but not yet behind its router replaces nobody."""
+    actions = world_of(want, seen).plan().actions
+    ended = {a.replica.id for a in actions if isinstance(a, Stop)}
+    serving = {one.replica.id for one in seen if one.serves}
+    assert len(serving - ended) >= min(len(serving), want.replicas)
+
+
+def test_a_ready_replica_that_is_not_routed_yet_replaces_nobody() -> None:
+    for stop_first, olds in ((False, (0, 1)), (True, (1,))):
+        world = World(wanting(2, 2, stable=1, stop_first=stop_first))
+        world.put(*(Seen(replica(1, slot), ready=True) for slot in olds))
+        world.put(Seen(replica(2, 0), ready=True, routed=False))
+        assert not [a for a in world.plan().actions if isinstance(a, Stop)]
+        world.put(Seen(replica(2, 0), ready=True))
+        (stop,) = (a for a in world.plan().actions if isinstance(a, Stop))
+        assert stop.replica.name.revision == 1
+
+
+def test_of_two_replicas_of_a_slot_the_one_that_is_reached_stays() -> None:
+    world = World(wanting(1, stable=1))
+    first, second = replica(1, 0, 1), replica(1, 0, 2)
+    world.put(Seen(first, ready=True, routed=False), Seen(second, ready=True))
+    (stop,) = world.plan().actions
+    assert isinstance(stop, Stop)
+    assert stop.replica == first

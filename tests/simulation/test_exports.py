@@ -149,13 +149,18 @@ def test_what_is_no_json_travels_too() -> None:
     assert read[1].data == b'{"a":"b","c":1}'
 
 
-MARK = "acme"
+MARK = "hooli"
 OURS_TO_SAY = {  # fields whose words are Stateward's own, or an identity that names nobody
     "health.changed": {"reason"},
     "app.adopted": {"installation"},
     "adoption.completed": {"installation"},
 }
-STREAMS = {"project": "Project/acme", "target": "Target/acme", "secret": "Secret/acme/acme"}
+STREAMS = {
+    "project": "Project/hooli",
+    "target": "Target/hooli",
+    "secret": "Secret/hooli/hooli",
+    "claims": "Host/hooli#claims",
+}
 MARKED_SPEC = {
     "target": MARK,
     "image": MARK,
@@ -175,6 +180,20 @@ MARKED_SPEC = {
     "running": True,
     "rollout": {"strategy": "stopFirst"},
     "autoscale": {"max": 2},
+    "routes": [
+        {
+            "host": MARK,
+            "path": f"/{MARK}",
+            "port": MARK,
+            "tls": {"mode": "secret", "secret": MARK},
+            "contexts": [{"header": MARK, "value": MARK}],
+            "headers": {
+                "request": [{"name": MARK, "value": MARK}],
+                "response": [{"name": MARK, "value": MARK}],
+            },
+        }
+    ],
+    "publish": [{"port": MARK, "hostPort": 80}],
 }
 SPECS = {
     "app": MARKED_SPEC,
@@ -186,6 +205,11 @@ SPECS = {
             "kubeconfig": f"/{MARK}",
             "context": MARK,
             "namespacePrefix": f"{MARK}-",
+        },
+        "routing": {
+            "domains": [{"pattern": f"*.{MARK}", "exclude": [MARK]}],
+            "acme": {"directory": f"https://{MARK}/", "email": f"{MARK}@{MARK}"},
+            "entries": {"http": f"{MARK}:80", "https": f"{MARK}:443"},
         },
         "description": MARK,
     },
@@ -200,7 +224,9 @@ def marked(kind: str) -> bytes:
         "v": 1,
         "spec": SPECS.get(kind.split(".", maxsplit=1)[0]),
         "paused": {"revision": 1, "reason": MARK, "image": MARK},
-        "member": "App/acme/acme",
+        "member": "App/hooli/hooli",
+        "owner": "App/hooli/hooli",
+        "claims": [f"https://{MARK}/{MARK} {MARK}: {MARK}", MARK],
         **dict.fromkeys(known, "ours"),
     }
     fields = msgspec.structs.fields(REGISTRY[kind])
@@ -218,7 +244,7 @@ def value_of(annotation: str) -> object:
 
 @pytest.mark.parametrize("kind", sorted(REGISTRY))
 def test_no_text_of_any_event_passes_as_it_is(kind: str) -> None:
-    stream = STREAMS.get(kind.split(".", maxsplit=1)[0], "App/acme/acme")
+    stream = STREAMS.get(kind.split(".", maxsplit=1)[0], "App/hooli/hooli")
     [row] = redacted([StoredEvent(1, stream, 1, kind, marked(kind))])
     assert MARK not in row.stream
     assert MARK.encode() not in row.data

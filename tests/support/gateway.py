@@ -14,6 +14,7 @@ from gateway.api import build
 from gateway.ports import Check, Services
 from gateway.tokens import Tokens
 from projections.desired import DesiredState
+from projections.routing import RouteTables
 from reconcilers.inside import Proposal
 from reconcilers.object_preview import ObjectChange
 from reconcilers.ports import (
@@ -98,6 +99,7 @@ class House:
         self.desk = Desk(log, INSTALLATION)
         self.log = self.desk.log
         self.desired = DesiredState(codec.decode)
+        self.tables = RouteTables(self.desired)
         self.status = StatusMemory()
         self.checks = [Check("log", passed=True), Check("loop", passed=True, vital=True)]
         self.replicas: list[Replica] | None = [replica(0), replica(1)]
@@ -120,6 +122,7 @@ class House:
             catch_up=self.catch_up,
             io=self._io,
             foreign=self._foreign,
+            tables=self.tables,
             explain_plan=self._plan,
             preview=self._preview,
             checks=lambda: self.checks,
@@ -130,7 +133,9 @@ class House:
         self.app: FastAPI = build(self.services)
 
     async def catch_up(self, _position: int) -> None:
-        self.desired.fold(await self.log.read(self.desired.position, 100_000))
+        page = await self.log.read(self.desired.position, 100_000)
+        self.desired.fold(page)
+        self.tables.fold(page)
 
     async def _io(self, _stream: str) -> tuple[ReplicaIO, Sequence[Replica]]:
         if self.replicas is None:

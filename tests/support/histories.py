@@ -43,10 +43,16 @@ def _intent(words: str, intent: i.Intent) -> Told:
     return Told(words, lambda desk: desk.send(intent))
 
 
-def _apply(name: str, image: str, replicas: int | None, *, secret: bool) -> Told:
+def _apply(
+    name: str, image: str, replicas: int | None, *, secret: bool, routes: Sequence[object] = ()
+) -> Told:
     env = {"PASSWORD": {"secretRef": {"name": "db", "key": "password"}}} if secret else {}
-    spec = {"image": image, "env": env} | ({} if replicas is None else {"replicas": replicas})
-    words = f"apply {name} {image} x{replicas}{' with the secret' if secret else ''}"
+    spec: dict[str, object] = {"image": image, "env": env}
+    if replicas is not None:
+        spec["replicas"] = replicas
+    if routes:
+        spec |= {"ports": [{"name": "http", "port": 80}], "routes": routes}
+    words = f"apply {name} {image} x{replicas}{' with the secret' if secret else ''} {routes}"
     return Told(words, lambda desk: desk.send(manifest("App", name, spec)))
 
 
@@ -99,6 +105,27 @@ def _poison(stream: str) -> Told:
 _names = st.sampled_from(NAMES)
 _images = st.sampled_from(["a:1", "a:2", "a:3"])
 _counts = st.none() | st.integers(0, 3)
+_contexts: st.SearchStrategy[list[dict[str, str]]] = st.just([]) | st.builds(
+    lambda header, value, fallback: [{"header": header, "value": value, "fallback": fallback}],
+    st.sampled_from(["x-feature", "x-user"]),
+    st.sampled_from(["blue", "green"]),
+    st.sampled_from(["base", "none"]),
+)
+_route = st.builds(
+    lambda host, path, contexts, mode: {
+        "host": host,
+        "path": path,
+        "contexts": contexts,
+        "tls": {"mode": mode},
+    },
+    st.sampled_from(["a.localhost", "b.localhost"]),
+    st.sampled_from(["/", "/api", "/api/v1", "/apix"]),
+    _contexts,
+    st.sampled_from(["off", "internal"]),
+)
+_routes: st.SearchStrategy[list[dict[str, object]]] = st.just([]) | st.lists(
+    _route, min_size=1, max_size=3
+)
 _transitions = st.sampled_from(
     [
         e.RolloutStarted,
@@ -137,7 +164,7 @@ _whole_project = st.sampled_from(
     ]
 )
 _common = (
-    st.builds(_apply, _names, _images, _counts, secret=st.booleans()),
+    st.builds(_apply, _names, _images, _counts, secret=st.booleans(), routes=_routes),
     _names.flatmap(_of_app),
     _names.flatmap(_of_app),
     st.builds(_transition, _names, _transitions, st.sampled_from([0, 0, 0, 0, 1])),
@@ -156,14 +183,16 @@ poisons: st.SearchStrategy[Told] = st.sampled_from(
 )
 
 
-def played(told: Sequence[Told]) -> list[StoredEvent]:
-    """The log after a target, a project, a secret and two apps were made, and the steps taken."""
+def played(told: Sequence[Told], *, furnished: bool = True) -> list[StoredEvent]:
+    """The log after a target, a project and (`furnished`) a secret and two apps were made, and the
+    steps taken.
+    """
 
     async def play() -> list[StoredEvent]:
         desk = Desk()
         await desk.furnish()
         apps = [_apply(name, "a:1", 2, secret=name == "web") for name in NAMES]
-        for one in (_secret("a"), *apps, *told):
+        for one in (*((_secret("a"), *apps) if furnished else ()), *told):
             with suppress(Refusal):
                 await one.step(desk)
         return desk.log.events

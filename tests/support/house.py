@@ -19,6 +19,7 @@ from reconcilers.assembling import World, assemble
 from reconcilers.metrics import ReconcileMetrics, Uncounted
 from reconcilers.passing import WorkerSettings
 from reconcilers.ports import Replica, ReplicaState
+from reconcilers.router_ports import OpenedRouter, RouterError
 from reconcilers.status import AppStatus, StatusMemory
 from reconcilers.targets import OpenedEngine
 from simulation import loop
@@ -27,6 +28,7 @@ from simulation.log import SimulatedLog
 from simulation.looking import SimulatedProber
 from simulation.machine import Machine
 from simulation.mischief import Mischief
+from simulation.router import SimulatedRouter
 from simulation.secrets import SimulatedSecrets
 from tests.support.intents import ALICE, NOON, manifest
 
@@ -51,10 +53,13 @@ class House:
         status: StatusMemory | None = None,
         leasing: Leasing | None = None,
         elsewhere: Mapping[str, Machine] | None = None,
+        router: SimulatedRouter | None = None,
     ) -> None:
         self.clock = asyncio.get_running_loop().time
         self.log = log or SimulatedLog()
         self.machine = machine or Machine(self.now)
+        self.router = router or SimulatedRouter()
+        self.machine.witness = self.router.witness
         self._elsewhere = elsewhere or {}  # by the targets that lead there
         self.installation = installation
         self.mischief = Mischief(self.machine, installation)
@@ -62,6 +67,7 @@ class House:
         self.status = status or StatusMemory()
         self.desired = DesiredState(codec.decode)
         self.rewound: str | None = None
+        self.router_trouble: RouterError | None = None
         self.intents = IntentService(
             self.log,
             self.secrets,
@@ -84,6 +90,7 @@ class House:
             halted=lambda: self.rewound,
             report_seen=self._seen,
             appended=self._appended,
+            open_router=self._open_router,
         )
         if leasing is not None:
             world = world._replace(
@@ -110,6 +117,15 @@ class House:
 
         machine = self._elsewhere.get(name, self.machine)
         return OpenedEngine(simulated_engine(machine, self.installation), close)
+
+    async def _open_router(self, name: str, spec: TargetSpec) -> OpenedRouter:
+        if self.router_trouble is not None:
+            raise self.router_trouble
+
+        async def close() -> None:
+            return
+
+        return OpenedRouter(self.router, close)
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:

@@ -1,0 +1,236 @@
+"""Routes: by which URLs requests reach an app, and by which ports of its host.
+
+A route changes nothing that runs, so it makes no revision; a published port does, for replicas are
+made with it. What is claimed for a route is its URL: who else may use it is `domain.claims`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter
+
+from domain.refusals import BadValue
+from domain.schema import SPEC, Name
+
+MAX_ROUTES: Final = 64  # of one app
+MAX_CONTEXTS: Final = 64  # of one route
+CERTIFICATE_KEYS: Final = ("tls.crt", "tls.key")  # of a Secret with a certificate, as elsewhere
+
+_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_SEGMENT: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+")
+_ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
+_HEADER: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"  # what RFC 9110 lets a header be named
+
+
+@lru_cache(maxsize=16_384)
+def host_name(text: str) -> str:
+    """Return a host; raises `ValueError` with the rule that it does not follow."""
+    if text != text.lower():
+        raise ValueError(f"hosts are in lower case: {text.lower()}")
+    if text.startswith(".") or text.endswith("."):
+        raise ValueError("a host neither begins nor ends with a dot")
+    if not text.isascii():
+        try:
+            punycode = text.encode("idna").decode()
+        except UnicodeError:
+            raise ValueError("it is no name of a host") from None
+        raise ValueError(f"write it as it is asked for: {punycode}")
+    if len(text) > 253:
+        raise ValueError("a host has at most 253 characters")
+    for label in text.split("."):
+        if _LABEL.fullmatch(label) is None:
+            raise ValueError(
+                "a host is labels of 1 to 63 letters, digits, - and _, parted by dots, "
+                "without a wildcard or a port"
+            )
+        _check_idna(label)
+    return text
+
+
+def _check_idna(label: str) -> None:
+    if not label.startswith("xn--"):
+        return
+    try:
+        label.encode().decode("idna")
+    except UnicodeError:
+        raise ValueError(f"{label} is no international name") from None
+
+
+@lru_cache(maxsize=16_384)
+def path_prefix(text: str) -> str:
+    """Return a path in its one form; raises `ValueError` with the rule that it does not follow.
+
+    That form has no slash at its end, and escapes in upper case.
+    """
+    if not text.startswith("/"):
+        raise ValueError("a path begins with /")
+    if "?" in text or "#" in text:
+        raise ValueError("a path has no query and no fragment")
+    trimmed = text.removesuffix("/")
+    if not trimmed:
+        return "/"
+    for segment in trimmed[1:].split("/"):
+        if segment in ("", ".", ".."):
+            raise ValueError("a path has no empty part, and none that is . or ..")
+        if _SEGMENT.fullmatch(segment) is None:
+            raise ValueError("a path is written escaped, such as /a%20b")
+    return _ESCAPE.sub(lambda escape: escape[0].upper(), trimmed)
+
+
+Host = Annotated[str, Field(max_length=1000), AfterValidator(host_name)]
+PathPrefix = Annotated[str, Field(max_length=1024), AfterValidator(path_prefix)]
+HeaderName = Annotated[
+    str, StringConstraints(pattern=_HEADER, max_length=128), AfterValidator(str.lower)
+]
+HeaderValue = Annotated[str, StringConstraints(pattern=r"^[!-~]+( +[!-~]+)*$", max_length=1024)]
+HostPort = Annotated[int, Field(ge=1, le=65535)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Where the certificate comes from: the router's ACME, its own authority, or a Secret.
+
+    A Secret has the keys `tls.crt` and `tls.key`. With `redirect`, plain HTTP is answered with the
+    same URL over HTTPS.
+    """
+
+    __pydantic_config__ = SPEC
+    mode: Literal["auto", "internal", "secret", "off"] = "off"
+    secret: Name | None = None
+    redirect: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteContext:
+    """Requests that carry this header come here, whichever app has the URL otherwise.
+
+    The value is compared letter by letter. While no replica here is ready, `fallback` `base` lets
+    the app without a context answer, and `none` answers 503.
+    """
+
+    __pydantic_config__ = SPEC
+    header: HeaderName
+    value: HeaderValue
+    fallback: Literal["base", "none"] = "base"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderToSet:
+    __pydantic_config__ = SPEC
+    name: HeaderName
+    value: HeaderValue
+
+
+HeadersToSet = Annotated[tuple[HeaderToSet, ...], Field(max_length=32)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteHeaders:
+    """Headers that are set on the way to the app, and on the way back."""
+
+    __pydantic_config__ = SPEC
+    request: HeadersToSet = ()
+    response: HeadersToSet = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Requests of a host, below a path, reach a named port of the app.
+
+    `port` may be left out where the app has one tcp port. With `contexts`, only requests that carry
+    one of their headers come here. `auth` `soft` tells the app who asks, if that is known; `hard`
+    sends who is not known to the login.
+    """
+
+    __pydantic_config__ = SPEC
+    host: Host
+    path: PathPrefix = "/"
+    strip_prefix: bool = False
+    port: Name | None = None
+    tls: Tls = Tls()
+    h2c: bool = False
+    auth: Literal["off", "soft", "hard"] = "off"
+    contexts: Annotated[tuple[RouteContext, ...], Field(max_length=MAX_CONTEXTS)] = ()
+    headers: RouteHeaders = RouteHeaders()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """A port of the host that leads to a named port of the app, without HTTP.
+
+    One replica at a time can have it, so the old one ends before the new one starts.
+    """
+
+    __pydantic_config__ = SPEC
+    port: Name
+    protocol: Literal["tcp", "udp"] = "tcp"
+    host_port: HostPort
+
+
+Routes = Annotated[tuple[Route, ...], Field(max_length=MAX_ROUTES)]
+Publishes = Annotated[tuple[Publish, ...], Field(max_length=32)]
+
+_ROUTES: Final[TypeAdapter[tuple[Route, ...]]] = TypeAdapter(Routes)
+
+
+def check(routes: Sequence[Route], publish: Sequence[Publish], ports: Mapping[str, str]) -> None:
+    """Refuse what each field allows alone but not together; `ports` is protocol by name.
+
+    Raises:
+        BadValue: names the field and the rule.
+    """
+    tcp = [name for name, protocol in ports.items() if protocol == "tcp"]
+    for index, route in enumerate(routes):
+        _check_route(f"spec.routes[{index}]", route, tcp)
+    for index, one in enumerate(publish):
+        at = f"spec.publish[{index}]"
+        if ports.get(one.port) != one.protocol:
+            of_kind = ", ".join(name for name, kind in ports.items() if kind == one.protocol)
+            rule = f"name a {one.protocol} port of this app (has {of_kind or 'none'})"
+            raise BadValue(f"{at}.port", one.port, rule)
+        for earlier in publish[:index]:
+            if (earlier.host_port, earlier.protocol) == (one.host_port, one.protocol):
+                raise BadValue(f"{at}.hostPort", one.host_port, "an earlier one has it already")
+
+
+def _check_route(at: str, route: Route, tcp: Sequence[str]) -> None:
+    if route.port is None and len(tcp) != 1:
+        rule = f"name a tcp port of this app (has {', '.join(tcp) or 'none'})"
+        raise BadValue(f"{at}.port", None, rule)
+    if route.port is not None and route.port not in tcp:
+        rule = f"name a tcp port of this app (has {', '.join(tcp) or 'none'})"
+        raise BadValue(f"{at}.port", route.port, rule)
+    if route.strip_prefix and route.path == "/":
+        raise BadValue(f"{at}.stripPrefix", value=True, rule="the path / has nothing to strip")
+    if (route.tls.mode == "secret") != (route.tls.secret is not None):
+        rule = "mode secret needs the name of a Secret, and no other mode has one"
+        raise BadValue(f"{at}.tls.secret", route.tls.secret, rule)
+
+
+def complete(routes: Sequence[Route], ports: Mapping[str, str]) -> tuple[Route, ...]:
+    """The routes with the port that goes without saying."""
+    tcp = [name for name, protocol in ports.items() if protocol == "tcp"]
+    if len(tcp) != 1:
+        return tuple(routes)
+    return tuple(replace(one, port=tcp[0]) if one.port is None else one for one in routes)
+
+
+def encode(routes: Sequence[Route]) -> bytes:
+    """The canonical JSON of routes: equal ones give equal bytes; nothing for none."""
+    if not routes:
+        return b""
+    return _ROUTES.dump_json(tuple(routes), by_alias=True, exclude_none=True)
+
+
+@lru_cache(maxsize=4096)
+def decode(data: bytes) -> tuple[Route, ...]:
+    """Read stored routes; raises `ValueError` when they are none."""
+    return _ROUTES.validate_json(data) if data else ()
+
+
+def secrets_of(routes: Sequence[Route]) -> frozenset[str]:
+    """The names of the Secrets whose certificates the routes use."""
+    return frozenset(one.tls.secret for one in routes if one.tls.secret)

@@ -1,0 +1,153 @@
+"""What a target's operator lets routes have: domains, host ports, certificates, and the router.
+
+A target without these settings has the names of this host alone, and no ports.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from domain import addresses
+from domain.refusals import BadValue
+from domain.route import HostPort, Publish, Route, host_name
+from domain.schema import SPEC
+
+_ON_HOSTS: Final = ("caddy", "haproxy", "traefik")
+_ON_CLUSTERS: Final = ("gateway", "ingress", "traefik")
+_ENTRY: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]*):\d{1,5}")
+
+
+def _pattern(text: str) -> str:
+    """Return a host, or `*.` before one; raises `ValueError`."""
+    host_name(text.removeprefix("*."))
+    return text
+
+
+def _entry(text: str) -> str:
+    if _ENTRY.fullmatch(text) is None or int(text.rpartition(":")[2]) > 65535:
+        raise ValueError("an entry is an address and a port: 0.0.0.0:80, [::]:443, :8080")
+    return text
+
+
+Pattern = Annotated[str, Field(max_length=255), AfterValidator(_pattern)]
+Entry = Annotated[str, Field(max_length=255), AfterValidator(_entry)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """Hosts that apps may have: one, or with `*.` all below one, but for those in `exclude`.
+
+    `auth` says that routes there may ask who it is.
+    """
+
+    __pydantic_config__ = SPEC
+    pattern: Pattern
+    exclude: Annotated[tuple[Pattern, ...], Field(max_length=64)] = ()
+    auth: bool = False
+
+    def has(self, host: str) -> bool:
+        """Whether an app may have this host."""
+        return _fits(self.pattern, host) and not any(_fits(one, host) for one in self.exclude)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortRange:
+    """Ports of the host that apps may publish, `last` included."""
+
+    __pydantic_config__ = SPEC
+    first: HostPort
+    last: HostPort
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acme:
+    """Who gives certificates to routes with `tls.mode: auto`: a directory, asked in this name."""
+
+    __pydantic_config__ = SPEC
+    directory: Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=1000)] = (
+        "https://acme-v02.api.letsencrypt.org/directory"
+    )
+    email: Annotated[str, StringConstraints(pattern=r"^$|^\S+@\S+$", max_length=254)] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entries:
+    """Where the router listens."""
+
+    __pydantic_config__ = SPEC
+    http: Entry = ":80"
+    https: Entry = ":443"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """How requests reach the apps of a target.
+
+    `router` left out is `caddy`, on Kubernetes `gateway` (its Gateway API); with `none`, routes are
+    not served by Stateward.
+    """
+
+    __pydantic_config__ = SPEC
+    router: Literal["caddy", "haproxy", "traefik", "gateway", "ingress", "none"] | None = None
+    domains: Annotated[tuple[Domain, ...], Field(max_length=64)] = (
+        Domain(pattern="localhost"),
+        Domain(pattern="*.localhost"),
+    )
+    port_ranges: Annotated[tuple[PortRange, ...], Field(max_length=64)] = ()
+    acme: Acme = Acme()
+    entries: Entries = Entries()
+
+    def router_for(self, engine: str) -> str:
+        """The router of a target that runs this engine."""
+        return self.router or ("gateway" if engine == "k8s" else "caddy")
+
+
+def _fits(pattern: str, host: str) -> bool:
+    if pattern.startswith("*."):
+        return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
+    return host == pattern
+
+
+def check(routing: Routing, engine: str) -> None:
+    """Refuse what no operator means, and routers that another engine has; raises `BadValue`."""
+    has = _ON_CLUSTERS if engine == "k8s" else _ON_HOSTS
+    if routing.router not in (None, "none", *has):
+        rule = f"a target of engine {engine} has the routers {', '.join(has)} and none"
+        raise BadValue("spec.routing.router", routing.router, rule)
+    for index, one in enumerate(routing.port_ranges):
+        if one.last < one.first:
+            rule = f"the last port of a range is not below its first, {one.first}"
+            raise BadValue(f"spec.routing.portRanges[{index}].last", one.last, rule)
+    if addresses.is_closed(addresses.host_of(routing.acme.directory)):
+        raise BadValue("spec.routing.acme.directory", routing.acme.directory, addresses.RULE)
+
+
+def check_app(
+    routing: Routing, target: str, routes: Sequence[Route], publish: Sequence[Publish]
+) -> None:
+    """Refuse what the target's operator does not offer; raises `BadValue`."""
+    for index, route in enumerate(routes):
+        at = f"spec.routes[{index}]"
+        domain = next((one for one in routing.domains if one.has(route.host)), None)
+        if domain is None:
+            offered = ", ".join(one.pattern for one in routing.domains) or "none"
+            rule = f"target {target} offers the domains {offered}; an operator may add to them"
+            raise BadValue(f"{at}.host", route.host, rule)
+        if route.auth != "off" and not domain.auth:
+            rule = f"target {target} offers no auth on {domain.pattern}; an operator may allow it"
+            raise BadValue(f"{at}.auth", route.auth, rule)
+    for index, one in enumerate(publish):
+        if not any(_offers(offered, one) for offered in routing.port_ranges):
+            ranges = [f"{r.first}-{r.last}/{r.protocol}" for r in routing.port_ranges]
+            rule = f"target {target} offers the ports {', '.join(ranges) or 'none'}"
+            raise BadValue(
+                f"spec.publish[{index}].hostPort", f"{one.host_port}/{one.protocol}", rule
+            )
+
+
+def _offers(offered: PortRange, one: Publish) -> bool:
+    return offered.protocol == one.protocol and offered.first <= one.host_port <= offered.last

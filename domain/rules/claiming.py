@@ -1,0 +1,170 @@
+"""Claims of an app: what it takes, what it gives back, and who may share a URL's neighbourhood.
+
+They are written in the append of what makes them needed, on condition that the streams they were
+taken in have not moved: of two who want one URL, the second is decided again and told who has it.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from domain import app as spec_of
+from domain import claims, names, route, routing, state
+from domain import events as e
+from domain import shape as shape_of
+from domain.claims import Claim, Url
+from domain.events import Fact
+from domain.names import Ref
+from domain.refusals import BadValue, Forbidden, NotFound, NotPossible, Taken
+from domain.route import Publish, Route
+from domain.rules.context import Context, Moment
+from domain.rules.placement import Place
+
+_PUBLISHES = b'"publish":['
+
+
+class Reach(msgspec.Struct, gc=False, frozen=True):
+    """How an app is reached: on a target, by routes and by published ports."""
+
+    target: str = ""
+    routes: tuple[Route, ...] = ()
+    publish: tuple[Publish, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.routes or self.publish)
+
+
+NOWHERE = Reach()
+
+
+def reach(stored: bytes) -> Reach:
+    """That of a stored spec, of which the whole is read only if it publishes ports."""
+    if not stored:
+        return NOWHERE
+    shape = shape_of.of(stored)
+    publish = spec_of.decode(stored).publish if publishes(stored) else ()
+    return Reach(shape.target, route.decode(shape.routes), publish)
+
+
+def publishes(stored: bytes) -> bool:
+    """Whether an app has ports of its host; quotes inside of texts are escaped."""
+    return _PUBLISHES in stored
+
+
+def check(context: Context, ref: Ref, asked: Reach, on: Place) -> None:
+    """Refuse what the target does not offer, and certificates that are not there.
+
+    Raises:
+        BadValue: names the field and the rule.
+        NotFound: there is no such Secret.
+    """
+    routing.check_app(on.routing, on.name, asked.routes, asked.publish)
+    for index, one in enumerate(asked.routes):
+        name = one.tls.secret
+        if name is None:
+            continue
+        secret = context.secret(Ref("Secret", ref.project, name))
+        if not secret.exists:
+            remedy = f"make it with `stateward secret set {name}` from its two files"
+            raise NotFound(f"Secret/{ref.project}/{name}", remedy)
+        missing = [key for key in route.CERTIFICATE_KEYS if key not in secret.keys]
+        if missing:
+            rule = f"the Secret has no key {missing[0]}; a certificate has tls.crt and tls.key"
+            raise BadValue(f"spec.routes[{index}].tls.secret", name, rule)
+
+
+def check_count(replicas: int, path: str) -> None:
+    """Raises `BadValue` when more than one replica would publish the same port."""
+    if replicas > 1:
+        rule = "a port of the host leads to one replica; publish none, or use a route"
+        raise BadValue(path, replicas, rule)
+
+
+def check_ports(routes: Iterable[Route], ports: Mapping[str, str], revision: int) -> None:
+    """Raises `NotPossible` when a former revision has not the ports of the present routes."""
+    for one in routes:
+        if ports.get(one.port or "") != "tcp":
+            raise NotPossible(
+                f"revision {revision} has no tcp port {one.port!r}, which the route "
+                f"{one.host}{one.path} leads to; apply its spec with routes that fit"
+            )
+
+
+def moved(context: Context, ref: Ref, before: Reach, after: Reach, at: Moment) -> tuple[Fact, ...]:
+    """The claims that are given back and taken when an app is reached otherwise.
+
+    Raises:
+        Taken: another app has what is wanted.
+        Forbidden: another app has URLs around it, and the actor has no rights on that app.
+        BadValue: the app itself wants it twice.
+    """
+    if before == after or not (before or after):
+        return ()
+    had = claims.wanted(before.target, before.routes, before.publish)
+    want = claims.wanted(after.target, after.routes, after.publish)
+    _distinct(want)
+    kept = {(one.stream, one.text) for one in had}
+    facts = released(ref, had, at, spare={(one.stream, one.text) for one in want})
+    taken: dict[str, list[Claim]] = {}
+    for one in want:
+        if (one.stream, one.text) not in kept:
+            taken.setdefault(one.stream, []).append(one)
+    for stream in sorted(taken):
+        held = context.claims(stream)
+        for one in taken[stream]:
+            _check(held, ref, one, at)
+        texts = tuple(one.text for one in taken[stream])
+        facts.append(Fact(stream, e.ClaimsTaken(**at.stamp, owner=ref.stream, claims=texts)))
+    return tuple(facts)
+
+
+def released(
+    ref: Ref, had: Iterable[Claim], at: Moment, *, spare: Iterable[tuple[str, str]] = ()
+) -> list[Fact]:
+    """Give back what an app has, but for what it keeps."""
+    spared, given = set(spare), dict[str, list[str]]()
+    for one in had:
+        if (one.stream, one.text) not in spared:
+            given.setdefault(one.stream, []).append(one.text)
+    return [
+        Fact(
+            stream,
+            e.ClaimsReleased(**at.stamp, owner=ref.stream, claims=tuple(given[stream])),
+        )
+        for stream in sorted(given)
+    ]
+
+
+def of(ref: Ref, stored: bytes, at: Moment) -> list[Fact]:
+    """Give back all that a stored spec has: its app goes."""
+    had = reach(stored)
+    return released(ref, claims.wanted(had.target, had.routes, had.publish), at)
+
+
+def _distinct(want: Iterable[Claim]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for one in want:
+        if (one.stream, one.text) in seen:
+            raise BadValue(one.field, one.text, "an earlier one of this app has it already")
+        seen.add((one.stream, one.text))
+
+
+def _check(held: state.Claims, ref: Ref, one: Claim, at: Moment) -> None:
+    owner = held.held.get(one.text)
+    if owner is not None and owner != ref.stream:
+        what = "port" if claims.is_port(one.text) else "URL"
+        remedy = f"take another {what}, or let {owner} give it up first"
+        raise Taken(one.field, one.text, owner, remedy)
+    if claims.is_port(one.text):
+        return
+    url = Url.parse(one.text)
+    for text, other in held.held.items():
+        if other == ref.stream or not url.overlaps(Url.parse(text)):
+            continue
+        if not at.may("apply", names.Ref.parse(other)):
+            raise Forbidden(
+                f"{one.field}: {one.text} overlaps {text} of {other}, on which {at.actor} has no "
+                "rights; take another path or host, or ask who owns it to apply this",
+                resource=other,
+                claim=one.text,
+            )

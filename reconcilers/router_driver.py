@@ -1,0 +1,304 @@
+"""Driving one router: what it shall serve is brought to it, at two speeds, for ever.
+
+Endpoints are published at once, routes are applied a moment after the first change, so that many
+changes are one; both again on every replay tick and whenever the router says that it began anew.
+A failure backs off and is told; what the router had goes on serving.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import aclosing, suppress
+from typing import Final, NamedTuple, final
+
+import structlog
+
+from domain.target import TargetSpec
+from projections.route_table import RouteTable, Row
+from reconcilers.endpoints import Snapshot
+from reconcilers.following import run_all
+from reconcilers.router_ports import (
+    OpenedRouter,
+    Router,
+    RouterError,
+    RouterMissing,
+    RouterOpener,
+    RouterRefused,
+)
+
+DEBOUNCE: Final = 0.25  # seconds in which changes of routes become one
+REPLAY: Final = 10.0  # seconds after which a router is looked at although nothing has changed
+RETRY_MOST: Final = 30.0
+
+_log = structlog.get_logger("routing")
+
+
+class Wishes(NamedTuple):
+    """What a router shall serve, asked whenever it is time; `may_write` may forbid it for now."""
+
+    table: Callable[[], RouteTable]
+    snapshot: Callable[[RouteTable], Snapshot]
+    may_write: Callable[[], bool]
+
+
+class Reports(NamedTuple):
+    """Who is told what. Apps are told of by their streams: those whose replicas began or ceased to
+    be reached, with the time of the clock from which that is so for all requests, and those whose
+    rows are new to the router.
+    """
+
+    routed: Callable[[Iterable[str], float], None]
+    applied: Callable[[Iterable[str]], None]
+    troubled: Callable[[], None]
+    repaired: Callable[[tuple[str, ...]], None]
+    lost: Callable[[str], None]
+
+
+class Trouble(NamedTuple):
+    """Why a router does not serve what it should: a reason for programs, a sentence for people."""
+
+    reason: str
+    message: str
+
+
+@final
+class RouterDriver:
+    """One router of one target, while this worker decides over the target."""
+
+    def __init__(
+        self,
+        target: str,
+        spec: TargetSpec,
+        *,
+        opener: RouterOpener,
+        wishes: Wishes,
+        reports: Reports,
+        clock: Callable[[], float],
+    ) -> None:
+        self.target, self._spec, self._opener = target, spec, opener
+        self._wishes, self._reports, self._clock = wishes, reports, clock
+        self._opened: OpenedRouter | None = None
+        self._publish_due, self._apply_due = asyncio.Event(), asyncio.Event()
+        self._tried = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._taken = self._confirmed = 0  # snapshots taken, and the last that is published
+        self._again = True  # although the router may have it already
+        self._present = Snapshot({}, {})
+        self._since: dict[str, float] = {}
+        self._troubles: dict[str, Trouble] = {}
+        self.reached: Counter[str] = Counter()
+        """How many replicas of each app requests are sent to."""
+        self.tried: RouteTable | None = None
+        """The last table that the router was asked to serve."""
+        self._applied = RouteTable()
+        self._rows: dict[str, Row] = {}
+
+    # -- asking -------------------------------------------------------------------------------
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """What is wrong, the most telling first."""
+        for part in ("open", "apply", "publish"):
+            if part in self._troubles:
+                return self._troubles[part]
+        return None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no router at all, so that nothing waits for one."""
+        trouble = self._troubles.get("open")
+        return trouble is not None and trouble.reason == "RouterMissing"
+
+    def serves(self, row: Row) -> bool:
+        """Whether the router was given this row, as it is."""
+        return self._rows.get(row.id) == row
+
+    def is_routed(self, replica: str) -> bool:
+        """Whether requests reach a replica by now, wherever they come in."""
+        since = self._since.get(replica)
+        return since is not None and self._clock() >= since + self._propagation
+
+    @property
+    def _propagation(self) -> float:
+        return self._opened.router.propagation if self._opened is not None else 0.0
+
+    # -- being told ---------------------------------------------------------------------------
+
+    def endpoints_moved(self) -> None:
+        self._publish_due.set()
+
+    def routes_moved(self) -> None:
+        """A backend may be new as well."""
+        self._publish_due.set()
+        self._apply_due.set()
+
+    async def without(self, needed: Callable[[], bool]) -> None:
+        """Return when what is published from now on has reached every new request.
+
+        While `needed`, however long the router does not answer.
+        """
+        mark = self._taken
+        self._publish_due.set()
+        while self._confirmed <= mark and needed():
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._moved.wait()
+            except TimeoutError:
+                continue
+        await asyncio.sleep(self._propagation)
+
+    # -- working ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Drive the router, for ever; when cancelled, it goes on serving what it has."""
+        opened = await self._open()
+        self._opened = opened
+        self._publish_due.set()
+        self._apply_due.set()
+        router = opened.router
+        try:
+            await run_all(
+                iter(
+                    (
+                        ("endpoints", lambda: self._publishing(router)),
+                        ("routes", lambda: self._applying(router)),
+                        ("router", lambda: self._watching(router)),
+                    )
+                ),
+                lost=self._reports.lost,
+            )
+        finally:
+            self._opened = None
+            await opened.close()
+
+    async def _open(self) -> OpenedRouter:
+        failures = 0
+        while True:
+            try:
+                opened = await self._opener(self.target, self._spec)
+            except RouterError as error:
+                failures += 1
+                self._failed("open", error)
+                await _pause(failures)
+            else:
+                self._went_well("open")
+                return opened
+
+    async def _publishing(self, router: Router) -> None:
+        failures = 0
+        while True:
+            await self._publish_due.wait()
+            self._publish_due.clear()
+            try:
+                await self._publish(router)
+            except RouterError as error:
+                failures += 1
+                self._again = True
+                self._failed("publish", error)
+                self._tried.set()
+                await _pause(failures)
+                self._publish_due.set()
+            else:
+                failures = 0
+                self._went_well("publish")
+                self._tried.set()
+
+    async def _publish(self, router: Router) -> None:
+        if not self._wishes.may_write():
+            await asyncio.sleep(1.0)
+            self._publish_due.set()
+            return
+        self._taken += 1
+        taken, found = self._taken, self._wishes.snapshot(self._applied)
+        if self._again or found.endpoints != self._present.endpoints:
+            self._again = False
+            await router.publish(found.endpoints)
+        now = self._clock()
+        self._since = {one: self._since.get(one, now) for one in found.behind}
+        before, self._present = self._present, found
+        self.reached = Counter(found.behind.values())
+        self._confirmed = taken
+        self._moved.set()
+        self._moved = asyncio.Event()
+        moved = before.behind.items() ^ found.behind.items()
+        if moved:
+            streams = dict.fromkeys(sorted(stream for _, stream in moved))
+            self._reports.routed(streams, now + self._propagation)
+
+    async def _applying(self, router: Router) -> None:
+        await self._tried.wait()  # a route without endpoints would be answered with 503
+        failures = 0
+        while True:
+            try:
+                await self._apply(router)
+            except RouterError as error:
+                failures += 1
+                self._failed("apply", error)
+                await _pause(failures, self._apply_due)
+                continue
+            failures = 0
+            await self._pause_for_routes()
+
+    async def _pause_for_routes(self) -> None:
+        try:
+            async with asyncio.timeout(REPLAY):
+                await self._apply_due.wait()
+        except TimeoutError:
+            self._again = True
+            self._publish_due.set()
+            return
+        await asyncio.sleep(DEBOUNCE)
+
+    async def _apply(self, router: Router) -> None:
+        self._apply_due.clear()
+        if not self._wishes.may_write():
+            return
+        self.tried = table = self._wishes.table()
+        done = await router.apply(table)
+        self._went_well("apply")
+        if done.drift:
+            _log.warning("a router was edited", target=self.target, fields=done.drift)
+            self._reports.repaired(done.drift)
+        if self._applied is not table:
+            self._take_over(table)
+
+    def _take_over(self, table: RouteTable) -> None:
+        """The router serves this table; what only the former one asked for can go."""
+        rows = {row.id: row for row in table.rows}
+        moved = [row for name, row in rows.items() if self._rows.get(name) != row]
+        self._applied, self._rows = table, rows
+        self._publish_due.set()
+        self._reports.applied(dict.fromkeys(s.backend.app for row in moved for s in row.shares))
+
+    async def _watching(self, router: Router) -> None:
+        async with aclosing(router.watch()) as news:  # type: ignore[type-var]
+            async for _ in news:
+                self._again = True
+                self.routes_moved()
+
+    def _failed(self, part: str, error: RouterError) -> None:
+        reason = "RouterUnavailable"
+        if isinstance(error, RouterMissing):
+            reason = "RouterMissing"
+        elif isinstance(error, RouterRefused):
+            reason = "RouterRefused"
+        trouble = Trouble(reason, f"router of target {self.target}: {error}")
+        if self._troubles.get(part) != trouble:
+            self._troubles[part] = trouble
+            _log.warning("a router does not do what it should", part=part, error=str(error))
+            self._reports.troubled()
+
+    def _went_well(self, part: str) -> None:
+        if self._troubles.pop(part, None) is not None:
+            self._reports.troubled()
+
+
+async def _pause(failures: int, moved: asyncio.Event | None = None) -> None:
+    """Wait before the next try, or until there is something else to try."""
+    seconds = min(RETRY_MOST, 2.0 ** min(failures, 10) / 2)
+    if moved is None:
+        await asyncio.sleep(seconds)
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await moved.wait()

@@ -1,0 +1,273 @@
+"""Routing: every target's router serves its route table, and passes know what is reached.
+
+The order in which a replica replaces another is kept here and in `reconcilers.replicas`: the new
+one is ready, it is published, what was published has reached every request (`routed`); only then
+the old one may be ended, which begins with being published no more and waiting for that to have
+reached every request, too (`withdrawn`); then it drains, and is told to stop.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Final, NamedTuple, final
+
+import msgspec
+import structlog
+
+from domain import events as e
+from domain.names import target as target_ref
+from domain.routing import Routing as Settings
+from domain.target import TargetSpec
+from projections.desired import DesiredApp, DesiredState
+from projections.route_table import Backend, RouteTable
+from projections.routing import RouteTables
+from reconcilers import endpoints
+from reconcilers.endpoints import Snapshot
+from reconcilers.journal import Journal
+from reconcilers.metrics import ReconcileMetrics
+from reconcilers.ports import Replica
+from reconcilers.replicas import Seen
+from reconcilers.router_driver import Reports, RouterDriver, Wishes
+from reconcilers.router_ports import OpenedRouter, RouterMissing, RouterOpener
+from reconcilers.sharing import Sharing
+from reconcilers.status import Condition, Truth
+from reconcilers.targets import Targets, TargetView
+
+LEAVING: Final = 30.0  # seconds that the end of what nothing replaces waits for a silent router
+
+_log = structlog.get_logger("routing")
+
+
+async def no_router(name: str, spec: TargetSpec) -> OpenedRouter:  # noqa: ARG001 -- a port
+    """An opener for who has no router at all."""
+    raise RouterMissing(f"nothing here can route requests to target {name}")
+
+
+class Surrounding(NamedTuple):
+    """What routing works with. `again` queues an app now, `wake` at a time of the clock."""
+
+    desired: DesiredState
+    tables: RouteTables
+    targets: Targets
+    sharing: Sharing
+    opener: RouterOpener
+    journal: Journal
+    metrics: ReconcileMetrics
+    halted: Callable[[], str | None]
+    clock: Callable[[], float]
+    again: Callable[[str], None]
+    wake: Callable[[str, float], None]
+
+
+class _Found(NamedTuple):
+    """What the last pass over an app found: who may get requests, on which target."""
+
+    target: str
+    serving: tuple[Replica, ...]
+
+
+@final
+class Routing:
+    def __init__(self, around: Surrounding) -> None:
+        self._ = around
+        self._drivers: dict[TargetView, tuple[RouterDriver, asyncio.Task[None]]] = {}
+        self._found: dict[str, _Found] = {}
+        self._before: dict[TargetView, frozenset[str]] = {}
+        self._asked: dict[str, tuple[RouteTable, dict[Backend, None]]] = {}
+        self._left: dict[str, str] = {}  # replicas that get no new request: their streams
+
+    # -- what passes ask ----------------------------------------------------------------------
+
+    def judge(self, app: DesiredApp, view: TargetView, seen: Sequence[Seen]) -> list[Seen]:
+        """Take in what a pass sees of an app; say of what is ready whether it is reached."""
+        stream = app.ref.stream
+        driver = self._driver(view)
+        if driver is None or driver.is_missing or not app.spec.routes:
+            self._found.pop(stream, None)
+            return list(seen)
+        before = self._before.get(view, frozenset())
+        found = _Found(view.name, endpoints.serving(app, seen, before))
+        if self._found.get(stream) != found:
+            self._found[stream] = found
+            driver.endpoints_moved()
+        present = {one.replica.id for one in seen}
+        for gone in [one for one, its in self._left.items() if its == stream]:
+            if gone not in present:
+                del self._left[gone]
+        mine = [Backend(stream, app.uid, route.port or "") for route in app.spec.routes]
+        return [
+            msgspec.structs.replace(one, routed=False)
+            if one.ready and _is_asked(one.replica, mine) and not driver.is_routed(one.replica.id)
+            else one
+            for one in seen
+        ]
+
+    async def withdrawn(self, target: str, stream: str, replica: Replica) -> None:
+        """Return when no new request meets a replica that is to end."""
+        view = self._.targets.get(target)
+        driver = self._driver(view) if view is not None else None
+        if driver is None or driver.is_missing or stream not in driver.reached:
+            return
+        self._left[replica.id] = stream
+        began = self._.clock()
+
+        def needed() -> bool:
+            app = self._.desired.app(stream)
+            replaced = app is not None and app.uid == replica.uid and app.wanted > 0
+            return replaced or self._.clock() < began + LEAVING
+
+        await driver.without(needed)
+
+    def condition(self, app: DesiredApp) -> Condition | None:
+        """Whether requests reach the app by its routes; None if it has none."""
+        if not app.spec.routes:
+            return None
+        status, reason, message = self._judged(app)
+        return Condition(type="Routed", status=status, reason=reason, message=message)
+
+    def _judged(self, app: DesiredApp) -> tuple[Truth, str, str]:
+        view = self._.targets.get(app.target)
+        driver = self._driver(view) if view is not None else None
+        if view is not None and _router(view) == "none":
+            message = f"target {view.name} has no router; its replicas have their own addresses"
+            return "False", "NoRouter", message
+        if driver is None:
+            return "Unknown", "NotDriven", "no worker drives the router of its target"
+        if driver.trouble is not None:
+            return "False", *driver.trouble
+        stream = app.ref.stream
+        rows = self._.tables.rows_of(stream)
+        if not all(map(driver.serves, rows)):
+            return "False", "Applying", "its routes are on their way to the router"
+        behind = driver.reached[stream]
+        if not behind:
+            return "False", "NoEndpoints", "no replica takes requests; they are answered with 503"
+        urls = "1 URL leads" if len(rows) == 1 else f"{len(rows)} URLs lead"
+        replicas = "1 replica" if behind == 1 else f"{behind} replicas"
+        return "True", "Routed", f"{urls} to {replicas}"
+
+    def forget(self, stream: str) -> None:
+        """There is no such app here any more."""
+        self._found.pop(stream, None)
+
+    # -- what leads to work -------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Targets, leases or routes have changed: drive what is ours, and let go of the rest."""
+        around = self._
+        wanted = [view for view in around.targets if self._is_ours(view)]
+        for view in [one for one in self._drivers if one not in wanted]:
+            self._drivers.pop(view)[1].cancel()
+            self._before.pop(view, None)
+        for view in wanted:
+            if view not in self._drivers:
+                self._begin(view)
+        for driver, _ in self._drivers.values():
+            if driver.tried is not around.tables.table(driver.target):
+                driver.routes_moved()
+
+    def _is_ours(self, view: TargetView) -> bool:
+        around = self._
+        if around.targets.get(view.name) is not view or not view.observed_at:
+            return False  # what runs there is not known yet
+        if _router(view) == "none" or view.spec.engine == "k8s":
+            return False  # a cluster has its routes among its objects
+        if not around.sharing.holds_all(view.name):
+            return False
+        asked = view.spec.routing is not None or view in self._drivers
+        return asked or bool(around.tables.table(view.name).rows)
+
+    def _begin(self, view: TargetView) -> None:
+        running = (one.id for found in view.replicas.values() for one in found)
+        self._before[view] = frozenset(running)
+        driver = RouterDriver(
+            view.name,
+            view.spec,
+            opener=self._.opener,
+            wishes=Wishes(
+                table=partial(self._.tables.table, view.name),
+                snapshot=partial(self._snapshot, view),
+                may_write=partial(self._may_write, view.name),
+            ),
+            reports=Reports(
+                routed=self._routed,
+                applied=self._look_again,
+                troubled=partial(self._troubled, view.name),
+                repaired=partial(self._repaired, view.name),
+                lost=self._.metrics.lost,
+            ),
+            clock=self._.clock,
+        )
+        task = asyncio.create_task(driver.run(), name=f"router-{view.name}")
+        self._drivers[view] = driver, task
+
+    def _driver(self, view: TargetView) -> RouterDriver | None:
+        found = self._drivers.get(view)
+        return found[0] if found is not None else None
+
+    def _snapshot(self, view: TargetView, applied: RouteTable) -> Snapshot:
+        def serving(stream: str) -> Sequence[Replica]:
+            found = self._found.get(stream)
+            if found is not None:
+                return found.serving if found.target == view.name else ()
+            _, project, name = stream.split("/")
+            app = self._.desired.app(stream)
+            return endpoints.unlooked(app, view.replicas.get((project, name), ()))
+
+        asked = self._backends(view.name)
+        if applied is not self._.tables.table(view.name):
+            asked = asked | endpoints.backends(applied)
+        return endpoints.snapshot(asked, serving, self._left.keys())
+
+    def _backends(self, target: str) -> dict[Backend, None]:
+        """Those of a target's present table; found out once for each table."""
+        table = self._.tables.table(target)
+        known = self._asked.get(target)
+        if known is None or known[0] is not table:
+            known = self._asked[target] = table, endpoints.backends(table)
+        return known[1]
+
+    def _may_write(self, target: str) -> bool:
+        return self._.halted() is None and self._.sharing.may_call_any(target)
+
+    # -- what drivers tell --------------------------------------------------------------------
+
+    def _routed(self, streams: Iterable[str], at: float) -> None:
+        for stream in streams:
+            self._.wake(stream, at)
+
+    def _look_again(self, streams: Iterable[str]) -> None:
+        for stream in streams:
+            self._.again(stream)
+
+    def _troubled(self, target: str) -> None:
+        self._look_again(dict.fromkeys(one.app for one in self._backends(target)))
+
+    def _repaired(self, target: str, fields: tuple[str, ...]) -> None:
+        self._.metrics.drifted("router")
+        resource = self._.desired.resource(target_ref(target).stream)
+        if resource is not None:
+            self._.journal.record(
+                resource.ref,
+                e.RouterRepaired,
+                cause=resource.generation,
+                uid=resource.uid,
+                fields=fields,
+            )
+
+    async def close(self) -> None:
+        """Let go of all routers; they go on serving what they have."""
+        tasks = [task for _, task in self._drivers.values()]
+        self._drivers.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _router(view: TargetView) -> str:
+    return (view.spec.routing or Settings()).router_for(view.spec.engine)
+
+
+def _is_asked(replica: Replica, backends: Iterable[Backend]) -> bool:
+    """Whether a router would send it requests at all."""
+    return any(endpoints.endpoint_of(replica, one) is not None for one in backends)

@@ -1,0 +1,192 @@
+"""What a route may say, and what setting one brings about."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from domain import app as spec_of
+from domain import intents as i
+from domain.names import app
+from domain.refusals import BadValue, InUse, NotFound, NotPossible, Refusal
+from domain.state import App
+from tests.support.intents import Desk, manifest
+
+WEB = app("shop", "web")
+PORTS = [{"name": "http", "port": 80}]
+ROUTING = {
+    "domains": [
+        {"pattern": "*.example.org", "exclude": ["admin.example.org", "*.hidden.example.org"]},
+        {"pattern": "*.login.org", "auth": True},
+    ],
+    "portRanges": [{"first": 5000, "last": 5999}, {"first": 53, "last": 53, "protocol": "udp"}],
+}
+HOST = "shop.example.org"
+
+
+async def desk() -> Desk:
+    found = Desk()
+    target = manifest("Target", "local", {"engine": "simulated", "routing": ROUTING})
+    await found.send(target, manifest("Project", "shop", {}))
+    return found
+
+
+def web(routes: Sequence[Mapping[str, Any]], **others: object) -> Any:
+    return manifest("App", "web", {"image": "a:1", "ports": PORTS, "routes": routes, **others})
+
+
+async def present(found: Desk) -> App:
+    state = await found.service.present(WEB.stream)
+    assert isinstance(state, App)
+    return state
+
+
+async def test_a_route_makes_no_revision() -> None:
+    found = await desk()
+    await found.send(web([]))
+    answer = await found.send(web([{"host": HOST}]))
+    assert answer.changes[0].events == ("app.routed",)
+    state = await present(found)
+    assert state.revision == 1
+    assert spec_of.decode(state.spec).routes[0].port == "http"  # which goes without saying
+    assert (await found.send(web([{"host": HOST, "port": "http"}]))).changes[0].events == ()
+    assert (await found.send(web([]))).changes[0].events == ("app.routed",)
+    assert spec_of.decode((await present(found)).spec).routes == ()
+
+
+async def test_a_published_port_makes_a_revision_that_replaces_in_place() -> None:
+    found = await desk()
+    await found.send(web([]))
+    await found.send(web([], publish=[{"port": "http", "hostPort": 5432}]))
+    state = await present(found)
+    assert state.revision == 2
+    assert spec_of.decode(state.spec).rollout.strategy == "stopFirst"
+
+
+async def test_what_was_stored_without_routes_is_the_same_as_ever() -> None:
+    found = await desk()
+    await found.send(web([]))
+    spec = (await present(found)).spec
+    assert b"publish" not in spec
+    assert b"routes" not in spec
+
+
+@pytest.mark.parametrize(
+    ("path", "normal"),
+    [("/", "/"), ("/api/", "/api"), ("/a%2fb", "/a%2Fb"), ("/a/b.html", "/a/b.html")],
+)
+async def test_a_path_has_one_form(path: str, normal: str) -> None:
+    found = await desk()
+    await found.send(web([{"host": HOST, "path": path}]))
+    assert spec_of.decode((await present(found)).spec).routes[0].path == normal
+
+
+BAD_ROUTES: Mapping[str, tuple[Mapping[str, Any], str, str]] = {
+    "upper case": ({"host": "Shop.example.org"}, "host", "shop.example.org"),
+    "a dot at the end": ({"host": f"{HOST}."}, "host", "dot"),
+    "a wildcard": ({"host": "*.example.org"}, "host", "without a wildcard"),
+    "a port": ({"host": f"{HOST}:80"}, "host", "or a port"),
+    "letters of other scripts": ({"host": "bücher.example.org"}, "host", "xn--bcher-kva"),
+    "no international name": ({"host": "xn--a.example.org"}, "host", "international"),
+    "a long label": ({"host": f"{'a' * 64}.example.org"}, "host", "63"),
+    "outside the domains": ({"host": "shop.org"}, "host", "offers the domains \\*.example.org"),
+    "excluded": ({"host": "admin.example.org"}, "host", "offers the domains"),
+    "excluded below": ({"host": "a.hidden.example.org"}, "host", "offers the domains"),
+    "the domain itself": ({"host": "example.org"}, "host", "offers the domains"),
+    "a relative path": ({"host": HOST, "path": "api"}, "path", "begins with /"),
+    "a query": ({"host": HOST, "path": "/a?b"}, "path", "no query"),
+    "steps up": ({"host": HOST, "path": "/a/../b"}, "path", "no empty part"),
+    "two slashes": ({"host": HOST, "path": "/a//b"}, "path", "no empty part"),
+    "not escaped": ({"host": HOST, "path": "/a b"}, "path", "escaped"),
+    "nothing to strip": ({"host": HOST, "stripPrefix": True}, "stripPrefix", "nothing to strip"),
+    "no such port": ({"host": HOST, "port": "web"}, "port", "has http"),
+    "auth where there is none": ({"host": HOST, "auth": "hard"}, "auth", "offers no auth"),
+    "a secret without a name": ({"host": HOST, "tls": {"mode": "secret"}}, "tls.secret", "needs"),
+    "a header that is none": (
+        {"host": HOST, "contexts": [{"header": "x y", "value": "a"}]},
+        "contexts\\[0\\].header",
+        "pattern",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROUTES)
+async def test_what_a_route_may_not_say_is_refused_by_field_and_rule(name: str) -> None:
+    route, field, rule = BAD_ROUTES[name]
+    found = await desk()
+    with pytest.raises(BadValue, match=rf"spec\.routes\[0\]\.{field}.*{rule}"):
+        await found.send(web([route]))
+
+
+BAD_PUBLISHES: Mapping[str, tuple[list[Mapping[str, Any]], str]] = {
+    "outside the ranges": ([{"port": "http", "hostPort": 80}], "offers the ports 5000-5999/tcp"),
+    "no such port": ([{"port": "web", "hostPort": 5000}], "has http"),
+    "another protocol": ([{"port": "http", "protocol": "udp", "hostPort": 53}], "has none"),
+    "twice": ([{"port": "http", "hostPort": 5000}] * 2, "an earlier one has it already"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PUBLISHES)
+async def test_what_may_not_be_published_is_refused_by_field_and_rule(name: str) -> None:
+    publish, rule = BAD_PUBLISHES[name]
+    found = await desk()
+    with pytest.raises(BadValue, match=rf"spec\.publish\[\d\].*{rule}"):
+        await found.send(web([], publish=publish))
+
+
+async def test_a_port_of_the_host_leads_to_one_replica_at_a_time() -> None:
+    found = await desk()
+    publish = [{"port": "http", "hostPort": 5000}]
+    with pytest.raises(BadValue, match="leads to one replica"):
+        await found.send(web([], publish=publish, replicas=2))
+    with pytest.raises(BadValue, match="use stopFirst"):
+        await found.send(web([], publish=publish, rollout={"strategy": "startFirst"}))
+    await found.send(web([], publish=publish))
+    with pytest.raises(BadValue, match="leads to one replica"):
+        await found.send(i.Scale(ref=WEB, replicas=2))
+
+
+async def test_an_undo_leaves_the_routes_and_asks_for_their_ports() -> None:
+    found = await desk()
+    await found.send(web([], image="a:1"))
+    await found.send(web([{"host": HOST}], image="a:2"))
+    await found.send(i.Undo(ref=WEB))
+    assert spec_of.decode((await present(found)).spec).routes[0].host == HOST
+    named = {"ports": [{"name": "other", "port": 81}], "image": "a:3"}
+    await found.send(web([{"host": HOST}], **named))
+    with pytest.raises(NotPossible, match="revision 2 has no tcp port 'other'"):
+        await found.send(i.Undo(ref=WEB, to=2))
+
+
+async def test_a_certificate_is_a_secret_that_is_there_and_stays() -> None:
+    found = await desk()
+    routes = [{"host": HOST, "tls": {"mode": "secret", "secret": "cert"}}]
+    with pytest.raises(NotFound, match="secret set cert"):
+        await found.send(web(routes))
+    await found.send(manifest("Secret", "cert", {"data": {"tls.crt": "a"}}))
+    with pytest.raises(BadValue, match=r"no key tls\.key"):
+        await found.send(web(routes))
+    both = {"tls.crt": "a", "tls.key": "b"}
+    await found.send(manifest("Secret", "cert", {"data": both}), web(routes))
+    with pytest.raises(InUse, match="App/shop/web"):
+        await found.send(i.Delete(ref=app("shop", "cert")._replace(kind="Secret")))
+    await found.send(manifest("Secret", "cert", {"data": both | {"tls.crt": "c"}}))
+    assert (await present(found)).revision == 1  # nothing that runs knows the certificate
+    with pytest.raises(BadValue, match=r"still uses the key 'tls\.key'"):
+        await found.send(manifest("Secret", "cert", {"data": {"tls.crt": "c"}}))
+
+
+@pytest.mark.parametrize(
+    ("routing", "rule"),
+    [
+        ({"portRanges": [{"first": 9, "last": 8}]}, "not below its first, 9"),
+        ({"acme": {"directory": "http://169.254.169.254/x"}}, "never asked"),
+        ({"entries": {"http": "80"}}, "an address and a port"),
+        ({"domains": [{"pattern": "*.*.org"}]}, "without a wildcard"),
+        ({"router": "nginx"}, "caddy"),
+        ({"router": "gateway"}, "engine docker has the routers caddy, haproxy, traefik and none"),
+    ],
+)
+async def test_what_no_operator_means_is_refused(routing: Mapping[str, Any], rule: str) -> None:
+    with pytest.raises(Refusal, match=rule):
+        await Desk().send(manifest("Target", "local", {"engine": "docker", "routing": routing}))

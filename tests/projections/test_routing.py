@@ -1,0 +1,152 @@
+"""Route tables: however they came about they are equal, and their order means what it says."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations, product
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus import codec
+from bus.log import StoredEvent
+from domain.intents import Delete
+from domain.names import app
+from projections.desired import DesiredState
+from projections.route_matching import Request, match, misfit
+from projections.route_table import Backend, RouteTable, Row, Scheme, Share, Tls
+from projections.routing import RouteTables, rebuilt
+from tests.support.histories import Told, played, poisons, steps
+from tests.support.intents import manifest
+
+histories = st.lists(
+    st.integers(0, 15).flatmap(lambda luck: steps if luck else poisons), min_size=15, max_size=30
+)
+SCHEMES: tuple[Scheme, ...] = ("http", "https")
+REQUESTS = [
+    Request(scheme, host, path, dict(zip(("x-feature", "x-user"), values, strict=True)))
+    for scheme, host, path, values in product(
+        SCHEMES,
+        ("a.localhost", "b.localhost"),
+        ("/", "/api", "/api/v1/x", "/apix"),
+        (("", ""), ("blue", ""), ("", "green"), ("blue", "blue"), ("green", "blue")),
+    )
+]
+
+
+def live(rows: Sequence[StoredEvent]) -> Iterator[tuple[DesiredState, RouteTables]]:
+    desired = DesiredState(codec.decode)
+    tables = RouteTables(desired)
+    for row in rows:
+        desired.fold([row])
+        tables.fold([row])
+        yield desired, tables
+
+
+def last(told: list[Told], *, furnished: bool = True) -> RouteTable:
+    *_, (_, tables) = live(played(told, furnished=furnished))
+    return tables.table("local")
+
+
+@given(told=histories)
+def test_what_followed_every_event_is_what_is_built_at_once(told: list[Told]) -> None:
+    before: dict[str, Row] = {}
+    for desired, tables in live(played(told)):
+        table = tables.table("local")
+        assert table == rebuilt(desired).table("local")
+        rows = {row.id: row for row in table.rows}
+        assert len(rows) == len(table.rows)
+        for known in before.keys() & rows.keys():  # the same id is the same app and URL
+            assert url(before[known]) == url(rows[known])
+        before = rows
+
+
+def url(row: Row) -> object:
+    return row.scheme, row.host, row.path, row.context
+
+
+@given(told=histories)
+def test_the_order_is_that_of_the_precedences_and_no_two_equal_ones_fit_a_request(
+    told: list[Told],
+) -> None:
+    rows = last(told).rows
+    assert [r.precedence for r in rows] == sorted((r.precedence for r in rows), reverse=True)
+    for one, other in combinations(rows, 2):
+        if one.precedence == other.precedence:
+            assert not any(both_fit(one, other, request) for request in REQUESTS)
+
+
+def both_fit(one: Row, other: Row, request: Request) -> bool:
+    return all(row.host == request.host and not misfit(row, request) for row in (one, other))
+
+
+@given(told=histories)
+def test_a_context_answers_before_all_bases_and_the_longest_path_first(told: list[Told]) -> None:
+    table = last(told)
+    for request in REQUESTS:
+        fitting = [r for r in table.rows if r.host == request.host and not misfit(r, request)]
+        answer = match(table, request).row
+        assert (answer is None) == (not fitting)
+        if answer is None:
+            continue
+        assert (answer.context is not None) == any(row.context for row in fitting)
+        rivals = [row for row in fitting if bool(row.context) == bool(answer.context)]
+        assert len(answer.path) == max(len(row.path) for row in rivals)
+
+
+@given(told=histories)
+def test_a_context_falls_back_to_whoever_answers_without_it(told: list[Told]) -> None:
+    table = last(told)
+    for row in table.rows:
+        if row.context is None or row.redirect:
+            continue
+        base = match(table, Request(row.scheme, row.host, row.path, {})).row
+        allowed = base.shares if base is not None else ()
+        assert row.fallback in ((), allowed)
+
+
+def test_rows_come_and_go_with_their_apps() -> None:
+    """Base and contexts, each taken away in turn."""
+    base = {"host": "a.localhost", "path": "/api", "stripPrefix": True}
+    contexts = [
+        {"header": "x-feature", "value": "blue"},
+        {"header": "x-feature", "value": "green", "fallback": "none"},
+    ]
+    feature = {"host": "a.localhost", "path": "/api/v1", "contexts": contexts}
+    web, api = (Backend(f"App/shop/{name}", uid, "http") for name, uid in (("web", 3), ("api", 7)))
+    rows = last([apply("web", base), apply("api", feature)], furnished=False).rows
+    assert [(row.shares, row.fallback) for row in rows] == [
+        ((Share(api, 1),), (Share(web, 1),)),
+        ((Share(api, 1),), ()),
+        ((Share(web, 1),), ()),
+    ]
+    assert [row.strip_prefix for row in rows] == [False, False, True]
+    without_base = last([apply("web", base), apply("api", feature), delete("web")], furnished=False)
+    assert [row.fallback for row in without_base.rows] == [(), ()]
+    withdrawn = last([apply("web", base), apply("api", feature), delete("api")], furnished=False)
+    assert [row.shares for row in withdrawn.rows] == [(Share(web, 1),)]
+
+
+def test_https_answers_http_with_a_redirect() -> None:
+    route = {"host": "a.localhost", "tls": {"mode": "internal"}, "auth": "off"}
+    rows = last([apply("web", route)], furnished=False).rows
+    told = [(row.scheme, row.redirect, bool(row.shares), row.tls) for row in rows]
+    assert told == [("http", True, False, None), ("https", False, True, Tls(mode="internal"))]
+
+
+def apply(name: str, route: object) -> Told:
+    spec = {"image": "a:1", "ports": [{"name": "http", "port": 80}], "routes": [route]}
+    return Told(f"apply {name}", lambda desk: desk.send(manifest("App", name, spec)))
+
+
+def delete(name: str) -> Told:
+    return Told(f"delete {name}", lambda desk: desk.send(Delete(ref=app("shop", name))))
+
+
+@given(told=histories)
+def test_of_every_other_row_of_the_host_it_is_told_why_it_is_not_asked(told: list[Told]) -> None:
+    table = last(told)
+    for request in REQUESTS:
+        found = match(table, request)
+        there = [row for row in table.rows if row.host == request.host]
+        told_of = [one.row for one in found.passed] + ([found.row] if found.row else [])
+        assert sorted(row.id for row in there) == sorted(row.id for row in told_of)
+        assert all(one.why for one in found.passed)
