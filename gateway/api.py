@@ -19,11 +19,13 @@ from gateway.asking import Freshness, reply
 from gateway.edge import Edge
 from gateway.foreign import Strangers
 from gateway.inside import Inside
+from gateway.login import Login
 from gateway.past import Past
 from gateway.polled import Polled
 from gateway.ports import Services
 from gateway.problems import Trouble
 from gateway.reading import Reading
+from gateway.signing import Signing
 from gateway.stories import Stories
 from gateway.urls import Urls
 from gateway.watching import Watching
@@ -59,6 +61,8 @@ def build(services: Services) -> FastAPI:
     ):
         app.include_router(part.router, prefix="/api/v1")
     app.include_router(about.health)
+    if services.login_key is not None:
+        app.include_router(Login(Signing(services.login_key, services.now)).router)
     _describe(app)
     _explain_errors(app)
     app.add_middleware(Edge, services=services)

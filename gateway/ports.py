@@ -54,7 +54,8 @@ class Services:
     reconciler would take now for an App's stream, as sentences; `preview` what would change of its
     objects on a cluster, if it were as proposed; it raises `EngineError`. `now` is seconds since
     the epoch; `new_key` makes idempotency keys. `loopback` says that the server is bound to a
-    loopback address. `token_place` tells people where the first token is.
+    loopback address. `login_key` signs the login for developers; None: there is none. `token_place`
+    tells people where the first token is.
     """
 
     intents: IntentService
@@ -76,6 +77,7 @@ class Services:
     new_key: Callable[[], str]
     polled_router: FindPolledRouter = lambda _target: None
     loopback: bool = True
+    login_key: bytes | None = None
     token_place: str = "the data directory, in the file `token`"  # noqa: S105 -- a place
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server stops, so that streams end."""

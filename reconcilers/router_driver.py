@@ -93,6 +93,8 @@ class RouterDriver:
         """The last table that the router was asked to serve."""
         self._applied = RouteTable()
         self._rows: dict[str, Row] = {}
+        self.unserved: dict[str, str] = {}
+        """Why the router does not serve a row, by the row's id."""
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -269,8 +271,12 @@ class RouterDriver:
         if done.drift:
             _log.warning("a router was edited", target=self.target, fields=done.drift)
             self._reports.repaired(done.drift)
+        unserved = {one.row: one.reason for one in done.unserved}
+        is_news, self.unserved = unserved != self.unserved, unserved
         if self._applied is not table:
             self._take_over(table)
+        if is_news:
+            self._reports.troubled()
 
     def _take_over(self, table: RouteTable) -> None:
         """The router serves this table; what only the former one asked for can go."""

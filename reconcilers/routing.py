@@ -139,10 +139,15 @@ class Routing:
             return "Unknown", "NotDriven", "no worker drives the router of its target"
         if driver.trouble is not None:
             return "False", *driver.trouble
-        stream = app.ref.stream
+        return self._served(app.ref.stream, driver)
+
+    def _served(self, stream: str, driver: RouterDriver) -> tuple[Truth, str, str]:
         rows = self._.tables.rows_of(stream)
         if not all(map(driver.serves, rows)):
             return "False", "Applying", "its routes are on their way to the router"
+        for row in rows:
+            if row.id in driver.unserved:
+                return "False", "RouteUnserved", driver.unserved[row.id]
         behind = driver.reached[stream]
         if not behind:
             return "False", "NoEndpoints", "no replica takes requests; they are answered with 503"

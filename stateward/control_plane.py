@@ -36,6 +36,7 @@ from stateward.data import Data
 from stateward.engines import Choice, Opener, choose
 from stateward.gauges import gauges
 from stateward.liveness import liveness
+from stateward.logins import login_key
 from stateward.metered_log import MeteredLog
 from stateward.metrics import Metrics
 from stateward.nats_settings import nats_settings
@@ -191,7 +192,8 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             metrics=metrics.page,
             now=now,
             new_key=lambda: tokens_of_chance.token_hex(16),
-            loopback=_is_loopback(settings.api.host),
+            loopback=settings.api.is_loopback,
+            login_key=login_key(data.directory) if settings.login.developers else None,
             token_place=str(token_file),
             closing=closing,
         )
@@ -355,7 +357,3 @@ def _about(bus: NatsBus | None) -> str:
     if not status.connected:
         return f"not connected: {status.reason}"
     return f"connected to {status.url}" + (f"; {status.reason}" if status.reason else "")
-
-
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")

@@ -1,8 +1,9 @@
 """The data directory: what one installation keeps on disk, and who has it open.
 
 Laid out as `installation format lock log.db head secrets.db secret.key token tokens.json
-snapshots/ nats/ replicas/`. One process at a time: the `lock` is held by the system, so a crash
-releases it. Where the log is in PostgreSQL, there is no `log.db` and no `secrets.db`.
+login.key snapshots/ nats/ replicas/ routers/`. One process at a time: the `lock` is held by the
+system, so a crash releases it. Where the log is in PostgreSQL, there is no `log.db` and no
+`secrets.db`.
 """
 
 import fcntl

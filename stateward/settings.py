@@ -77,6 +77,11 @@ class Api(BaseModel):
     host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
     port: int = Field(default=7440, ge=0, le=65535)
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nobody but this host reaches it."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
 
 class Data(BaseModel):
     """Where everything is kept."""
@@ -208,6 +213,16 @@ class Engine(BaseModel):
     docker_host: Annotated[str, Field(pattern=r"^(unix|tcp|https?)://\S+$")] | None = None
 
 
+class Login(BaseModel):
+    """Who the users of apps are, where a route asks for it.
+
+    `developers` opens a login that believes everybody: for trying out, on a loopback address only.
+    """
+
+    model_config = FROZEN
+    developers: bool = False
+
+
 class Logging(BaseModel):
     """`auto` is text on a terminal, and one JSON object a line everywhere else."""
 
@@ -230,6 +245,7 @@ class Settings(BaseModel):
     serve: Serve = Serve()
     worker: Worker = Worker()
     engine: Engine = Engine()
+    login: Login = Login()
     logging: Logging = Logging()
 
     @model_validator(mode="after")
@@ -241,6 +257,11 @@ class Settings(BaseModel):
             raise ValueError(
                 "a process that is a gateway or a worker alone shares log.url (PostgreSQL) and "
                 "nats.servers with others; give both, or leave out serve.roles"
+            )
+        if self.login.developers and not self.api.is_loopback:
+            raise ValueError(
+                f"login.developers lets anybody be anybody, and api.host {self.api.host} is reached"
+                " from elsewhere; give api.host 127.0.0.1, or leave out login.developers"
             )
         return self
 

@@ -1,11 +1,13 @@
 """Caddy's admin API over its Unix socket: read the configuration, replace it.
 
 Whoever replaces says what they read, so a change by somebody else in between is never lost
-unseen. Caddy tells the tag of what was read only after the body (a trailer, which clients hide);
-it is computed here: the path, and FNV-1a of the body.
+unseen. The tag of what was read comes after the body, as a trailer, which clients hide; so reading
+is done by hand here.
 """
 
+import asyncio
 import os
+import re
 from pathlib import Path
 from typing import Any, Final, NamedTuple, final
 
@@ -19,7 +21,6 @@ JSON = dict[str, Any]
 
 _CONFIG: Final = "/config/"
 _TIMEOUT: Final = 30.0  # a change waits about a second for clients of HTTP/2 to take notice
-_PRIME, _OFFSET, _MASK = 0x01000193, 0x811C9DC5, 0xFFFFFFFF
 
 
 class Overtaken(Exception):
@@ -55,9 +56,23 @@ class Admin:
         Raises:
             RouterUnavailable: nobody answers.
         """
-        answer = await self._ask("GET", _CONFIG)
-        config = msgspec.json.decode(answer.content)
-        return Reading(config or {}, f'"{_CONFIG} {fnv1a(answer.content):08x}"')
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                head, body, tag = _unchunked(await self._read())
+        except (TimeoutError, OSError, ValueError) as error:
+            raise self._unavailable(error) from error
+        if not head.startswith(b"HTTP/1.1 200 "):
+            raise RouterUnavailable(f"Caddy does not tell its configuration: {body[:200]!r}")
+        return Reading(msgspec.json.decode(body) or {}, tag)
+
+    async def _read(self) -> bytes:
+        reader, writer = await asyncio.open_unix_connection(self._place())
+        try:
+            asked = f"GET {_CONFIG} HTTP/1.1\r\nHost: {ORIGIN}\r\nConnection: close\r\n\r\n"
+            writer.write(asked.encode())
+            return await reader.read()
+        finally:
+            writer.close()
 
     async def replace(self, config: JSON, read: Reading) -> None:
         """Put `config` in place of what was read, whole or not at all.
@@ -85,18 +100,24 @@ class Admin:
             client = self._http = self._http or self._client()
             return await client.request(method, path, content=content, headers=headers)
         except (httpx.TransportError, OSError) as error:
-            why = str(error) or type(error).__name__
-            raise RouterUnavailable(f"Caddy does not answer at {self._socket}: {why}") from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> RouterUnavailable:
+        why = str(error) or type(error).__name__
+        return RouterUnavailable(f"Caddy does not answer at {self._socket}: {why}")
 
     def _client(self) -> httpx.AsyncClient:
-        """Through the open directory: the path of a socket has 107 bytes at most."""
-        self._folder = os.open(self._socket.parent, os.O_PATH)
-        place = f"/proc/self/fd/{self._folder}/{self._socket.name}"
         return httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=place),
+            transport=httpx.AsyncHTTPTransport(uds=self._place()),
             base_url=f"http://{ORIGIN}",
             timeout=_TIMEOUT,
         )
+
+    def _place(self) -> str:
+        """Through the open directory: the path of a socket has 107 bytes at most."""
+        if self._folder is None:
+            self._folder = os.open(self._socket.parent, os.O_PATH)
+        return f"/proc/self/fd/{self._folder}/{self._socket.name}"
 
     async def close(self) -> None:
         if self._http is not None:
@@ -107,12 +128,19 @@ class Admin:
             self._folder = None
 
 
-def fnv1a(text: bytes) -> int:
-    """The 32-bit hash by which Caddy tags a body."""
-    hashed = _OFFSET
-    for byte in text:
-        hashed = (hashed ^ byte) * _PRIME & _MASK
-    return hashed
+def _unchunked(answer: bytes) -> tuple[bytes, bytes, str]:
+    """Head, body and tag of an answer in chunks; raises `ValueError` for any other."""
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    parts, at = [], 0
+    while True:
+        end = rest.index(b"\r\n", at)
+        size = int(rest[at:end], 16)
+        if not size:
+            break
+        parts.append(rest[end + 2 : end + 2 + size])
+        at = end + 4 + size
+    tag = re.search(rb"(?im)^etag: (.+?)\r$", rest[end:])
+    return head, b"".join(parts), tag[1].decode() if tag else ""
 
 
 def _reason(answer: httpx.Response) -> str:

@@ -14,7 +14,7 @@ JSON = dict[str, Any]
 
 ORIGIN: Final = "stateward"  # the Host that its admin socket takes requests for
 _ERROR: Final = "{http.error.status_code}"
-_SHUTDOWN: Final = "30s"  # that requests have left which began before a change of routes
+_SHUTDOWN: Final = "30s"  # that Caddy waits for requests from before a change; they go on after it
 
 
 def render(table: RouteTable, site: Site) -> JSON:

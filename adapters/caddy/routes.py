@@ -1,6 +1,13 @@
-"""From a row of the table to a route of Caddy: what fits it, and what then happens."""
+"""From rows of the table to routes of Caddy: what fits a request, and what then happens.
+
+Hosts are names without a wildcard, so rows of two never fit one request: each host has one route,
+with its rows in order below it. A row only says which pool; the two proxies behind all of them,
+for HTTP/1.1 and for HTTP/2 without TLS, ask where that is. So a route is small, and thousands of
+them are loaded in a moment.
+"""
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -19,19 +26,39 @@ _DIAL_TIMEOUT: Final = "1s"
 _IDLE_TIMEOUT: Final = "1s"  # shorter than any server's own: gunicorn's is 2 s, uvicorn's 5 s
 _IDLE_PER_HOST: Final = 256
 _WILD: Final = frozenset("*{}")  # mean something to Caddy inside the value of a header
+_POOL, _PROXY = "stateward_pool", "stateward_proxy"  # variables of a request that found its row
 
 
-def routes(rows: tuple[Row, ...], scheme: str, site: Site) -> list[JSON]:
-    """The routes of one server in the order of the table, and after all the one for the rest."""
+def routes(rows: Iterable[Row], scheme: str, site: Site) -> list[JSON]:
+    """The routes of one server; within a host in the order of the table."""
+    of_host: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.scheme == scheme:
+            of_host.setdefault(row.host, []).append(row)
     return [
-        *(_route(row, site) for row in rows if row.scheme == scheme),
+        {
+            "handle": [
+                {"handler": "headers", "request": {"delete": spellings(site.identity_header)}}
+            ]
+        },
+        *(_host(f"{scheme}://{host}", host, found, site) for host, found in of_host.items()),
+        _proxy("http", site),
+        _proxy("h2c", site),
         {"handle": [page(404, NO_ROUTE)]},
     ]
 
 
+def _host(name: str, host: str, rows: list[Row], site: Site) -> JSON:
+    """The first row that fits has the request, and the others of its group do not."""
+    below = {"handler": "subroute", "routes": [_route(row, site) for row in rows]}
+    return {"@id": _plain(name), "match": [{"host": [host]}], "group": "hosts", "handle": [below]}
+
+
 def _route(row: Row, site: Site) -> JSON:
-    handlers = [_redirect(site)] if row.redirect else _answer(row, site)
-    return {"@id": _plain(row.id), "match": [_match(row)], "handle": handlers, "terminal": True}
+    route: JSON = {"@id": _plain(row.id), "group": "rows"}
+    if match := _match(row):
+        route["match"] = [match]
+    return route | {"handle": [_redirect(site)] if row.redirect else _answer(row, site)}
 
 
 def _plain(text: str) -> str:
@@ -44,7 +71,7 @@ def _match(row: Row) -> JSON:
 
     It looks at a path without its escapes.
     """
-    match: JSON = {"host": [row.host]}
+    match: JSON = {}
     if row.path != "/":
         match["path_regexp"] = {"pattern": f"^{re.escape(unquote(row.path))}(/|$)"}
     if row.context is not None:
@@ -70,10 +97,11 @@ def _redirect(site: Site) -> JSON:
 
 
 def _answer(row: Row, site: Site) -> list[JSON]:
-    handlers = [_headers(row, site), *checks(row.auth, site)]
+    handlers = [*_headers(row), *checks(row.auth, site)]
     if row.strip_prefix and row.path != "/":
         handlers.append({"handler": "rewrite"} | _strip(row.path))
-    return [*handlers, _proxy(row, site)]
+    pool = f"{pools.name(pools.pool(row))}."
+    return [*handlers, {"handler": "vars", _POOL: pool, _PROXY: "h2c" if row.h2c else "http"}]
 
 
 def _strip(path: str) -> JSON:
@@ -86,14 +114,13 @@ def _strip(path: str) -> JSON:
     return {"path_regexp": [{"find": f"(?i)^{re.escape(path)}/?", "replace": "/"}]}
 
 
-def _headers(row: Row, site: Site) -> JSON:
-    request: JSON = {"delete": spellings(site.identity_header)}
+def _headers(row: Row) -> list[JSON]:
+    handler: JSON = {}
     if row.request_headers:
-        request["set"] = _set(row.request_headers)
-    handler: JSON = {"handler": "headers", "request": request}
+        handler["request"] = {"set": _set(row.request_headers)}
     if row.response_headers:
         handler["response"] = {"deferred": True, "set": _set(row.response_headers)}
-    return handler
+    return [{"handler": "headers"} | handler] if handler else []
 
 
 def _set(headers: tuple[Header, ...]) -> dict[str, list[str]]:
@@ -105,7 +132,7 @@ def _literal(text: str) -> str:
     return text.replace("{", r"\{").replace("}", r"\}")
 
 
-def _proxy(row: Row, site: Site) -> JSON:
+def _proxy(kind: str, site: Site) -> JSON:
     """To where the resolvers say. Never `flush_interval: -1`: a change of routes would cut it."""
     resolver = {"addresses": [f"udp/127.0.0.1:{site.inner_port}"]}
     transport: JSON = {
@@ -118,23 +145,23 @@ def _proxy(row: Row, site: Site) -> JSON:
             "max_idle_conns_per_host": _IDLE_PER_HOST,
         },
     }
-    if row.h2c:
+    if kind == "h2c":
         transport["versions"] = ["h2c", "2"]
     proxy: JSON = {
         "handler": "reverse_proxy",
         "transport": transport,
         "dynamic_upstreams": {
             "source": "srv",
-            "name": f"{pools.name(pools.pool(row))}.",
+            "name": f"{{http.vars.{_POOL}}}",
             "refresh": f"{round(site.refresh * 1000)}ms",
             "resolver": resolver,
         },
-        "load_balancing": {
-            "selection_policy": {"policy": "round_robin"},
+        "load_balancing": {  # in turns, all pools would share one turn
+            "selection_policy": {"policy": "random"},
             "try_duration": f"{_TRY_SECONDS:g}s",
             "try_interval": _TRY_INTERVAL,
         },
     }
     if site.closes_streams_late:
         proxy["stream_close_delay"] = f"{site.drain:g}s"
-    return proxy
+    return {"match": [{"vars": {_PROXY: [kind]}}], "handle": [proxy], "terminal": True}

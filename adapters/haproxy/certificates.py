@@ -8,7 +8,7 @@ first.
 import datetime
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -16,13 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from adapters.haproxy.authority import Authority
 from projections.route_table import Row, Tls
 
-
-class Certificate(NamedTuple):
-    """A certificate with those that vouch for it, and its key, both as PEM."""
-
-    chain: bytes
-    key: bytes
-
+type Certificate = tuple[bytes, bytes]
+"""A certificate with those that vouch for it, and its key, both as PEM."""
 
 type Secrets = Callable[[str], Awaitable[Certificate | None]]
 """Gives the certificate in a Secret, by its stream; None if there is none."""
@@ -69,8 +64,8 @@ class Certificates:
         if found is None:
             raise _Useless(f"there is no {tls.secret}; set it, or name another")
         try:
-            certificate = x509.load_pem_x509_certificate(found.chain)
-            key = serialization.load_pem_private_key(found.key, None)
+            certificate = x509.load_pem_x509_certificate(found[0])
+            key = serialization.load_pem_private_key(found[1], None)
             fits = key.public_key() == certificate.public_key()
         except (ValueError, TypeError) as error:
             raise _Useless(

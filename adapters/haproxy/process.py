@@ -16,7 +16,7 @@ from adapters.haproxy.settings import BACKENDS, CONFIGURATION, HAProxySettings
 from adapters.keeping.client import KeeperClient
 from adapters.keeping.standing import Order, Standing
 from reconcilers.ports import EngineUnavailable
-from reconcilers.router_ports import RouterRefused, RouterUnavailable
+from reconcilers.router_ports import RouterMissing, RouterRefused, RouterUnavailable
 
 _CHECK_SECONDS: Final = 30.0
 _LINES: Final = 8  # of what it said: the last one alone says only that something was wrong
@@ -66,7 +66,7 @@ class HAProxyProcess:
 
         Raises:
             RouterRefused: it does not accept it; says why.
-            RouterUnavailable: there is no HAProxy.
+            RouterMissing: there is no HAProxy.
         """
         process = await asyncio.create_subprocess_exec(
             *(self._program(), "-c", "-f", configuration, "-f", backends),
@@ -127,7 +127,7 @@ class HAProxyProcess:
         name = self._settings.program
         found = shutil.which(name, path=_SEARCH_PATH) or shutil.which(name)
         if found is None:
-            raise RouterUnavailable(absence(name))
+            raise RouterMissing(absence(name))
         return found
 
 

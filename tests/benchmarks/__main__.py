@@ -33,6 +33,7 @@ NAMES: Final = (
     "cluster",
     "docker",
     "docker_apps",
+    "k8s",
     "converging",
     "workers",
     "routing",

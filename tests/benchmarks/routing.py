@@ -31,8 +31,8 @@ LOAD_SECONDS: Final = 30.0
 CHANGES: Final = 40
 REFRESH: Final = 0.25
 ROUTES: Final = 50
-ROUNDS: Final = 5
-ROUND_SECONDS: Final = 4.0
+ROUNDS: Final = 9
+ROUND_SECONDS: Final = 3.0
 HOST: Final = "a.test"
 ROWS: Final = (row(HOST), row(HOST, scheme="https", tls=Tls(mode="internal")))
 
@@ -152,14 +152,15 @@ async def _price(world: CaddyWorld, directory: Path) -> Row:
 
 
 def _static(config: dict[str, Any], ports: Sequence[int]) -> dict[str, Any]:
-    """The same configuration, with an address in each route instead of a name."""
-    for route, port in zip(
-        config["apps"]["http"]["servers"]["http"]["routes"], ports, strict=False
-    ):
-        proxy = route["handle"][-1]
-        if proxy["handler"] == "reverse_proxy":
-            del proxy["dynamic_upstreams"]
-            proxy["upstreams"] = [{"dial": f"127.0.0.1:{port}"}]
+    """The same configuration, with a proxy to an address in each route instead of a name."""
+    routes = config["apps"]["http"]["servers"]["http"]["routes"]
+    proxy = next(one for one in routes if "match" in one and "vars" in one["match"][0])["handle"][0]
+    ours = [one for one in routes if one.get("group") == "hosts"]
+    for route, port in zip(ours, ports, strict=True):
+        theirs = {key: value for key, value in proxy.items() if key != "dynamic_upstreams"}
+        theirs["upstreams"] = [{"dial": f"127.0.0.1:{port}"}]
+        [row] = route["handle"][0]["routes"]
+        row["handle"][-1] = theirs
     return config
 
 

@@ -304,7 +304,7 @@ async def shown(house: House, trusting: ssl.SSLContext, host: str) -> None:
 async def test_a_certificate_of_a_secret_is_shown_and_renewed(
     house: House, one: Endpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    pems = {"Secret/shop/tls": Certificate(b"", b"")}
+    pems = {"Secret/shop/tls": (b"", b"")}
 
     async def secret(stream: str) -> Certificate | None:
         return pems[stream]
@@ -325,7 +325,7 @@ async def test_a_certificate_of_a_secret_is_shown_and_renewed(
             directory = tmp_path_factory.mktemp(name)
             authority = Authority(directory, utc)
             chain, mark, key = authority.certificate("safe.example", None).partition("-----BEGIN P")
-            pems["Secret/shop/tls"] = Certificate(chain.encode(), (mark + key).encode())
+            pems["Secret/shop/tls"] = chain.encode(), (mark + key).encode()
             assert (await router.apply(table(own))).unserved == ()
             trusting = ssl.create_default_context(cafile=directory / ROOT)
             await shown(house, trusting, "safe.example")

@@ -99,6 +99,14 @@ def test_a_named_file_that_is_missing_is_an_error_and_an_unnamed_one_is_not(tmp_
     assert load(surroundings(tmp_path)).api.port == 7440
 
 
+def test_a_login_that_believes_everybody_is_for_loopback(tmp_path: Path) -> None:
+    flags: dict[str, dict[str, object]] = {"login": {"developers": True}}
+    assert not load(surroundings(tmp_path)).login.developers
+    assert load(surroundings(tmp_path), flags=flags).login.developers
+    with pytest.raises(BadSettings, match=r"login\.developers lets anybody be anybody"):
+        load(surroundings(tmp_path, STATEWARD_API__HOST="0.0.0.0"), flags=flags)
+
+
 def test_a_secret_shows_nowhere(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text("nats: {servers: 'nats://bus', user: me, password: hunter2}")

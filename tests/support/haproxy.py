@@ -144,8 +144,7 @@ class HAProxyWorld(RouterWorld):
 
 def _source(certificates: dict[str, Pem]) -> Secrets:
     async def find(secret: str) -> Certificate | None:
-        found = certificates.get(secret)
-        return Certificate(*found) if found else None
+        return certificates.get(secret)
 
     return find
 
