@@ -10,7 +10,7 @@ CODE := $(PACKAGES) tests scripts examples
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # No Docker, no database server: what a change can be judged by within a minute.
-FAST := $(wildcard tests/domain tests/projections tests/reconcilers tests/contracts tests/k8s tests/caddy \
+FAST := $(wildcard tests/domain tests/projections tests/reconcilers tests/contracts tests/k8s tests/caddy tests/routers \
         tests/test_house.py)
 
 # Of `make simulate` and `make soak`.
@@ -78,8 +78,9 @@ bench: setup ## speed as ratios to a raw floor of the same run, into docs/benchm
 docs: setup ## generate the reference from the code
 	@$(BIN)/python -m stateward.docs
 
-golden: setup ## write what is rendered for Kubernetes and Caddy anew; look at the difference
+golden: setup ## write what is rendered anew, for clusters and routers; look at the difference
 	@$(BIN)/python -m tests.support.golden
+	@$(BIN)/python -m tests.support.golden_routes
 	@$(BIN)/python -m tests.support.caddy_golden
 
 docs-check: setup ## fail if the generated reference is stale

@@ -162,6 +162,8 @@ class Rollout:
 
     `startFirst`: up to `maxSurge` replicas more than asked, never fewer healthy ones than asked
     less `maxUnavailable`. `stopFirst`: the old replica of a slot ends before the new one starts.
+    A revision past `progressDeadline` is held, or (`onFailure: undo`) undone: the last one that was
+    healthy comes back, as a new revision that nobody undoes but people.
     """
 
     __pydantic_config__ = SPEC
@@ -170,6 +172,7 @@ class Rollout:
     max_unavailable: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 0
     progress_deadline: Duration = "10m"
     drain: Duration = "0s"
+    on_failure: Literal["hold", "undo"] = "hold"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

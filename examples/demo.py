@@ -252,8 +252,8 @@ async def removed(shop: Shop) -> float:
     await shop.delete()
 
     async def over() -> bool:
-        done = [e for e in await shop.events() if e["type"] == "removal.completed"]
-        return len(done) == len(apps)
+        events = await shop.events()
+        return apps == {e["resource"] for e in events if e["type"] == "removal.completed"}
 
     return await until(over, "all is removed")
 

@@ -21,6 +21,7 @@ from gateway.foreign import Strangers
 from gateway.inside import Inside
 from gateway.login import Login
 from gateway.past import Past
+from gateway.polled import Polled
 from gateway.ports import Services
 from gateway.problems import Trouble
 from gateway.reading import Reading
@@ -55,6 +56,7 @@ def build(services: Services) -> FastAPI:
         Inside(services, fresh),
         Strangers(services, fresh),
         Urls(services, fresh),
+        Polled(services, fresh),
         about,
     ):
         app.include_router(part.router, prefix="/api/v1")

@@ -17,6 +17,7 @@ from projections.routing import RouteTables
 from reconcilers.inside import Proposal
 from reconcilers.object_preview import ObjectChange
 from reconcilers.ports import ForeignReplica, Replica, ReplicaIO
+from reconcilers.router_ports import PolledRouter
 from reconcilers.status import StatusStore
 
 
@@ -39,6 +40,10 @@ type OpenReplicas = Callable[[str], Awaitable[tuple[ReplicaIO, Sequence[Replica]
 
 type ListForeign = Callable[[str], Awaitable[Sequence[ForeignReplica]]]
 """What other installations run on the target of a name; raises `EngineError`."""
+
+
+type FindPolledRouter = Callable[[str], PolledRouter | None]
+"""The router of the target of a name, if it is one that comes to read, and is ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +75,7 @@ class Services:
     metrics: Callable[[], bytes]
     now: Callable[[], float]
     new_key: Callable[[], str]
+    polled_router: FindPolledRouter = lambda _target: None
     loopback: bool = True
     login_key: bytes | None = None
     token_place: str = "the data directory, in the file `token`"  # noqa: S105 -- a place

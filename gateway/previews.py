@@ -1,15 +1,17 @@
 """What a submission would change, as manifests before and after; for dry runs and diffs."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from bus import codec, manifests
 from bus.intents import Change, Plan
+from domain import app as spec_of
 from domain import events as e
-from domain import state
+from domain import names, state, target
 from domain.names import Ref
+from domain.rules import on_cluster
 from reconcilers.inside import Proposal
 from reconcilers.object_preview import ObjectChange
 from reconcilers.ports import EngineError
@@ -32,6 +34,27 @@ def preview(change: Change, plan: Plan) -> Manifest:
         "before": before,
         "after": _after(ref, own[-1], generation) if own else before,
     }
+
+
+def replacements(plan: Plan) -> Iterator[str]:
+    """What a cluster cannot change, and gets made anew."""
+    last = {fact.stream: fact.event for fact in plan.facts if isinstance(fact.event, e.AppEvent)}
+    for stream, event in last.items():
+        present = plan.before.get(stream)
+        if not isinstance(present, state.App) or not present.exists:
+            continue
+        old, new = spec_of.decode(present.spec), spec_of.decode(bytes(event.spec))
+        if old.target == new.target and _is_cluster(plan, new.target or ""):
+            for sentence in on_cluster.replacements(old, new):
+                yield f"{stream}: {sentence}"
+
+
+def _is_cluster(plan: Plan, name: str) -> bool:
+    """Whether a target that the rules looked at is one."""
+    found = plan.before.get(names.target(name).stream)
+    if not isinstance(found, state.Target) or not found.exists:
+        return False
+    return target.decode(found.spec).engine == "k8s"
 
 
 def proposal(resource: str, plan: Plan, position: int) -> Proposal | None:

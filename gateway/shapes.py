@@ -274,6 +274,12 @@ class Plan(Shape):
     actions: list[str]
 
 
+class TraefikDocument(Shape):
+    """A dynamic configuration of Traefik 3, as its HTTP provider takes it."""
+
+    http: dict[str, Any] = Field(description="Routers, services and middlewares, by name.")
+
+
 class ForeignReplica(Shape):
     name: str = Field(examples=["3f2a1c.shop.web.r3.0.1"])
     state: str

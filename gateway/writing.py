@@ -161,7 +161,7 @@ class Writing:
                 "repeated": False,
                 "dryRun": True,
                 "changes": foreseen,
-                "warnings": warnings,
+                "warnings": [*warnings, *previews.replacements(plan)],
             },
             headers={"Idempotency-Key": request.state.key},
         )

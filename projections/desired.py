@@ -260,6 +260,11 @@ class DesiredState:
         self._views[stream] = view
         return view
 
+    def mentions(self, stream: str, word: bytes) -> bool:
+        """Whether the record of a resource holds a word, as it lies there: undecoded, so quick."""
+        kept = self._kept.get(stream)
+        return kept is not None and word in kept.data
+
     def _decoded(self, stream: str, kept: Kept | None) -> e.Event | None:
         if kept is None or not kept.kind:
             return None

@@ -22,6 +22,7 @@ CONTEXTS: Final = 1_000_000_000  # the class of rows with a context; the others 
 ROOM: Final = 100_000  # for each letter of a path: contexts on one path differ within it
 
 type _Key = tuple[int, str, str, str, Header, str]
+_WORDS: Final = (b'"routes":[', b'"publish":[')
 _NO_HEADER: Final = Header("", "")
 
 
@@ -137,7 +138,7 @@ class RouteTables:
         hosts: dict[tuple[str, str], None] = {}
         for stream in self._dirty:
             before = self._reached.get(stream)
-            after = _reached(stream, self._desired.app(stream))
+            after = self._present(stream)
             if before != after:
                 self._take_over(stream, before, after, hosts)
         self._dirty.clear()
@@ -151,6 +152,12 @@ class RouteTables:
                 if route.host == host
             ]
             self._ordered(target).replace(host, rows_of_host(target, claimed))
+
+    def _present(self, stream: str) -> _Reached | None:
+        """What an app says now; of most apps a look at the bytes tells that they say nothing."""
+        if not any(self._desired.mentions(stream, word) for word in _WORDS):
+            return None
+        return _reached(stream, self._desired.app(stream))
 
     def _take_over(
         self,
@@ -188,7 +195,8 @@ def rows_of_host(target: str, claimed: Sequence[_Claimed]) -> tuple[RouteRow, ..
     for one in claimed:
         if not one.route.contexts:
             for scheme in claims.schemes(one.route):
-                bases[scheme, one.route.path] = _shares(one)
+                if not _redirects(one.route, scheme):
+                    bases[scheme, one.route.path] = _shares(one)
     ranks = _ranks(claimed)
     return tuple(
         _row(target, one, scheme, context, bases, ranks)
@@ -207,7 +215,7 @@ def _row(
     ranks: dict[str, int],
 ) -> RouteRow:
     route = one.route
-    redirect = scheme == "http" and route.tls.mode != "off"
+    redirect = _redirects(route, scheme)
     header = Header(context.header, context.value) if context is not None else None
     falls_back = context is not None and context.fallback == "base" and not redirect
     headers = RouteHeaders() if redirect else route.headers
@@ -256,6 +264,11 @@ def _published(reached: _Reached) -> tuple[Published, ...]:
         )
         for one in reached.publish
     )
+
+
+def _redirects(route: Route, scheme: str) -> bool:
+    """Whether its http twin of an https row is all that the route has here."""
+    return scheme == "http" and route.tls.mode != "off"
 
 
 def _shares(one: _Claimed) -> tuple[Share, ...]:

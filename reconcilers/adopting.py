@@ -54,6 +54,7 @@ class Adopter:
         self._may_write, self._again = may_write, again
         self._ending: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._rounds: Counter[tuple[str, int]] = Counter()
+        self._told: set[int] = set()  # adoptions that are over, by their positions
         self._room = asyncio.Semaphore(PARALLEL_ENDS)
 
     async def go_on(self, app: DesiredApp, view: TargetView) -> None:
@@ -79,7 +80,9 @@ class Adopter:
             return
         await engine.foreign.clear(whose, ref.project)
         self._rounds.pop(place, None)
-        self._journal.record(
+        if adoption.position in self._told:
+            return
+        told = self._journal.record(
             ref,
             e.AdoptionCompleted,
             cause=adoption.position,
@@ -88,6 +91,8 @@ class Adopter:
             installation=whose,
             adopted=adoption.position,
         )
+        if told:
+            self._told.add(adoption.position)
 
     def _may_end(self, stream: str, target: str, adoption: Adoption) -> bool:
         """Whether it is still asked for, ours are ready, and anything may be taken away at all."""

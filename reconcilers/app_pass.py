@@ -23,6 +23,7 @@ from reconcilers.replicas import Action, Plan, Remove, Seen, Start, Stop, Want, 
 from reconcilers.surroundings import Surroundings
 from reconcilers.targets import TargetView
 from reconcilers.telling import Telling
+from reconcilers.undoing import Undoing
 
 ROUNDS: Final = 12  # of acting and looking again in one pass, before others have their turn
 
@@ -34,6 +35,7 @@ class AppReconciler:
         self._knowing = Knowing(around)
         self._acting = Acting(around)
         self._telling = Telling(around)
+        self._undoing = Undoing(around)
         self._objects = ObjectReconciler(around)
         self._books: dict[str, AppBook] = {}
 
@@ -49,6 +51,7 @@ class AppReconciler:
         if book.meet(app):
             around.images.retry_now(stream)
         await self._resume_if_due(app)
+        await self._undoing.undo_if_failed(app)
         if view.objects is not None:
             return await self._objects.reconcile(app, view, view.objects, book)
         done: list[str] = []

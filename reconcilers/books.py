@@ -20,6 +20,15 @@ class Unstopped(NamedTuple):
     error: str
 
 
+class Still(NamedTuple):
+    """That a pass found nothing to do: over which app, with its objects where, when, and how."""
+
+    app: DesiredApp
+    mark: tuple[int, int]
+    at: float
+    result: str
+
+
 @final
 class AppBook:
     """The memory of one app.
@@ -29,7 +38,7 @@ class AppBook:
     `unstopped` those where it failed. `failure` is what the engine could not do in the last pass.
     `imageless` are the revisions whose image was there, and is not any more. `owed` is the
     generation of an intent that came while we looked and is not fulfilled yet (0: none), `worked`
-    whether anything had to be done for it.
+    whether anything had to be done for it. `still` is set where objects had nothing to do.
     """
 
     def __init__(self, uid: int) -> None:
@@ -42,6 +51,7 @@ class AppBook:
         self.stopping: dict[str, asyncio.Task[None]] = {}
         self.unstopped: dict[str, Unstopped] = {}
         self.imageless: set[int] = set()
+        self.still: Still | None = None
         self.failure = ""
         self.announced: set[tuple[str, int]] = set()
         self.wake_at: float | None = None

@@ -37,9 +37,9 @@ class Wanted:
         self._stale = {}
         return self._by_target.setdefault(target, {})
 
-    def knows(self, stream: str) -> bool:
-        """Whether there is such an app, as of the last `of`."""
-        return stream in self._place
+    def is_at(self, stream: str, target: str) -> bool:
+        """Whether there is such an app and its place is this target, as of the last `of`."""
+        return self._place.get(stream) == target
 
     def _refresh(self, stream: str) -> None:
         before = self._place.pop(stream, None)

@@ -6,7 +6,7 @@ so the next pass of whoever decides now repairs what it did. Pulling an image is
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, final, override
 
@@ -212,8 +212,10 @@ class _Objects(ObjectEngine):
         return await self._inner.list(owner)
 
     @override
-    def marks(self) -> Mapping[tuple[str, str], int]:
-        return self._inner.marks()
+    def marks(
+        self, owners: Iterable[tuple[str, str]] | None = None
+    ) -> Mapping[tuple[str, str], int]:
+        return self._inner.marks(owners)
 
     @override
     def watch(self) -> AsyncIterator[ObjectEvent]:

@@ -24,7 +24,7 @@ from reconcilers.targets import TargetView
 class Known(NamedTuple):
     """The revisions that matter now, and the variables of those that can start.
 
-    `waits` is why none may start yet, or empty.
+    A cluster keeps the `former` one itself. `waits` is why none may start yet, or empty.
     """
 
     held: Revision
@@ -32,6 +32,12 @@ class Known(NamedTuple):
     environments: dict[int, dict[str, str | SecretText]]
     troubles: list[tuple[str, str]]
     waits: str
+
+
+def _named_by_digest(held: Revision) -> Revision:
+    """A cluster's nodes pull such an image as it is named: there is nothing to find out first."""
+    image = held.spec.image or ""
+    return msgspec.structs.replace(held, image=held.image or image) if "@" in image else held
 
 
 @final
@@ -45,13 +51,10 @@ class Knowing:
         """The held revision and the one before it, with what keeps them from starting."""
         around = self._
         troubles: list[tuple[str, str]] = []
-        held = orders.of(app)
-        if app.paused is not None and app.paused.revision != app.revision:
-            held = await self._find(app, app.paused.revision) or held
-            if held.needs_image and app.paused.image:
-                held = msgspec.structs.replace(held, image=app.paused.image)
-        former = None
-        if app.stable not in (0, held.number):
+        held, former = await self._held(app), None
+        if view.objects is not None:
+            held = _named_by_digest(held)
+        elif app.stable not in (0, held.number):
             former = await self._find(app, app.stable)
         environments = {}
         for revision in (held, former):
@@ -72,6 +75,15 @@ class Knowing:
             except SecretUnavailable as error:
                 troubles.append(("SecretUnavailable", str(error)))
         return Known(held, former, environments, troubles, self._waits(app, view, listed))
+
+    async def _held(self, app: DesiredApp) -> Revision:
+        """The present revision, or that at which the app is paused."""
+        held = orders.of(app)
+        if app.paused is not None and app.paused.revision != app.revision:
+            held = await self._find(app, app.paused.revision) or held
+            if held.needs_image and app.paused.image:
+                held = msgspec.structs.replace(held, image=app.paused.image)
+        return held
 
     def _waits(self, app: DesiredApp, view: TargetView, listed: Sequence[Replica]) -> str:
         """Volumes are found by name: those of a former life go first, or its last writer does."""

@@ -1,10 +1,12 @@
 """Acting on objects: the actions of a plan in their order, and what an engine would not do.
 
-The first that fails ends the round: what comes later in a plan relies on what comes earlier.
+What is applied in one stage does not rely on each other, and goes at once. The first stage in which
+anything fails ends the round: what comes later in a plan relies on what comes earlier.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, final
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple, final
 
 import structlog
 
@@ -19,11 +21,15 @@ from reconcilers.object_ports import (
     ObjectKey,
     ObjectRefused,
     Objects,
+    Stage,
 )
 from reconcilers.orders import Revision
 from reconcilers.ports import EngineError, EngineUnavailable, NameTaken
 from reconcilers.surroundings import Surroundings
 
+type _Owned = tuple[tuple[str, str], Action]
+
+_TOGETHER: Final = frozenset({Stage.CONFIG, Stage.SERVICE, Stage.ROUTE})
 _log = structlog.get_logger("objects")
 
 
@@ -37,6 +43,10 @@ class Said(NamedTuple):
 class _Failure(NamedTuple):
     error: EngineError
     key: ObjectKey
+
+    def is_answer(self) -> bool:
+        """Whether the engine said no, instead of nothing."""
+        return not isinstance(self.error, EngineUnavailable)
 
 
 @final
@@ -75,26 +85,32 @@ class ObjectActing:
         self,
         app: DesiredApp,
         objects: Objects,
-        actions: Sequence[tuple[tuple[str, str], Action]],
+        actions: Sequence[_Owned],
         held: Revision,
     ) -> Said:
         """Carry out actions until one fails.
 
         Raises:
-            EngineUnavailable: unknown whether the last one was done.
+            EngineUnavailable: unknown whether the last ones were done.
         """
         done: list[str] = []
-        for owner, action in actions:
-            try:
-                await self._one(objects, owner, action)
-            except EngineUnavailable:
-                raise
-            except EngineError as error:
-                self._failures[app.ref.stream] = _Failure(error, action.key)
-                return Said(done, error)
-            done.append(told(action))
-            if isinstance(action, ApplyObject) and action.because == "edited":
-                self._repaired(app, action, held)
+        for batch in _batches(actions):
+            calls = (self._one(objects, owner, action) for owner, action in batch)
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            failures = list[_Failure]()
+            for (_, action), result in zip(batch, results, strict=True):
+                if result is None:
+                    done.append(told(action))
+                    self._note(app, action, held)
+                elif isinstance(result, EngineError):
+                    failures.append(_Failure(result, action.key))
+                else:
+                    raise result
+            for failure in sorted(failures, key=_Failure.is_answer):
+                if not failure.is_answer():
+                    raise failure.error
+                self._failures[app.ref.stream] = failure
+                return Said(done, failure.error)
         return Said(done, None)
 
     async def _one(self, objects: Objects, owner: tuple[str, str], action: Action) -> None:
@@ -113,6 +129,10 @@ class ObjectActing:
         for warning in applied.warnings:
             _log.warning("the cluster warns", object=str(action.key), warning=warning)
 
+    def _note(self, app: DesiredApp, action: Action, held: Revision) -> None:
+        if isinstance(action, ApplyObject) and action.because == "edited":
+            self._repaired(app, action, held)
+
     def _repaired(self, app: DesiredApp, action: ApplyObject, held: Revision) -> None:
         for part in {_part(field) for field in action.fields}:
             self._.metrics.drifted(part)
@@ -128,6 +148,24 @@ class ObjectActing:
             object=str(action.key),
             by=action.by,
         )
+
+
+def _batches(actions: Sequence[_Owned]) -> Iterator[list[_Owned]]:
+    """The actions in order, those together that may go at once."""
+    batch: list[_Owned] = []
+    for owned in actions:
+        if batch and not (
+            _stage(owned[1]) in _TOGETHER and _stage(batch[-1][1]) == _stage(owned[1])
+        ):
+            yield batch
+            batch = []
+        batch.append(owned)
+    if batch:
+        yield batch
+
+
+def _stage(action: Action) -> Stage | None:
+    return action.manifest.stage if isinstance(action, ApplyObject) else None
 
 
 def _part(field: str) -> str:

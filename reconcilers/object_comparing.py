@@ -38,6 +38,7 @@ _IMMUTABLE: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "Service": ("spec.clusterIP",),
 }
+_SEALED: Final = ("data", "binaryData", "immutable")  # of what says of itself that it is immutable
 
 
 class Addition(NamedTuple):
@@ -58,9 +59,11 @@ def differing(wanted: Json, live: Json) -> tuple[str, ...]:
     return tuple(_differing(wanted, live, ""))
 
 
-def immutable(kind: str, fields: Sequence[str]) -> tuple[str, ...]:
+def immutable(live: Json, fields: Sequence[str]) -> tuple[str, ...]:
     """Those of the paths that a server will never change: the object has to be made anew."""
-    fixed = _IMMUTABLE.get(kind, ())
+    fixed = _IMMUTABLE.get(live["kind"], ())
+    if live.get("immutable"):
+        fixed = (*fixed, *_SEALED)
     return tuple(path for path in fields if path.startswith(fixed)) if fixed else ()
 
 

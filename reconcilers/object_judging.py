@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from projections.desired import DesiredApp
 from reconcilers.judging import claim, dated, paused
-from reconcilers.object_planning import Action, ApplyObject, Plan
+from reconcilers.object_planning import Action, ApplyObject, DeleteObject, Plan
 from reconcilers.object_ports import ObjectView
 from reconcilers.status import AppStatus, Condition
 
@@ -37,15 +37,22 @@ def judge(
         serving=view.serving,
         wanted=view.wanted if desired.wanted else 0,
         ready=view.ready,
-        updated=view.updated,
+        updated=_updated(desired, view),
         conditions=tuple(dated(condition, before, now) for condition in conditions),
         replicas=view.replicas,
     )
 
 
+def _updated(desired: DesiredApp, view: ObjectView) -> int:
+    """How many replicas serve as they should be; none while what is there is of another time."""
+    held = desired.paused.revision if desired.paused else desired.revision
+    return view.updated if view.is_settled and view.revision == held else 0
+
+
 def _rolled_out(desired: DesiredApp, view: ObjectView) -> bool:
     held = desired.paused.revision if desired.paused else desired.revision
-    return view.is_settled and view.revision == held and view.updated >= view.wanted
+    is_held = view.is_settled and view.revision == held
+    return is_held and view.updated >= view.wanted
 
 
 def _ready(desired: DesiredApp, view: ObjectView, waits: str) -> Condition:
@@ -77,7 +84,8 @@ def _progressing(desired: DesiredApp, view: ObjectView, plan: Plan, waits: str) 
     if plan.waiting:
         message = f"{_names(plan.waiting)} has to be gone first"
         return claim("Progressing", "True", "RemovalPending", message)
-    message = f"{view.updated} of {view.wanted} replicas run revision {desired.revision}"
+    updated = _updated(desired, view)
+    message = f"{updated} of {view.wanted} replicas run revision {desired.revision}"
     return claim("Progressing", "True", "RolloutInProgress", message)
 
 
@@ -100,6 +108,8 @@ def _synced(plan: Plan) -> Condition:
     edited = [a for a in plan.actions if isinstance(a, ApplyObject) and a.because == "edited"]
     if edited:
         return claim("Synced", "False", "Drifted", _edits(edited))
+    if replaced := replacements(plan.actions):
+        return claim("Synced", "False", "Replacing", "; ".join(replaced))
     if plan.actions or plan.waiting:
         message = "what is on the cluster is not yet what is wanted"
         return claim("Synced", "False", "Converging", message)
@@ -128,7 +138,13 @@ def _names(named: Sequence[object]) -> str:
 def replacements(actions: Sequence[Action]) -> tuple[str, ...]:
     """Sentences on objects that will be made anew, to show before it is done."""
     return tuple(
-        f"{action.key} is made anew, its pods stay: {', '.join(action.fields)} cannot be changed"
+        f"{action.key} is made anew: {', '.join(action.fields)} cannot be changed; {_kept(action)}"
         for action in actions
-        if not isinstance(action, ApplyObject) and action.because == "immutable"
+        if isinstance(action, DeleteObject) and action.because == "immutable"
     )
+
+
+def _kept(action: DeleteObject) -> str:
+    if action.propagation == "Orphan":
+        return "its pods and claims stay, and are taken up by the new one"
+    return "what it holds comes again at once"

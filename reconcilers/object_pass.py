@@ -12,11 +12,12 @@ import msgspec
 
 from bus.secrets import SecretUnavailable
 from domain.names import Ref, project
+from domain.quantities import seconds
 from projections.desired import DesiredApp
-from reconcilers.books import AppBook
+from reconcilers.books import AppBook, Still
 from reconcilers.knowing import Knowing, Known
 from reconcilers.object_acting import ObjectActing, foretold
-from reconcilers.object_judging import judge
+from reconcilers.object_judging import judge, replacements
 from reconcilers.object_labels import PART_OF, UID
 from reconcilers.object_planning import Action, ApplyObject, Plan, Whose, plan
 from reconcilers.object_ports import (
@@ -34,10 +35,11 @@ from reconcilers.outcome import Outcome
 from reconcilers.replicas import Want
 from reconcilers.status import AppStatus
 from reconcilers.surroundings import Surroundings
-from reconcilers.targets import TargetView, fingerprint
+from reconcilers.targets import Mark, TargetView, fingerprint
 from reconcilers.telling import Telling
 
 ROUNDS: Final = 12  # of acting and looking again in one pass, before others have their turn
+STILL_SECONDS: Final = 2.0  # for which what did not move is not looked at again
 
 type Owner = tuple[str, str]
 
@@ -68,13 +70,18 @@ class ObjectReconciler:
             EngineError: it did not do what was asked, which the status tells.
         """
         stream, done = app.ref.stream, list[str]()
-        self._acting.forgive(app)
         mark = target.mark(stream)
+        if (still := book.still) is not None and self._is_still(still, app, mark):
+            return Outcome(still.result, "nothing moved")
+        book.still = None
+        self._acting.forgive(app)
         for _ in range(ROUNDS):
             mark = target.mark(stream)  # what moves from here on is looked at again
             found = await self._look(app, target, objects, book)
             if not found.actions:
                 break
+            if replacements([action for _, action in found.actions]):
+                self._tell(app, book, found)  # before it is done
             said = await self._acting.execute(app, objects, found.actions, found.known.held)
             done += said.done
             if said.failure is not None:
@@ -89,12 +96,19 @@ class ObjectReconciler:
         is_done = status.is_true("Synced") and not status.is_true("Progressing")
         self._telling.fulfilled(app, book, status, worked=bool(done))
         sentence = f"{'; '.join(done) or 'nothing to do'}: {status.conditions[0].message}"
-        if done:
-            return Outcome("success", sentence)
+        if not found.actions and not found.known.troubles:
+            book.still = Still(app, mark, self._.clock(), "noop" if is_done else "requeue")
         if is_done:
             shown = fingerprint(app.uid, app.revision, app.digest, app.wanted)
             target.settle(stream, mark, shown)
+        if done:
+            return Outcome("success", sentence)
         return Outcome("noop" if is_done else "requeue", sentence)
+
+    def _is_still(self, still: Still, app: DesiredApp, mark: Mark) -> bool:
+        """Whether a pass would find what the last one did: most news are of what that one wrote."""
+        is_recent = self._.clock() - still.at < STILL_SECONDS
+        return is_recent and still.app is app and still.mark == mark
 
     async def foresee(
         self, app: DesiredApp, target: TargetView, objects: Objects, book: AppBook
@@ -205,7 +219,11 @@ class ObjectReconciler:
         if (halted := around.gate.halted()) is not None:
             troubles.insert(0, Cause("LogRewound", halted))
         troubles += self._acting.troubles(app)
-        view = msgspec.structs.replace(found.view, causes=(*troubles, *found.view.causes))
+        view = msgspec.structs.replace(
+            found.view,
+            causes=(*troubles, *found.view.causes),
+            is_stalled=self._is_stalled(app, book, found),
+        )
         planned = found.plan
         if (name := self._acting.taken(app)) is not None:
             planned = msgspec.structs.replace(planned, taken=(name, *planned.taken))
@@ -218,12 +236,24 @@ class ObjectReconciler:
             digest=known.held.digest,
             replicas=(view.wanted or app.wanted) if app.wanted else 0,
             stable=app.stable,
-            stalled=view.is_stalled and view.revision == known.held.number != app.stable,
+            stalled=view.is_stalled and known.held.number != app.stable,
             waits=known.waits,
         )
         if view.revision or not known.troubles:
             self._telling.record(app, book, want, status.replicas, status)
         return status
+
+    def _is_stalled(self, app: DesiredApp, book: AppBook, found: Found) -> bool:
+        """Whether the held revision missed its deadline, by its cluster's count or else by ours."""
+        held, view = found.known.held, found.view
+        deadline = seconds(held.spec.rollout.progress_deadline)
+        before = deadline + 1.0 if app.stalled == held.number else 0.0  # as the log has it
+        counts = not found.known.waits
+        waited = book.waited(held.number, self._.clock(), counts=counts, before=before)
+        if view.is_timed and view.revision == held.number:
+            return view.is_stalled
+        is_there = view.revision == held.number and view.updated >= view.wanted
+        return held.number != app.stable and waited > deadline and not is_there
 
 
 def _whose(objects: Objects, manifests: Sequence[Manifest]) -> Whose:

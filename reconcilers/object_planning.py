@@ -29,6 +29,7 @@ from reconcilers.object_ports import (
 
 WORKLOADS: Final = frozenset({"Deployment", "StatefulSet"})
 KEPT: Final = frozenset({"PersistentVolumeClaim", "Namespace"})  # never pruned
+_MADE: Final = frozenset({"ReplicaSet", "Pod"})  # by workloads, which own them
 _CONFIG: Final = frozenset({"ConfigMap", "Secret"})
 # what may make pods goes first, then what runs them, then what they need; a namespace last
 _ENDING: Final[Mapping[str, int]] = {
@@ -168,7 +169,7 @@ def _towards(manifest: Manifest, there: Json | None) -> Iterator[Action]:
         return
     uid = there["metadata"]["uid"]
     fields = comparing.differing(manifest.body, there)
-    fixed = comparing.immutable(manifest.key.kind, fields)
+    fixed = comparing.immutable(there, fields)
     if fixed:
         yield DeleteObject(
             key=manifest.key,
@@ -221,15 +222,20 @@ def _handover(
 
 def _strays(wanted: Sequence[Manifest], live: Sequence[Json], whose: Whose) -> Iterator[Json]:
     keys = {manifest.key for manifest in wanted}
+    runs = [one for one in live if one["kind"] in WORKLOADS and ObjectKey.of(one) in keys]
+    is_settled = bool(runs) and all(map(is_rolled_out, runs))
     for one in live:
         if (
-            ObjectKey.of(one) not in keys
-            and is_ours(one, whose)
-            and _labels(one).get(PART_OF) == whose.set_id
-            and one["kind"] not in KEPT
-            and not _is_made_by_cluster(one)
-            and not _is_ending(one)
+            ObjectKey.of(one) in keys
+            or not is_ours(one, whose)
+            or _is_made_by_cluster(one)
+            or _is_ending(one)
         ):
+            continue
+        is_member = _labels(one).get(PART_OF) == whose.set_id and one["kind"] not in KEPT
+        # made by a workload that went without them, and taken up by none
+        is_forsaken = one["kind"] in _MADE and is_settled
+        if is_member or is_forsaken:
             yield one
 
 

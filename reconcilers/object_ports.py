@@ -14,7 +14,7 @@ EngineError
 └── KindMissing           the cluster has no such kind
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final, Literal, NamedTuple, Protocol, Self
 
@@ -140,8 +140,8 @@ class ObjectView(msgspec.Struct, frozen=True, kw_only=True):
 
     `wanted` is how many replicas the cluster itself means to run; of them `ready` serve, `updated`
     of which are of the workload's present revision, `revision`. `serving` is the newest revision
-    of those that serve. `is_settled`: the cluster has taken in all that was applied. `is_stalled`:
-    it has given up waiting for this revision.
+    of those that serve. `is_settled`: the cluster has taken in all that was applied. `is_timed`:
+    the cluster itself counts the deadline of `revision`; `is_stalled`: by that, it has passed.
     """
 
     wanted: int = 0
@@ -150,6 +150,7 @@ class ObjectView(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 0
     serving: int = 0
     is_settled: bool = False
+    is_timed: bool = False
     is_stalled: bool = False
     causes: tuple[Cause, ...] = ()
     replicas: tuple[ReplicaStatus, ...] = ()
@@ -246,8 +247,12 @@ class ObjectEngine(Protocol):
         """
         ...
 
-    def marks(self) -> Mapping[tuple[str, str], int]:
+    def marks(
+        self, owners: Iterable[tuple[str, str]] | None = None
+    ) -> Mapping[tuple[str, str], int]:
         """Return a number for each owner of which anything is there, another after each change.
+
+        Or of each of some `owners`.
 
         One of whom only data is left has none. Asks nothing of the cluster.
 

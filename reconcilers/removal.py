@@ -54,6 +54,7 @@ class Remover:
         self._may_write, self._again = may_write, again
         self._ending: dict[_Ended, asyncio.Task[None]] = {}
         self._failures: dict[_Ended, int] = {}
+        self._told: set[tuple[str, int]] = set()  # over, and not yet read back from the log
 
     async def remove(self, removal: Removal, view: TargetView) -> str:
         """Take away what is left of a deleted app, and record when nothing is.
@@ -93,9 +94,13 @@ class Remover:
         """Nothing is left of a deleted app: say so."""
         ref, successor = removal.ref, self._desired.app(removal.ref.stream)
         await self._clear_ground(view, ref.project)
-        self._journal.record(
+        self._told &= {(one.ref.stream, one.uid) for one in self._desired.removals()}
+        if (ref.stream, removal.uid) in self._told:
+            return ""
+        if self._journal.record(
             ref, e.RemovalCompleted, cause=removal.position, place=removal.uid, uid=removal.uid
-        )
+        ):
+            self._told.add((ref.stream, removal.uid))
         if successor is None:
             self._status.drop(ref.stream)
         return "nothing is left of it"

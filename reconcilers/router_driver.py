@@ -85,6 +85,7 @@ class RouterDriver:
         self._again = True  # although the router may have it already
         self._present = Snapshot({}, {})
         self._since: dict[str, float] = {}
+        self._gone: dict[str, float] = {}
         self._troubles: dict[str, Trouble] = {}
         self.reached: Counter[str] = Counter()
         """How many replicas of each app requests are sent to."""
@@ -92,6 +93,8 @@ class RouterDriver:
         """The last table that the router was asked to serve."""
         self._applied = RouteTable()
         self._rows: dict[str, Row] = {}
+        self.unserved: dict[str, str] = {}
+        """Why the router does not serve a row, by the row's id."""
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -117,6 +120,12 @@ class RouterDriver:
         """Whether requests reach a replica by now, wherever they come in."""
         since = self._since.get(replica)
         return since is not None and self._clock() >= since + self._propagation
+
+    def may_meet(self, replica: str) -> bool:
+        """Whether a new request may still be sent to a replica, as far as this worker knows."""
+        gone = self._gone.get(replica)
+        fades = gone is not None and self._clock() < gone + self._propagation
+        return not self._confirmed or replica in self._present.behind or fades
 
     @property
     def _propagation(self) -> float:
@@ -216,6 +225,9 @@ class RouterDriver:
         now = self._clock()
         self._since = {one: self._since.get(one, now) for one in found.behind}
         before, self._present = self._present, found
+        left = before.behind.keys() - found.behind.keys()
+        kept = {one: at for one, at in self._gone.items() if now < at + self._propagation}
+        self._gone = kept | dict.fromkeys(left, now)
         self.reached = Counter(found.behind.values())
         self._confirmed = taken
         self._moved.set()
@@ -259,8 +271,12 @@ class RouterDriver:
         if done.drift:
             _log.warning("a router was edited", target=self.target, fields=done.drift)
             self._reports.repaired(done.drift)
+        unserved = {one.row: one.reason for one in done.unserved}
+        is_news, self.unserved = unserved != self.unserved, unserved
         if self._applied is not table:
             self._take_over(table)
+        if is_news:
+            self._reports.troubled()
 
     def _take_over(self, table: RouteTable) -> None:
         """The router serves this table; what only the former one asked for can go."""

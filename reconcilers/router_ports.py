@@ -27,11 +27,42 @@ class RouterRefused(RouterError):
     """It does not accept what was rendered; the same table will be refused again."""
 
 
+class Unserved(NamedTuple):
+    """A row that this router cannot serve as it is defined, and a sentence why."""
+
+    row: str
+    reason: str
+
+
 class Applied(NamedTuple):
-    """What an `apply` did: whether it wrote, and what of a foreign hand it put right."""
+    """What an `apply` did: whether it wrote, and what of a foreign hand it put right.
+
+    One row that a router cannot serve stops no other: it is answered with an error page, never
+    without what it asks for, and is named in `unserved`.
+    """
 
     changed: bool
     drift: tuple[str, ...] = ()
+    unserved: tuple[Unserved, ...] = ()
+
+
+class Document(NamedTuple):
+    """What a router reads that comes by itself; `tag` is another one for another `body`."""
+
+    body: bytes
+    tag: str
+
+
+class PolledRouter(Protocol):
+    """A router that comes to read what it is to serve."""
+
+    def read(self) -> Document:
+        """Return what it is to serve now; that it came is noted.
+
+        Raises:
+            RouterUnavailable: not known yet; it goes on with what it has.
+        """
+        ...
 
 
 class Router(Protocol):

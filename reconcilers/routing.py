@@ -106,14 +106,18 @@ class Routing:
         """Return when no new request meets a replica that is to end."""
         view = self._.targets.get(target)
         driver = self._driver(view) if view is not None else None
-        if driver is None or driver.is_missing or stream not in driver.reached:
+        if driver is None or driver.is_missing or not driver.may_meet(replica.id):
             return
         self._left[replica.id] = stream
         began = self._.clock()
 
         def needed() -> bool:
             app = self._.desired.app(stream)
-            replaced = app is not None and app.uid == replica.uid and app.wanted > 0
+            replaced = (
+                app is not None
+                and (app.uid, app.target) == (replica.uid, target)
+                and app.wanted > 0
+            )
             return replaced or self._.clock() < began + LEAVING
 
         await driver.without(needed)
@@ -135,10 +139,15 @@ class Routing:
             return "Unknown", "NotDriven", "no worker drives the router of its target"
         if driver.trouble is not None:
             return "False", *driver.trouble
-        stream = app.ref.stream
+        return self._served(app.ref.stream, driver)
+
+    def _served(self, stream: str, driver: RouterDriver) -> tuple[Truth, str, str]:
         rows = self._.tables.rows_of(stream)
         if not all(map(driver.serves, rows)):
             return "False", "Applying", "its routes are on their way to the router"
+        for row in rows:
+            if row.id in driver.unserved:
+                return "False", "RouteUnserved", driver.unserved[row.id]
         behind = driver.reached[stream]
         if not behind:
             return "False", "NoEndpoints", "no replica takes requests; they are answered with 503"

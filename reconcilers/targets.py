@@ -167,8 +167,8 @@ class TargetView:
     def mark(self, stream: str) -> Mark:
         """Where the objects of an app are now, to compare with later."""
         assert self.objects is not None, "only objects have marks"
-        marks = self.objects.engine.marks()
         _, project, app = stream.split("/")
+        marks = self.objects.engine.marks([(project, app), (project, "")])
         return marks.get((project, app), 0), marks.get((project, ""), 0)
 
     def settle(self, stream: str, mark: Mark, shown: str) -> None:

@@ -250,8 +250,8 @@ class Worker(Tenant):
                 del unsettled[stream]
             elif app.target == view.name:
                 self._add(stream, view.name)
-        for stream in view.ended:  # has no fingerprint: of an app that exists, that is as it should
-            if not self._wanted.knows(stream):
+        for stream in view.ended:  # has no fingerprint: of an app of this target, that may be so
+            if not self._wanted.is_at(stream, view.name):
                 self._add(stream, view.name)
 
     def _add(self, stream: str, target: str, priority: Priority = Priority.REPLAY) -> None:

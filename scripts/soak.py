@@ -18,6 +18,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from simulation import seeds
 from simulation.knobs import Fault
 from stateward.simulating import Chosen, Lived, fired, many
 
@@ -113,6 +114,7 @@ def regression(chosen: Chosen, one: Lived) -> dict[str, Any]:
         "seed": case.seed,
         "faults": {fault.value: rate for fault, rate in case.rates.items()},
         "minutes": case.minutes,
+        "clusters": seeds.has_clusters(case.seed),
         "invariant": first.invariant,
         "what": first.what,
     }

@@ -210,8 +210,9 @@ class Controller:
         machine = self.site.machines.get(name)
         if machine is None or machine.faults.unavailable:
             raise EngineUnavailable(f"nothing answers at target {name}")
-        if spec.engine == "k8s":
-            settings, there = spec.k8s or K8sSettings(), self.site.clusters[name]
+        there = self.site.clusters.get(name)
+        if there is not None and spec.engine == "k8s":
+            settings = spec.k8s or K8sSettings()
             kept = guarded_cluster(
                 there, self.site.installation, settings, self.life, self.site.sent
             )

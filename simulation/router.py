@@ -11,7 +11,13 @@ from typing import final, override
 
 from projections.route_table import Endpoint, Endpoints, RouteTable
 from reconcilers.ports import ReplicaState
-from reconcilers.router_ports import Applied, Router, RouterError, RouterUnavailable
+from reconcilers.router_ports import (
+    Applied,
+    Router,
+    RouterError,
+    RouterUnavailable,
+    Unserved,
+)
 from simulation.faults import CALM, Call, Trouble
 from simulation.lives import Life
 from simulation.machine import Deed
@@ -32,6 +38,7 @@ class SimulatedRouter(Router):
         self.endpoints: Endpoints = {}
         self.published: list[Endpoints] = []
         self.applied: list[RouteTable] = []
+        self.unserved: tuple[Unserved, ...] = ()
         self.cut: list[str] = []
         """Replicas that were asked to end while a new request could still meet them."""
         self._fading: list[tuple[float, Endpoints]] = []
@@ -54,7 +61,7 @@ class SimulatedRouter(Router):
         self._edited.clear()
         self.applied.append(table)
         await self._leave(trouble)
-        return Applied(changed, drift)
+        return Applied(changed, drift, self.unserved)
 
     @override
     async def publish(self, endpoints: Endpoints) -> None:

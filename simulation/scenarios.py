@@ -23,6 +23,8 @@ LOOK_SECONDS: Final = 1.0  # between two looks whether the world is at rest
 WEB: Final = app("shop", "web")
 API: Final = app("shop", "api")
 DATA: Final = [{"name": "data", "path": "/data"}]
+CLOUD: Final = ("cloud",)  # a target that is a cluster
+CLUSTER_BOUND: Final = 120.0  # seconds; its controllers and nodes act once a second
 
 
 type End = dict[str, list[Any]]
@@ -110,6 +112,10 @@ class Scene:
                     ground.is_prepared,
                     *sorted(ground.volumes),
                 ]
+        for target, cluster in world.clusters.items():
+            summary[f"objects of {target}"] = sorted(
+                str(key) for key, _ in cluster.store.all() if key.kind not in {"Pod", "ReplicaSet"}
+            )
         for row in world.disk.events:
             if not row.stream.endswith("#status"):
                 summary.setdefault(f"history of {row.stream}", []).append(row.type)
@@ -161,11 +167,14 @@ class Scenario(NamedTuple):
     story: Story
     targets: Sequence[str] = ("local",)
     bound: float = 60.0
+    clusters: Sequence[str] = ()
 
     def furniture(self) -> list[Asked]:
         """The targets and the project that everything else needs."""
         targets = [manifest("Target", name, {"engine": "simulated"}) for name in self.targets]
-        return [*targets, manifest("Project", "shop", {"target": self.targets[0]})]
+        targets += [manifest("Target", name, {"engine": "k8s"}) for name in self.clusters]
+        first = (*self.targets, *self.clusters)[0]
+        return [*targets, manifest("Project", "shop", {"target": first})]
 
 
 async def _nothing(_: Scene) -> None:
@@ -304,6 +313,23 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             _running(2),
             _asked(spec_of(WEB, "web:1", target="spare")),
             ("local", "spare"),
+        ),
+        Scenario("first-deploy-to-a-cluster", _nothing, _running(2), (), CLUSTER_BOUND, CLOUD),
+        Scenario(
+            "rollout-in-a-cluster",
+            _running(2),
+            _asked(spec_of(WEB, "web:2")),
+            (),
+            CLUSTER_BOUND,
+            CLOUD,
+        ),
+        Scenario(
+            "move-to-a-cluster",
+            _running(2),
+            _asked(spec_of(WEB, "web:1", target="cloud")),
+            ("local",),
+            CLUSTER_BOUND,
+            CLOUD,
         ),
         Scenario("heal", _running(3), _healed),
         Scenario("squatted-name", _nothing, _squatted),

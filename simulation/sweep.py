@@ -29,7 +29,7 @@ DOUBLES: Final = 100  # double crashes of each scenario
 COMPARED: Final = 10  # the one in so many runs whose states are compared at its end, too
 NEAR: Final = 12  # effects after the first crash, within which the second comes
 SLOW_FIRSTS: Final = 12  # single crashes of a slow telling, that double ones are drawn from
-TAKES: Final = {"start": 0.2, "stop": 0.1, "resolve": 0.3}
+TAKES: Final = {"start": 0.2, "stop": 0.1, "resolve": 0.3, "apply": 0.1, "delete": 0.1}
 """Seconds that an engine takes for what takes time, so that crashes leave calls on their way."""
 SLOWER: Final = 20
 
@@ -147,7 +147,13 @@ def sweep(name: str, spread: Spread = lambda runs: map(tell, runs)) -> Swept:
 
 
 async def _tell(run: Run, scenario: Scenario, line_told: Callable[[str], None] | None) -> Told:
-    world = World(SEED, targets=scenario.targets, settings=SETTINGS, told=line_told)
+    world = World(
+        SEED,
+        targets=scenario.targets,
+        clusters=scenario.clusters,
+        settings=SETTINGS,
+        told=line_told,
+    )
     world.restart_seconds = RESTART_SECONDS
     world.site.bus_of = None  # intents and hints take the direct way
     for machine in world.machines.values():

@@ -13,6 +13,7 @@ _HARMLESS = frozenset(
     {"NetworkMode", "Init", "RestartPolicy", "CapDrop", "CapAdd", "SecurityOpt", "Mounts"}
     | {"Memory", "MemorySwap", "NanoCpus", "PidsLimit", "LogConfig", "ReadonlyRootfs", "Tmpfs"}
     | {"ShmSize", "Binds"}
+    | {"PortBindings"}  # of a port that the app has claimed, which its target offers
 )
 _SECURITY_OPTIONS = frozenset({"no-new-privileges", "no-new-privileges:true"})
 _WORDS = {

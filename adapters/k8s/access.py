@@ -7,8 +7,11 @@ configuration of the target allows it: a kubeconfig is data, and data starts not
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+import aiohttp
 import yaml
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config.config_exception import ConfigException
@@ -18,6 +21,7 @@ from kubernetes.aio.config.kube_config import load_kube_config
 from reconcilers.ports import EngineError
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+READ_BUFFER: Final = 2**21  # bytes; an event of a watch may be that large
 CONNECTIONS: Final = 64  # at once to one cluster: 16 writes, and a watch for each kind
 
 
@@ -45,8 +49,45 @@ class InCluster:
 type Access = Kubeconfig | InCluster
 
 
-async def open_client(access: Access, *, user_agent: str) -> ApiClient:
-    """A client of the SDK with address, certificates and credentials; nothing is sent yet.
+class Way(NamedTuple):
+    """Connections to an address, and who sends there. The SDK keeps tokens fresh."""
+
+    api: ApiClient
+    session: aiohttp.ClientSession
+    host: str
+    proxy: str | None
+    server_name: str | None
+
+    async def headers(self, method: str, path: str) -> dict[str, str]:
+        headers = dict(self.api.default_headers)
+        await self.api.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
+        return headers
+
+    async def close(self) -> None:
+        await self.session.close()
+        await self.api.close()
+
+
+async def open_way(access: Access, *, user_agent: str) -> Way:
+    """A way to a cluster; nothing is sent yet.
+
+    Raises:
+        AccessRefused: the configuration is missing, broken, or names a program.
+    """
+    api = await _client(access)
+    api.user_agent = user_agent
+    configuration, host = api.configuration, str(api.configuration.host)
+    # no environment: else aiohttp looks for a netrc at each request, in a thread
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=api.rest_client.ssl_context),
+        read_bufsize=READ_BUFFER,
+    )
+    proxy = configuration.proxy or _proxy_to(host)
+    return Way(api, session, host, proxy, configuration.tls_server_name)
+
+
+async def _client(access: Access) -> ApiClient:
+    """A client of the SDK with address, certificates and credentials.
 
     Raises:
         AccessRefused: the configuration is missing, broken, or names a program.
@@ -64,8 +105,15 @@ async def open_client(access: Access, *, user_agent: str) -> ApiClient:
         client = ApiClient(configuration)
     except (ConfigException, OSError, KeyError, ValueError, TypeError) as error:
         raise AccessRefused(f"no access to the cluster of {_described(access)}: {error}") from error
-    client.user_agent = user_agent
     return client
+
+
+def _proxy_to(address: str) -> str | None:
+    """The proxy that this machine uses for an address, if any."""
+    asked = urlsplit(address)
+    if proxy_bypass(asked.hostname or ""):
+        return None
+    return getproxies().get(asked.scheme)
 
 
 def _load_pod(access: InCluster, configuration: Configuration) -> None:

@@ -7,6 +7,7 @@ Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ and th
 kubelets, schedulers and controllers write.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -28,10 +29,18 @@ _CONFIG: Final = frozenset(
     }
 )
 _MOST_TELLING: Final = (
-    *("PodSecurityRefused", "QuotaExceeded", "StartRefused", "ImageUnavailable", "OutOfMemory"),
-    *("CrashLoop", "VolumePending", "Unschedulable", "HealthCheckFailing", "Evicted"),
+    *("PodSecurityRefused", "QuotaExceeded", "LimitExceeded", "StartRefused", "ImageUnavailable"),
+    *(
+        "OutOfMemory",
+        "CrashLoop",
+        "VolumePending",
+        "Unschedulable",
+        "HealthCheckFailing",
+        "Evicted",
+    ),
     "DeadlineExceeded",
 )
+_LIMITED: Final = re.compile(r"(maximum|minimum) \S+ usage per|max limit to request ratio per")
 _VOLUME_EVENTS: Final = frozenset({"FailedMount", "FailedAttachVolume", "ProvisioningFailed"})
 
 
@@ -117,6 +126,8 @@ def _refused(message: str) -> Cause:
     """Why the server would not have a pod."""
     if "exceeded quota" in message or "failed quota" in message:
         return Cause("QuotaExceeded", f"the project's quota allows no more: {_short(message)}")
+    if _LIMITED.search(message):
+        return Cause("LimitExceeded", f"the limits of the project refuse it: {_short(message)}")
     if "violates PodSecurity" in message:
         return Cause("PodSecurityRefused", f"the cluster refuses such pods: {_short(message)}")
     return Cause("StartRefused", f"the cluster makes no pods of it: {_short(message)}")

@@ -144,6 +144,12 @@ class Copy:
         reflector = self._reflectors.get((key.api_version, key.kind))
         return reflector.objects.get((key.namespace, key.name)) if reflector else None
 
+    def has_passed(self, key: ObjectKey, version: int) -> bool:
+        """Whether all is seen of an object's kind that had happened by a version."""
+        reflector = self._reflectors.get((key.api_version, key.kind))
+        known = reflector.version if reflector else ""
+        return bool(known) and int(known) >= version
+
     def mark(self, owner: Owner) -> int:
         """Another number after each change of what is there; 0 of who never had anything."""
         return self._marks.get(owner, 0)

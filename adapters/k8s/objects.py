@@ -4,7 +4,7 @@ A write is only done when the copy shows it, so whoever looks after a write sees
 not ours is written to: what the copy does not have is looked for in the cluster first.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, final, override
 
@@ -87,7 +87,9 @@ class KubernetesObjects(ObjectEngine):
         def shows() -> bool:
             held = self._copy.held(key)
             # of another uid: it was replaced since, and that is what counts
-            return held is not None and (held.uid != uid or int(held.version) >= version)
+            if held is not None and (held.uid != uid or int(held.version) >= version):
+                return True
+            return self._copy.has_passed(key, version)  # somebody has deleted it since
 
         return shows
 
@@ -127,11 +129,11 @@ class KubernetesObjects(ObjectEngine):
         return self._copy.bodies(owner)
 
     @override
-    def marks(self) -> Mapping[Owner, int]:
+    def marks(self, owners: Iterable[Owner] | None = None) -> Mapping[Owner, int]:
         self._copy.check()
         return {
             owner: self._copy.mark(owner)
-            for owner in self._copy.owners()
+            for owner in (self._copy.owners() if owners is None else owners)
             if any(place[0] != "PersistentVolumeClaim" for place in self._copy.places(owner))
         }
 

@@ -1,7 +1,7 @@
 """Requests to one cluster: JSON out, bytes in, every failure an error of `adapters.k8s.errors`.
 
-The SDK brings address, TLS and credentials; its models and its own retries are not used. A request
-that was throttled is repeated when the cluster said so, a few times; anything else is for callers.
+The SDK brings address, TLS and credentials; its models, retries and requests are not used. What was
+throttled is repeated when the cluster said so, a few times; anything else is for callers.
 """
 
 import asyncio
@@ -12,10 +12,9 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, final
 
 import aiohttp
-from kubernetes.aio.client import ApiClient
-from kubernetes.aio.client.rest import RESTResponse
+import msgspec
 
-from adapters.k8s.access import Access, open_client
+from adapters.k8s.access import Access, Way, open_way
 from adapters.k8s.errors import (
     Asked,
     ClusterUnavailable,
@@ -74,20 +73,20 @@ class Transport:
         self._permit = permit
         self._patience = patience
         self._user_agent = user_agent
-        self._client: ApiClient | None = None
-        self._retired: list[ApiClient] = []  # with older credentials; answers may still come
+        self._way: Way | None = None
+        self._retired: list[Way] = []  # with older credentials; answers may still come
         self._opening = asyncio.Lock()
         self._renewed = float("-inf")
 
     async def close(self) -> None:
-        current = [] if self._client is None else [self._client]
-        for client in (*self._retired, *current):
-            await client.close()
+        current = [] if self._way is None else [self._way]
+        for way in (*self._retired, *current):
+            await way.close()
 
     @property
     def address(self) -> str:
         """Where the cluster is, once something was asked."""
-        return "?" if self._client is None else str(self._client.configuration.host)
+        return "?" if self._way is None else self._way.host
 
     async def request(self, asked: Asked, sent: Sent, within: float = ANSWER_TIMEOUT) -> Response:
         """Send a request and read its whole answer.
@@ -120,19 +119,19 @@ class Transport:
         `ClusterUnavailable` when nothing came for `silence` seconds.
         """
         self._permit(asked)
-        client = await self._open()
+        way = await self._open()
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=silence)
         with self._translated(asked):
-            response = await self._send(client, sent, limits)
+            response = await self._send(way, sent, limits)
         try:
             with self._translated(asked):
                 await self._check(asked, response)
-            yield self._pieces(asked, response.response)
+            yield self._pieces(asked, response)
         except Unauthorized:
             await self._renew()  # for who tries again
             raise
         finally:
-            response.response.close()
+            response.close()
 
     @asynccontextmanager
     async def socket(
@@ -140,16 +139,17 @@ class Transport:
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """Open a WebSocket. Raises, also while it is read: as `request`."""
         self._permit(asked)
-        client = await self._open()
-        _, url, told, *_ = await client.param_serialize(
-            "GET", path, query_params=list(query), auth_settings=["BearerToken"]
-        )
-        session = client.rest_client.pool_manager
-        if session is None:
-            raise self._unavailable(asked, "nothing was asked of it yet; try again")
+        way = await self._open()
+        headers = await way.headers("GET", path)
         with self._translated(asked):
             try:
-                opened = session.ws_connect(url, headers=told, protocols=protocols)
+                opened = way.session.ws_connect(
+                    f"{way.host}{path}",
+                    params=query,
+                    headers=headers,
+                    protocols=protocols,
+                    proxy=way.proxy,
+                )
                 async with opened as socket:
                     yield socket
             except aiohttp.WSServerHandshakeError as error:
@@ -179,37 +179,39 @@ class Transport:
             yield piece
 
     async def _request(self, asked: Asked, sent: Sent, within: float) -> Response:
-        client = await self._open()
+        way = await self._open()
         limits = aiohttp.ClientTimeout(total=within, sock_connect=CONNECT_TIMEOUT)
         with self._translated(asked):
-            response = await self._send(client, sent, limits)
+            response = await self._send(way, sent, limits)
             try:
                 await self._check(asked, response)
                 body = await response.read()
             finally:
-                response.response.release()
+                response.release()
         warnings = tuple(response.headers.getall("Warning", ()))
         return Response(response.status, body, tuple(map(_warning, warnings)))
 
     async def _send(
-        self, client: ApiClient, sent: Sent, limits: aiohttp.ClientTimeout
-    ) -> RESTResponse:
-        headers = {"Accept": sent.accept}
+        self, way: Way, sent: Sent, limits: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        headers = await way.headers(sent.method, sent.path)
+        headers["Accept"] = sent.accept
+        body = None
         if sent.body is not None:
             headers["Content-Type"] = sent.content_type
-        method, url, told, _, _ = await client.param_serialize(
+            body = msgspec.json.encode(sent.body)
+        return await way.session.request(
             sent.method,
-            sent.path,
-            query_params=list(sent.query.items()),
-            header_params=headers,
-            auth_settings=["BearerToken"],
+            f"{way.host}{sent.path}",
+            params=sent.query,
+            headers=headers,
+            data=body,
+            timeout=limits,
+            proxy=way.proxy,
+            server_hostname=way.server_name,
         )
-        response: RESTResponse = await client.rest_client.request(
-            method, url, headers=told, body=sent.body, _request_timeout=limits
-        )
-        return response
 
-    async def _check(self, asked: Asked, response: RESTResponse) -> None:
+    async def _check(self, asked: Asked, response: aiohttp.ClientResponse) -> None:
         if response.status >= 400:
             body = await response.read()
             raise refusal(self.address, asked, response.status, status_of(body), response.headers)
@@ -229,11 +231,11 @@ class Transport:
 
     # --- credentials --------------------------------------------------------------------------
 
-    async def _open(self) -> ApiClient:
+    async def _open(self) -> Way:
         async with self._opening:
-            if self._client is None:
-                self._client = await open_client(self._access, user_agent=self._user_agent)
-            return self._client
+            if self._way is None:
+                self._way = await open_way(self._access, user_agent=self._user_agent)
+            return self._way
 
     async def _renew(self) -> bool:
         """Read the credentials again, as they may have been replaced; whether that was done."""
@@ -242,9 +244,9 @@ class Transport:
             if now - self._renewed < RENEWAL:
                 return False
             self._renewed = now
-            if self._client is not None:
-                self._retired.append(self._client)
-            self._client = None
+            if self._way is not None:
+                self._retired.append(self._way)
+            self._way = None
             return True
 
 

@@ -35,26 +35,31 @@ def view(live: Sequence[Json], app: str) -> ObjectView:
     return ObjectView(
         wanted=spec.get("replicas", 1),
         ready=available,
-        updated=min(
-            status.get("updatedReplicas", 0),
-            status.get("availableReplicas", 0),
-            sum(1 for pod in ready if _revision(pod) == _revision(present)),
-        ),
+        updated=0 if _is_ending(present) else _updated(present, ready),
         revision=_revision(present),
         serving=max((_revision(pod) for pod in ready), default=0),
         is_settled=status.get("observedGeneration", 0) >= present["metadata"].get("generation", 0),
+        is_timed=present["kind"] == "Deployment",
         is_stalled=progress.get("status") == "False" and progress.get("reason") == DEADLINE,
         causes=causes(live, [pod for pod in (current or pods) if not _is_ending(pod)]),
         replicas=replicas,
     )
 
 
+def _updated(workload: Json, ready: Sequence[Json]) -> int:
+    """How many pods serve as the workload says now, as its controller and the pods agree."""
+    status, mine = workload.get("status", {}), _revision(workload)
+    told = (status.get(name, 0) for name in ("updatedReplicas", "availableReplicas"))
+    found: int = min(*told, sum(1 for pod in ready if _revision(pod) == mine))
+    return found
+
+
 def _revision(body: Json) -> int:
     return int((body["metadata"].get("labels") or {}).get(REVISION, 0))
 
 
-def _is_ending(pod: Json) -> bool:
-    return "deletionTimestamp" in pod["metadata"]
+def _is_ending(body: Json) -> bool:
+    return "deletionTimestamp" in body["metadata"]
 
 
 def _is_over(pod: Json) -> bool:

@@ -82,11 +82,15 @@ class Standing:
     @property
     def last_words(self) -> str:
         """The end of what it wrote, for a person."""
+        return self.said(1)
+
+    def said(self, count: int) -> str:
+        """Return the last lines of what it wrote, at most so many."""
         for path in (self._latest() / "stderr", self._latest() / "stdout"):
             with suppress(OSError):
                 lines = path.read_text(errors="replace").strip().splitlines()
                 if lines:
-                    return lines[-1][-WORDS:]
+                    return "\n".join(lines[-count:])[-WORDS:]
         return "it said nothing"
 
     async def start(self) -> None:

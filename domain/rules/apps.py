@@ -188,6 +188,12 @@ def _apply(
 def _shape(asked: AppWish, before: Shape | None, target: str) -> Shape:
     """What was asked; replicas and running stay as they are unless they are named."""
     replicas, running = asked.replicas, asked.running
+    if replicas is None and before is not None and before.autoscale and not asked.frame.autoscale:
+        rule = (
+            "its target scaled it until now, so that no count is known here: name spec.replicas, "
+            "perhaps as many as run now, or keep spec.autoscale"
+        )
+        raise BadValue("spec.replicas", None, rule)
     if replicas is None:
         replicas = before.replicas if before else 1
     if running is None:

@@ -51,3 +51,28 @@ def _check_health(frame: AppSpec, where: str) -> None:
         if asked and asked.successes != 1:
             rule = f"{where}, where one success is enough; only readiness can ask for more"
             raise BadValue(f"spec.health.{name}.successes", asked.successes, rule)
+
+
+def replacements(before: AppSpec, after: AppSpec) -> tuple[str, ...]:
+    """What has to be made anew on a cluster when one spec follows another, in sentences."""
+    old, new = _slots(before), _slots(after)
+    if bool(old) != bool(new):
+        kinds = ("StatefulSet", "Deployment") if old else ("Deployment", "StatefulSet")
+        kept = "; its claims stay" if old else ""
+        sentence = (
+            f"its {kinds[0]} gives way to a {kinds[1]}, since volumes of scope replica "
+            f"{'went' if old else 'came'}: the old pods go when the new ones are ready{kept}"
+        )
+        return (sentence,)
+    if old != new:
+        sentence = (
+            "its StatefulSet is made anew, since the claims that it makes cannot be changed: pods "
+            "stay until each is replaced, claims stay, and those that are there keep their size"
+        )
+        return (sentence,)
+    return ()
+
+
+def _slots(spec: AppSpec) -> list[tuple[str, str | None]]:
+    """What each replica claims for itself."""
+    return [(one.name, one.size) for one in spec.volumes if one.scope == "replica"]

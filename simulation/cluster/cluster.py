@@ -110,11 +110,18 @@ class Cluster:
         seconds = self.lingers(key)
         if seconds or key.kind == "Namespace":
             self.held[key] = self.clock() + seconds
+            self._doom(key, body)
             self.store.end(key, self.stamp())
         elif key in self.nodes.pods:
             self.nodes.evict(key)
         else:
             self.store.remove(key)
+
+    def _doom(self, key: ObjectKey, body: Json) -> None:
+        """Who ends this ends the pods of it, now that it is asked for."""
+        for pod in list(self.nodes.pods):
+            if pod.namespace == key.name or self.controllers.is_of(pod, body):
+                self.nodes.doom(pod)
 
     # -- others -------------------------------------------------------------------------------
 

@@ -40,6 +40,8 @@ class Copy(Follower):
         self._marks: dict[Owner, int] = {}
         self._changes = 0
         self._coming: deque[Change] = deque()
+        self._passed: dict[ObjectKey, int] = {}  # versions at which objects were seen to go
+        self._listed_at = 0  # version
         self._due = self._listed = cluster.clock()
         self._away_since: float | None = None
         self._news: dict[Owner | None, None] = {None: None}
@@ -75,9 +77,10 @@ class Copy(Follower):
         """See everything anew, as after a version that has expired."""
         self._away_since, self._listed = None, self._cluster.clock()
         self._coming.clear()
+        self._listed_at = self._cluster.store.version
         truth = dict(self._cluster.store.all())
         for key in {**self._objects, **truth}:
-            self._take(Change(key, self._objects.get(key), truth.get(key)))
+            self._take(Change(key, self._objects.get(key), truth.get(key), self._listed_at))
         self._news[None] = None
         self._wake()
 
@@ -103,6 +106,8 @@ class Copy(Follower):
     def _arrive(self, change: Change) -> None:
         if self._coming and self._coming[0] is change:  # else all was listed meanwhile
             self._coming.popleft()
+            if change.after is None:
+                self._passed[change.key] = change.version
             self._take(change)
 
     def _take(self, change: Change) -> None:
@@ -145,6 +150,10 @@ class Copy(Follower):
 
     def get(self, key: ObjectKey) -> Json | None:
         return self._objects.get(key)
+
+    def has_passed(self, key: ObjectKey, version: int) -> bool:
+        """Whether what happened to an object by a version is seen, though it may be gone."""
+        return max(self._listed_at, self._passed.get(key, 0)) >= version
 
     def owners(self) -> Iterator[Owner]:
         yield from dict.fromkeys(map(_owner, self._objects.values()))

@@ -1,6 +1,6 @@
 """The ports of a simulated cluster: writes go to it, and a copy shows what is there."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Never, final, override
 
 from adapters.k8s.render.manifests import sent
@@ -120,10 +120,9 @@ class SimulatedObjects(ObjectEngine):
 
         def shows() -> bool:
             held = self._copy.get(key)
-            if held is None:
-                return False
-            metadata = held["metadata"]
-            return metadata["uid"] != uid or int(metadata["resourceVersion"]) >= version
+            metadata = held["metadata"] if held is not None else {"uid": uid, "resourceVersion": 0}
+            is_there = metadata["uid"] != uid or int(metadata["resourceVersion"]) >= version
+            return is_there or self._copy.has_passed(key, version)
 
         return shows
 
@@ -163,9 +162,10 @@ class SimulatedObjects(ObjectEngine):
         return self._copy.bodies(owner)
 
     @override
-    def marks(self) -> Mapping[Owner, int]:
+    def marks(self, owners: Iterable[Owner] | None = None) -> Mapping[Owner, int]:
         self._copy.check()
-        return self._copy.marks()
+        found = self._copy.marks()
+        return found if owners is None else {one: found[one] for one in owners if one in found}
 
     @override
     def watch(self) -> AsyncIterator[ObjectEvent]:

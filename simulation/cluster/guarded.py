@@ -1,6 +1,6 @@
 """A simulated cluster as one life of a control plane reaches it: only while it lives."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import final, override
 
@@ -76,8 +76,10 @@ class GuardedObjects(ObjectEngine):
         return await self._road.life.read(lambda: self._inner.list(owner))
 
     @override
-    def marks(self) -> Mapping[tuple[str, str], int]:
-        return self._inner.marks()
+    def marks(
+        self, owners: Iterable[tuple[str, str]] | None = None
+    ) -> Mapping[tuple[str, str], int]:
+        return self._inner.marks(owners)
 
     @override
     async def watch(self) -> AsyncIterator[ObjectEvent]:

@@ -47,6 +47,7 @@ class Nodes:
     ) -> None:
         self._store, self._machine, self._clock, self._stamp = store, machine, clock, stamp
         self.pods: dict[ObjectKey, Pod] = {}
+        self.doomed: set[ObjectKey] = set()  # their end is decided, and will come
         self._numbers = 0
 
     def take(self, body: Json, number: int | None = None) -> None:
@@ -58,12 +59,14 @@ class Nodes:
     def evict(self, key: ObjectKey, *, tells: bool = True) -> None:
         """End a pod; `tells` whoever watches that it ends what may be needed."""
         pod = self.pods.pop(key)
+        tells = tells and key not in self.doomed
+        self.doomed.discard(key)
         self._store.remove(key)
         if pod.hand is not None:
             name = pod.hand.order.name
             if tells:
                 self._machine.tell_witness(
-                    pod.hand.installation, "stop", name, pod.hand, self._clock()
+                    pod.hand.installation, "evict", name, pod.hand, self._clock()
                 )
             self._machine.discard(pod.hand)
 
@@ -77,6 +80,18 @@ class Nodes:
                 continue
             self._run(pod, body)
             self._store.set(key, {**body, "status": self._status(pod, body)})
+
+    def doom(self, key: ObjectKey) -> None:
+        """The end of a pod is decided; it is told now, whenever it comes."""
+        hand = self.pods[key].hand
+        if hand is not None and key not in self.doomed:
+            name = hand.order.name
+            self._machine.tell_witness(hand.installation, "evict", name, hand, self._clock())
+        self.doomed.add(key)
+
+    def is_doomed(self, hand: Running) -> bool:
+        """Whether somebody has already asked for the end of what runs this."""
+        return any(self.pods[key].hand is hand for key in self.doomed)
 
     def is_ready(self, key: ObjectKey) -> bool:
         pod = self.pods[key]

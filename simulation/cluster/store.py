@@ -23,6 +23,7 @@ class Change(NamedTuple):
     key: ObjectKey
     before: Json | None
     after: Json | None
+    version: int
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ class Store:
         gone = self._stored.pop(key, None)
         if gone is not None:
             self.version += 1
-            self._tell(Change(key, gone.body, None))
+            self._tell(Change(key, gone.body, None, self.version))
 
     def _there(self, key: ObjectKey) -> _Stored:
         found = self._stored.get(key)
@@ -156,7 +157,8 @@ class Store:
         metadata = {**stored.body["metadata"], "resourceVersion": str(self.version)}
         stored.body = {**stored.body, "metadata": metadata}
         self._stored[key] = stored
-        self._tell(Change(key, None if before is None else before.body, stored.body))
+        was = None if before is None else before.body
+        self._tell(Change(key, was, stored.body, self.version))
         return stored.body
 
     def _tell(self, change: Change) -> None:

@@ -52,6 +52,13 @@ class Controllers:
             metadata = {n: v for n, v in body["metadata"].items() if n != "ownerReferences"}
             self._store.set(key, {**body, "metadata": metadata})
 
+    def is_of(self, pod: ObjectKey, owner: Json) -> bool:
+        """Whether a pod is there for the sake of an object."""
+        uids = {owner["metadata"]["uid"]}
+        uids |= {body["metadata"]["uid"] for _, body in self._owned(owner, "ReplicaSet")}
+        owners = (self._store.get(pod) or {})["metadata"].get("ownerReferences", ())
+        return any(one["uid"] in uids for one in owners)
+
     # -- what follows a deletion --------------------------------------------------------------
 
     def _collect(self) -> None:

@@ -28,23 +28,29 @@ class ClusterInvariants:
     def __init__(self, truth: Truth, report: Report) -> None:
         self._truth, self._report = truth, report
         self._theirs: dict[str, dict[ObjectKey, Json]] = {}
+        self._homes: dict[str, dict[str, str]] = {}  # our namespaces, by target: name and uid
 
     def foreign(self) -> None:
         """What belongs to others is as it was."""
         for name, cluster in self._truth.clusters.items():
             present = cluster.foreign(self._truth.installation)
             for key, before in self._theirs.get(name, {}).items():
-                went_along = key not in present and self._is_gone(cluster, key)
+                went_along = key not in present and self._is_homeless(cluster, key)
                 if present.get(key) != before and not went_along:
                     is_there = "changed" if key in present else "gone"
                     self._report(Invariant.OWNED, f"{key} of another owner on {name} is {is_there}")
             self._theirs[name] = present
+            self._homes[name] = {
+                key.name: body["metadata"]["uid"]
+                for key, body in self._ours(name, cluster)
+                if key.kind == "Namespace"
+            }
 
-    def _is_gone(self, cluster: Cluster, key: ObjectKey) -> bool:
-        """Whether the namespace is gone that an object was put into."""
-        home = ObjectKey("v1", "Namespace", "", key.namespace)
-        known = self._theirs[cluster.name]
-        return home not in known and cluster.store.get(home) is None
+    def _is_homeless(self, cluster: Cluster, key: ObjectKey) -> bool:
+        """Whether the namespace of ours is gone that an object was put into; it may be new."""
+        before = self._homes[cluster.name].get(key.namespace)
+        there = cluster.store.get(ObjectKey("v1", "Namespace", "", key.namespace))
+        return before is not None and (there is None or there["metadata"]["uid"] != before)
 
     def others_changed(self, name: str, key: ObjectKey) -> None:
         """The world itself did something to an object that is not ours."""
@@ -94,7 +100,8 @@ class ClusterInvariants:
                 is_left = int(body["metadata"]["labels"][UID]) not in orphans
             else:
                 is_config = key.kind in _CONFIG and PART_OF in body["metadata"]["labels"]
-                is_left = is_config and key.name not in used
+                is_at_rest = apps[stream].target == name and truth.runs_as_held(apps[stream])
+                is_left = is_config and is_at_rest and key.name not in used
             if is_left:
                 yield Invariant.CLEAN, f"{key} on {name} is left, and nobody needs it any more"
 

@@ -57,6 +57,10 @@ class EngineInvariants:
             self._check_volumes(stream, words)
         if deed.verb == "start":
             self._check_surge(deed)
+        if deed.verb == "evict":  # by the cluster itself, which goes on with what was begun
+            if not self.is_confused(stream):
+                self._check_needed(machine, deed, words)
+            return
         since = self.rewound_since()
         if since is not None and deed.sent > max(since, self._stood_until) + BEGUN:
             self._report(Invariant.REWOUND, words)
@@ -150,7 +154,11 @@ class EngineInvariants:
         if self._clock() < disturbed + PROBES_LAG or one.seen.edited:
             return
         present = truth.running(app.ref.project, app.ref.name)
-        well = [r for target, r in present if truth.is_well(truth.machines[target], r)]
+        well = [
+            r
+            for target, r in present
+            if truth.is_well(truth.machines[target], r) and not truth.is_doomed(target, r)
+        ]
         lately = truth.served_lately(app.ref.project, app.ref.name, ON_THE_WAY)
         well += [r for r in lately if r.order.name not in self._ended_by_us]
         self._ended_by_us.add(one.order.name)

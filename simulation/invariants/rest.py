@@ -37,7 +37,12 @@ class RestInvariants:
         Args:
             written: how many calls that may change a machine were made, by what they are about.
         """
-        restless = [a for a in self._truth.apps() if a.wanted and not self._truth.runs_as_held(a)]
+        truth = self._truth
+        restless = [
+            app
+            for app in truth.apps()
+            if (app.wanted or truth.is_refused(app)) and not truth.runs_as_held(app)
+        ]
         tried = {a.ref.stream for a in restless} | {f"Project/{a.ref.project}" for a in restless}
         for about, count in sorted(written.items()):
             if about in tried and count > HOT:
@@ -66,7 +71,7 @@ class RestInvariants:
                 continue
             running = truth.running(app.ref.project, app.ref.name)
             if not app.wanted:
-                if running:
+                if running and not truth.is_refused(app):
                     yield Invariant.SETTLED, f"{app.ref} should not run, and {_names(running)} do"
             elif self._truth.runs_as_held(app):
                 yield from self._as_wanted(app, running, status_of(app.ref.stream))

@@ -128,6 +128,11 @@ class Truth:
         deadline = seconds(spec.rollout.progress_deadline)
         return steady and well and (not waits or program.unready < min(deadline, 300.0))
 
+    def is_doomed(self, target: str, one: Running) -> bool:
+        """Whether a pod's end is decided already, though it has not come."""
+        cluster = self.clusters.get(target)
+        return cluster is not None and cluster.nodes.is_doomed(one)
+
     def is_of(self, target: str, one: Running, revision: Revision) -> bool:
         """Whether a replica is what a revision asks for; a pod says it by what it runs."""
         if one.order.name.revision != revision.number:
@@ -151,6 +156,12 @@ class Truth:
         last = [r for r in self.disk.stream(stream) if r.type == e.AppDeleted.type][-1:]
         here = f'"target":"{target}"'.encode()
         return bool(last) and b'"volumes":true' in last[0].data and here in last[0].data
+
+    def is_refused(self, app: DesiredApp) -> bool:
+        """Whether a cluster takes nothing of the app, so that not even a stop gets through."""
+        held = self.revision(app, app.paused.revision if app.paused else app.revision)
+        on_cluster = app.target in self.clusters
+        return on_cluster and held is not None and self.program(held).refused
 
     def was_down(self, app: DesiredApp) -> bool:
         """Whether the app has once been asked to have no replica at all."""

@@ -78,8 +78,7 @@ def _apply(
 
 def show_answer(at: Session, answer: Mapping[str, Any], output: Format) -> None:
     """Say what became of each resource, and what the server warns of."""
-    for warning in answer.get("warnings", ()):
-        at.screen.note(f"warning: {warning}")
+    show_warnings(at, answer)
     if output in (Format.JSON, Format.YAML):
         at.screen.json(answer) if output is Format.JSON else at.screen.yaml([answer])
         return
@@ -88,6 +87,11 @@ def show_answer(at: Session, answer: Mapping[str, Any], output: Format) -> None:
     for ref, change in zip(refs, answer["changes"], strict=True):
         name = short(ref, with_project=several)
         at.screen.line(name if output is Format.NAME else f"{name} {_became(answer, change)}")
+
+
+def show_warnings(at: Session, answer: Mapping[str, Any]) -> None:
+    for warning in answer.get("warnings", ()):
+        at.screen.note(f"warning: {warning}")
 
 
 def _became(answer: Mapping[str, Any], change: Mapping[str, Any]) -> str:
@@ -135,8 +139,7 @@ def diff(
             raise BadUse("--prune and -l go together: -l says which resources belong to the set")
         documents = manifests.gather(filename or [], recursive=recursive)
         answer = _apply(at, documents, project, prune=selector, dry_run=True, objects=True)
-    for warning in answer.get("warnings", ()):
-        at.screen.note(f"warning: {warning}")
+    show_warnings(at, answer)
     differs = False
     for change in answer["changes"]:
         lines = difference(change["resource"], change.get("before"), change.get("after"))

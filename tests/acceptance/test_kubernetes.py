@@ -79,8 +79,8 @@ def test_an_image_that_cannot_be_had_is_told_and_taken_back(shop: Town, tmp_path
     assert "-  image: web:1" in told
     assert "+  image: web:bad" in told
     assert "--- Deployment stw-default/web (on the cluster)" in told
-    assert "-      - image: web:1" in told
-    assert "+      - image: web:bad" in told
+    assert "-        image: web:1" in told
+    assert "+        image: web:bad" in told
     shop.cli("apply", "-f", bad)
     shop.plane.until(
         lambda: shop.plane.condition("Degraded") == ("True", "ImageUnavailable"), "it says why"

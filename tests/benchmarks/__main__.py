@@ -33,9 +33,11 @@ NAMES: Final = (
     "cluster",
     "docker",
     "docker_apps",
+    "k8s",
     "converging",
     "workers",
     "routing",
+    "routing_haproxy",
 )
 LONGEST: Final = 420.0  # seconds for one of them
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from reconcilers.object_labels import INSTALLATION, POSITION, TARGET
+from reconcilers.object_labels import APP, INSTALLATION, POSITION, TARGET
 from reconcilers.object_ports import (
     Json,
     ObjectChanged,
@@ -99,6 +99,20 @@ class ObjectsContract:
         with pytest.raises(ObjectChanged):
             await world.apply(service, uid)
         assert world.place.get(service.key) is None
+
+    async def test_what_somebody_deletes_before_it_was_seen_keeps_nobody_waiting(
+        self, world: World
+    ) -> None:
+        await world.furnish()
+        service = world.rendered()["Service"]
+        await world.apply(service)
+        world.place.lose(service.key)
+        labels = {n: v for n, v in service.body["metadata"]["labels"].items() if n != APP}
+        metadata = {**service.body["metadata"], "name": "later", "labels": labels}
+        later = with_digest(service, {**service.body, "metadata": metadata})
+        await world.apply(later, owner=SHARED)
+        await world.ours.engine.list(SHARED)  # all before it is seen, too
+        assert service.key not in await world.listed()
 
     async def test_without_its_namespace_nothing_is_made(self, world: World) -> None:
         service = world.rendered()["Service"]
@@ -266,6 +280,9 @@ class ObjectsContract:
         after = dict(world.ours.engine.marks())
         assert after[OWNER] != before[OWNER]
         assert after[SHARED] == before[SHARED]
+        some = world.ours.engine.marks([OWNER, ("shop", "nobody")])
+        assert some.get(OWNER) == after[OWNER]
+        assert SHARED not in some
 
     async def test_a_watch_begins_with_a_gap_and_tells_whose_objects_changed(
         self, world: World

@@ -9,7 +9,7 @@ from typing import override
 
 import pytest
 
-from adapters.k8s.access import Kubeconfig, open_client
+from adapters.k8s.access import Kubeconfig, open_way
 from tests.contracts.kubernetes_api import KubernetesContract
 from tests.contracts.kubernetes_place import Place, namespace_of
 from tests.support.kubernetes.client import KubernetesClient
@@ -30,10 +30,10 @@ class TestKubernetesCluster(KubernetesContract):
         path = kubeconfig_of_tests()
         assert path is not None, "the requirement says that there is one"
         access = Kubeconfig(path=path, allow_programs=True)
-        way = await open_client(access, user_agent="stateward-tests")
-        token = str(way.configuration.api_key.get("BearerToken", "")).removeprefix("Bearer ")
-        tls = way.rest_client.ssl_context
-        host = str(way.configuration.host)
+        way = await open_way(access, user_agent="stateward-tests")
+        token = str(way.api.configuration.api_key.get("BearerToken", "")).removeprefix("Bearer ")
+        tls = way.api.rest_client.ssl_context
+        host = way.host
         client = KubernetesClient(host, token, tls if host.startswith("https") else None)
         try:
             async with namespace_of(client) as namespace:

@@ -1,5 +1,7 @@
 """Targets that are Kubernetes clusters, and what an app may and may not ask of one."""
 
+from dataclasses import replace
+
 import pytest
 
 from bus import codec
@@ -7,7 +9,9 @@ from domain import app as spec_of
 from domain import events as e
 from domain import intents as i
 from domain import names, target
+from domain.app import AppSpec, Volume
 from domain.refusals import BadValue, InUse, NotPossible, Refusal
+from domain.rules import on_cluster
 from domain.target import K8sSettings, TargetSpec
 from tests.support.intents import Desk, manifest
 
@@ -144,3 +148,36 @@ async def test_a_cluster_with_apps_is_not_exchanged_for_another() -> None:
     other = {"engine": "k8s", "k8s": {"namespacePrefix": "other-"}}
     with pytest.raises(InUse, match="cluster or namespacePrefix"):
         await desk.send(manifest("Target", "local", other))
+
+
+async def test_who_takes_the_scaling_back_says_how_many() -> None:
+    desk = await desk_on("k8s")
+    await desk.send(manifest("App", "web", {"image": "web:1", "autoscale": WIDE}))
+    with pytest.raises(BadValue, match="name spec\\.replicas"):
+        await desk.send(manifest("App", "web", {"image": "web:1"}))
+    await desk.send(manifest("App", "web", {"image": "web:1", "replicas": 7}))
+    found = await stored(desk)
+    assert (found.replicas, found.autoscale) == (7, None)
+
+
+DATA = Volume(name="data", path="/data")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ((), (), ""),
+        ((DATA,), (replace(DATA, path="/var"),), ""),
+        ((DATA,), (replace(DATA, size="2Gi"),), "StatefulSet is made anew"),
+        ((DATA,), (DATA, replace(DATA, name="more")), "StatefulSet is made anew"),
+        ((), (DATA,), "Deployment gives way to a StatefulSet"),
+        ((DATA,), (), "StatefulSet gives way to a Deployment"),
+        ((), (replace(DATA, scope="app"),), ""),
+    ],
+)
+def test_what_a_cluster_makes_anew_is_known_before(
+    before: tuple[Volume, ...], after: tuple[Volume, ...], said: str
+) -> None:
+    found = on_cluster.replacements(AppSpec(volumes=before), AppSpec(volumes=after))
+    assert len(found) == bool(said)
+    assert said in "".join(found)

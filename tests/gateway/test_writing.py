@@ -221,6 +221,22 @@ async def test_a_dry_run_says_what_would_change_and_changes_nothing(
     assert len(house.log.events) == events
 
 
+async def test_a_dry_run_says_what_a_cluster_makes_anew(client: httpx.AsyncClient) -> None:
+    cluster = {"spec": {"engine": "k8s", "k8s": {"kubeconfig": "/config"}}}
+    assert (await client.put("/api/v1/targets/prod", json=cluster)).status_code == 201
+
+    def asked(size: str, **more: Any) -> dict[str, Any]:
+        volumes = [{"name": "data", "path": "/data", "size": size}]
+        return app_manifest(target="prod", image="web:1", command=[], volumes=volumes, **more)
+
+    assert (await client.put(WEB, json=asked("1Gi"))).status_code == 201
+    same = await client.put(WEB, json=asked("1Gi", replicas=2), params={"dryRun": "All"})
+    larger = await client.put(WEB, json=asked("2Gi"), params={"dryRun": "All"})
+
+    assert "anew" not in "".join(same.json()["warnings"])
+    assert "App/shop/web: its StatefulSet is made anew" in "".join(larger.json()["warnings"])
+
+
 async def test_a_misspelt_dry_run_is_refused_instead_of_done(
     house: House, client: httpx.AsyncClient
 ) -> None:

@@ -3,12 +3,15 @@
 from copy import deepcopy
 from typing import Any
 
+import msgspec
 import pytest
 
 from adapters.docker import labels
 from adapters.docker.denied import denied
 from adapters.docker.request import container_request
+from adapters.process.free_ports import FreePorts
 from domain.app import Port, Volume
+from domain.route import Publish
 from domain.secret import SecretText
 from reconcilers.ports import ReplicaName, StartReplica
 
@@ -53,6 +56,32 @@ def test_a_program_finds_its_ports_in_variables() -> None:
     env = container_request(ORDER, INSTALLATION, "local")["Env"]
     assert {"PORT=8080", "PORT_HTTP=8080", "PORT_MY_ADMIN=9000", "MODE=quick"} <= set(env)
     assert "TOKEN=p4ssw0rd" in env
+
+
+def test_a_port_of_the_host_leads_to_the_one_that_is_published() -> None:
+    publish = (
+        Publish(port="http", host_port=5000),
+        Publish(port="http", host_port=5001),
+        Publish(port="my-admin", host_port=5002),
+    )
+    order = msgspec.structs.replace(ORDER, publish=publish)
+    request = container_request(order, INSTALLATION, "local")
+    assert request["HostConfig"]["PortBindings"] == {
+        "8080/tcp": [{"HostPort": "5000"}, {"HostPort": "5001"}],
+        "9000/tcp": [{"HostPort": "5002"}],
+    }
+    assert set(request["ExposedPorts"]) == {"8080/tcp", "9000/tcp"}
+    assert not denied(request)
+    plain = container_request(ORDER, INSTALLATION, "local")
+    assert "ExposedPorts" not in plain
+    assert "PortBindings" not in plain["HostConfig"]
+
+
+def test_a_process_listens_where_its_port_is_published() -> None:
+    free = FreePorts()
+    http, admin = free.choose(ORDER.ports, set(), (Publish(port="http", host_port=5000),))
+    assert (http.port, http.number) == ("http", 5000)
+    assert admin.number not in (0, 5000)
 
 
 def test_a_volume_belongs_to_a_slot_or_to_the_app() -> None:

@@ -84,7 +84,9 @@ async def test_what_is_deleted_by_hand_comes_back(house: ClusterHouse) -> None:
         (Fate.OUT_OF_MEMORY, "OutOfMemory"),
         (Fate.UNSCHEDULABLE, "Unschedulable"),
         (Fate.QUOTA_EXCEEDED, "QuotaExceeded"),
+        (Fate.LIMIT_RANGE, "LimitExceeded"),
         (Fate.POD_SECURITY, "PodSecurityRefused"),
+        (Fate.CONFIG_MISSING, "StartRefused"),
         (Fate.PROBE_FAILS, "HealthCheckFailing"),
     ],
 )
@@ -93,6 +95,28 @@ async def test_why_an_app_is_not_well_is_told(house: ClusterHouse, fate: Fate, r
     await house.send(manifest("App", "web", spec()))
     await house.until(lambda: house.reason("Degraded") == ("True", reason))
     assert house.reason("Ready") == ("False", reason)
+
+
+@pytest.mark.parametrize(
+    ("fate", "reason"),
+    [
+        (Fate.PULL_FAILS, "ImageUnavailable"),
+        (Fate.UNSCHEDULABLE, "Unschedulable"),
+        (Fate.QUOTA_EXCEEDED, "QuotaExceeded"),
+        (Fate.LIMIT_RANGE, "LimitExceeded"),
+        (Fate.POD_SECURITY, "PodSecurityRefused"),
+    ],
+)
+async def test_why_an_app_with_slots_is_not_well_is_told(
+    house: ClusterHouse, fate: Fate, reason: str
+) -> None:
+    house.server.workloads.let("web:1", fate)
+    volumes = [{"name": "data", "path": "/data", "scope": "replica"}]
+    await house.send(manifest("App", "web", spec(volumes=volumes)))
+    await house.until(lambda: house.reason("Degraded") == ("True", reason))
+    house.server.workloads.let("web:1", Fate.RUNS)
+    house.server.inside.patch("StatefulSet", "stw-shop", "web", {"spec": {"replicas": 1}})
+    await house.until(lambda: house.reason("Ready") == ("True", "AllReplicasReady"))
 
 
 async def test_a_revision_that_never_gets_well_leaves_the_last_one_serving(

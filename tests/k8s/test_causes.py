@@ -145,6 +145,20 @@ CASES: Mapping[str, tuple[list[Body], str, str]] = {
         "exit status 32",
     ),
     "quota": ([failing(QUOTA)], "QuotaExceeded", "exceeded quota: stateward--project"),
+    "limits": (
+        [
+            failing(
+                'pods "web-1" is forbidden: maximum cpu usage per Container is 1, but limit is 2'
+            )
+        ],
+        "LimitExceeded",
+        "maximum cpu usage per Container is 1",
+    ),
+    "limits of a ratio": (
+        [failing("[memory max limit to request ratio per Container is 2, but provided is 4]")],
+        "LimitExceeded",
+        "ratio per Container is 2",
+    ),
     "pod security": ([failing(SECURITY)], "PodSecurityRefused", "allowPrivilegeEscalation"),
     "webhook": ([failing("admission webhook denied it")], "StartRefused", "webhook denied"),
     "quota of a stateful set": (

@@ -56,6 +56,16 @@ def said(found: AppStatus, kind: str) -> tuple[str, str]:
     return condition.status, condition.reason
 
 
+def test_pods_of_another_revision_are_not_the_ones_that_were_asked_for() -> None:
+    """What an app left behind, and what nobody has seen yet, does not make a rollout complete."""
+    assert status(WELL).updated == 3
+    assert status(changed(revision=1)).updated == 0
+    assert status(changed(is_settled=False)).updated == 0
+    found = status(changed(revision=1)).condition("Progressing")
+    assert found is not None
+    assert found.message == "0 of 3 replicas run revision 2"
+
+
 def changed(**fields: Any) -> ObjectView:
     return msgspec.structs.replace(WELL, **fields)
 
@@ -169,8 +179,10 @@ def test_what_is_planned_says_whether_it_is_synced(plan: Plan, reason: str, part
 
 def test_a_replacement_is_told_before_it_is_done() -> None:
     name = ObjectKey("apps/v1", "StatefulSet", "stw-shop", "db")
+    fields = ("spec.volumeClaimTemplates",)
     deletion = DeleteObject(
-        key=name, uid="u", because="immutable", fields=("spec.volumeClaimTemplates",)
+        key=name, uid="u", because="immutable", fields=fields, propagation="Orphan"
     )
     [told] = replacements([deletion])
-    assert told.startswith("StatefulSet stw-shop/db is made anew, its pods stay")
+    assert told.startswith("StatefulSet stw-shop/db is made anew: spec.volumeClaimTemplates")
+    assert "its pods and claims stay" in told

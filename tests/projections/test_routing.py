@@ -125,6 +125,13 @@ def test_rows_come_and_go_with_their_apps() -> None:
     assert [row.shares for row in withdrawn.rows] == [(Share(web, 1),)]
 
 
+def test_a_context_in_plain_http_does_not_fall_back_to_an_app_that_redirects_to_https() -> None:
+    base = {"host": "a.localhost", "tls": {"mode": "internal"}}
+    feature = {"host": "a.localhost", "contexts": [{"header": "x-feature", "value": "blue"}]}
+    rows = last([apply("web", base), apply("api", feature)], furnished=False).rows
+    assert [row.fallback for row in rows if row.context] == [()]
+
+
 def test_https_answers_http_with_a_redirect() -> None:
     route = {"host": "a.localhost", "tls": {"mode": "internal"}, "auth": "off"}
     rows = last([apply("web", route)], furnished=False).rows

@@ -13,7 +13,7 @@ from domain.names import app
 from projections.route_matching import Request, match
 from reconcilers.ports import ReplicaName
 from reconcilers.router_driver import RouterDriver
-from reconcilers.router_ports import RouterMissing, RouterRefused, RouterUnavailable
+from reconcilers.router_ports import RouterMissing, RouterRefused, RouterUnavailable, Unserved
 from reconcilers.routing import Routing
 from reconcilers.status import Condition
 from simulation.faults import CALM, Call, Trouble, on_verb
@@ -64,6 +64,20 @@ async def serving(house: House, name: str = "web", replicas: int = 2, **more: An
     await house.send(manifest("App", name, spec(replicas=replicas, **more)))
     await house.ready(name)
     await house.until(lambda: routed(house, name).status == "True")
+
+
+def test_a_route_that_the_router_cannot_serve_is_said_until_it_can() -> None:
+    async def story(house: House) -> None:
+        await serving(house)
+        [row] = house.router.table.rows
+        house.router.unserved = (Unserved(row.id, "this router asks nobody who a user is"),)
+        await house.until(lambda: routed(house).reason == "RouteUnserved")
+        assert routed(house).status == "False"
+        assert routed(house).message == "this router asks nobody who a user is"
+        house.router.unserved = ()
+        await house.until(lambda: routed(house).status == "True")
+
+    play(story)
 
 
 def test_a_routed_app_is_reached_once_it_is_ready_and_says_so() -> None:

@@ -319,6 +319,19 @@ def test_stop_start_scale_restart_and_delete_do_as_they_say() -> None:
     play(story)
 
 
+def test_a_removal_is_told_once_however_long_the_log_takes() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec(replicas=2)))
+        await house.ready()
+        await house.send(i.Delete(ref=WEB))
+        house.log.faults.sync_seconds = lambda: 35.0  # some replay ticks
+        await house.until(lambda: "removal.completed" in house.types, within=200)
+        await asyncio.sleep(120)
+        assert house.types.count("removal.completed") == 1
+
+    play(story)
+
+
 def test_a_name_that_something_foreign_has_is_worked_around() -> None:
     async def story(house: House) -> None:
         squatted = ReplicaName("shop", "web", 1, 0, 1)

@@ -40,6 +40,7 @@ from simulation.knobs import MOST, Fault
 from simulation.log import SimulatedLog
 from simulation.machine import Machine, Running
 from simulation.secrets import SimulatedSecrets
+from tests.simulation import cluster_mutants as bugs
 from tests.simulation import starving
 
 BUDGET: Final = 15
@@ -65,6 +66,7 @@ class Mutant:
     faults: Sequence[Fault] = ()
     rates: Mapping[Fault, float] = field(default_factory=dict)
     minutes: float = 10.0
+    clusters: bool = False
     caught: "Callable[[Mutant], Catch | None] | None" = None
     """Looks for it in another way than by seeds."""
 
@@ -100,7 +102,7 @@ def hunt(mutant: Mutant, budget: int = BUDGET) -> Catch | None:
     rates = {fault: MOST[fault] for fault in mutant.faults} | dict(mutant.rates)
     with mutant.patched():
         for number in range(1, budget + 1):
-            outcome = seeds.run(number, rates, minutes=mutant.minutes)
+            outcome = seeds.run(number, rates, minutes=mutant.minutes, clusters=mutant.clusters)
             if outcome.violations:
                 first = outcome.violations[0]
                 return Catch(first.invariant, number, first.what)
@@ -512,6 +514,40 @@ MUTANTS: Final = (
     Mutant(name="network of others cleared", patched=_others_network_cleared),
     Mutant(name="replay tick at high priority", patched=_tick_first, caught=_starved),
     Mutant(name="unordered iteration", patched=_order_by_chance, caught=_told_otherwise),
+    Mutant(
+        name="objects pruned by name",
+        patched=bugs.pruned_by_name,
+        rates={
+            Fault.CLUSTER_SQUATTED: 6.0,
+            Fault.CLUSTER_STALE_COPY: 3.0,
+            Fault.CLUSTER_EVENT_LOSS: 0.2,
+        },
+        clusters=True,
+    ),
+    Mutant(
+        name="stale objects believed",
+        patched=bugs.stale_objects,
+        faults=(Fault.CLUSTER_EDITED, Fault.CLUSTER_DELETED),
+        clusters=True,
+    ),
+    Mutant(name="installation label ignored", patched=bugs.installation_ignored, clusters=True),
+    Mutant(
+        name="name of others applied over",
+        patched=bugs.name_taken_over,
+        rates={Fault.CLUSTER_SQUATTED: 2.0},
+        clusters=True,
+    ),
+    Mutant(
+        name="refused objects retried hot",
+        patched=bugs.refusal_retried_hot,
+        rates={Fault.CLUSTER_REFUSES: 0.5},
+        minutes=3.0,
+        clusters=True,
+    ),
+    Mutant(name="all pods down in a rollout", patched=bugs.all_pods_at_once, clusters=True),
+    Mutant(name="objects applied at every look", patched=bugs.always_applied, clusters=True),
+    Mutant(name="secret in a config map", patched=bugs.secret_in_a_config_map, clusters=True),
+    Mutant(name="stray objects left", patched=bugs.strays_left, clusters=True),
 )
 
 
@@ -519,7 +555,7 @@ def _digest(name: str, number: int) -> str:
     """The hash of one seed's story, with a mutant about."""
     (mutant,) = [one for one in MUTANTS if one.name == name]
     with mutant.patched():
-        return seeds.run(number, {}, minutes=3.0).digest
+        return seeds.run(number, {}, minutes=3.0, clusters=False).digest
 
 
 def main() -> int:

@@ -5,10 +5,12 @@ with its name to each frame, and stream. `H2cBackend` speaks HTTP/2 without TLS.
 """
 
 import asyncio
+import base64
+import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, NamedTuple, final, override
+from typing import Any, Final, NamedTuple, final, override
 
 import h2.config
 import h2.connection
@@ -31,6 +33,8 @@ class Said(NamedTuple):
     headers: Mapping[str, str] = {}
     body: bytes = b""
 
+
+_WEBSOCKET: Final = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
 type Answer = Callable[[Asked], Said]
 
@@ -139,7 +143,7 @@ class Backend:
             if asked.target == "/broken":
                 return
             if asked.headers.get("upgrade", "").lower() == "websocket":
-                await self._upgrade(reader, writer)
+                await self._upgrade(asked, reader, writer)
                 return
             if asked.target == "/stream":
                 await self._stream(writer)
@@ -150,11 +154,14 @@ class Backend:
             await writer.drain()
             self._busy.discard(task)
 
-    async def _upgrade(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _upgrade(
+        self, asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         """Each line is answered with the name of this backend; frames mean nothing to a router."""
-        writer.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-        )
+        key = asked.headers["sec-websocket-key"] + _WEBSOCKET
+        accept = base64.b64encode(hashlib.sha1(key.encode(), usedforsecurity=False).digest())
+        head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        writer.write(head + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
         while await reader.readline():
             writer.write(f"{self.name}\n".encode())
             await writer.drain()

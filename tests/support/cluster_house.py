@@ -26,14 +26,12 @@ NAMESPACE = "stw-shop"
 TOKEN = "account-token"  # of who may do what the ClusterRoles that ship allow
 
 
-class ClusterHouse(House):
-    def __init__(
-        self, server: KubernetesServer, folder: Path, *, token: str = TOKEN, **how: Any
-    ) -> None:
-        settings = WorkerSettings(passes=4, replay_interval=1.0, tail_interval=0.5)
-        super().__init__(settings=settings, **how)
-        self.server = server
-        self.config = kubeconfig(folder / f"{token}.json", server.url, {"token": token})
+class HouseOnCluster(House):
+    """A house whose targets of engine `k8s` are the cluster at an address."""
+
+    def __init__(self, url: str, folder: Path, *, token: str, **how: Any) -> None:
+        super().__init__(**how)
+        self.config = kubeconfig(folder / f"{token}.json", url, {"token": token})
 
     @override
     async def _open(self, name: str, spec: TargetSpec) -> OpenedEngine:
@@ -44,6 +42,15 @@ class ClusterHouse(House):
         access = Kubeconfig(path=self.config, context=settings.context)
         engine = await open_engine(access, settings, who, rng=random.Random(5))
         return OpenedEngine(engine.ports, engine.close, engine.objects)
+
+
+class ClusterHouse(HouseOnCluster):
+    def __init__(
+        self, server: KubernetesServer, folder: Path, *, token: str = TOKEN, **how: Any
+    ) -> None:
+        settings = WorkerSettings(passes=4, replay_interval=1.0, tail_interval=0.5)
+        super().__init__(server.url, folder, token=token, settings=settings, **how)
+        self.server = server
 
     @override
     async def furnish(self) -> None:

@@ -28,6 +28,7 @@ from reconcilers.ports import (
     ReplicaState,
     StartFailed,
 )
+from reconcilers.router_ports import PolledRouter
 from reconcilers.status import AppStatus, Condition, ReplicaStatus, StatusMemory
 from simulation.log import SimulatedLog
 from tests.support.intents import NOON, Desk
@@ -103,6 +104,7 @@ class House:
         self.status = StatusMemory()
         self.checks = [Check("log", passed=True), Check("loop", passed=True, vital=True)]
         self.replicas: list[Replica] | None = [replica(0), replica(1)]
+        self.polled: dict[str, PolledRouter] = {}
         self.foreign: list[ForeignReplica] | None = []
         self.changes: list[ObjectChange] | None = []  # on a cluster, of any proposal
         texts = (f"token-{number}" for number in count())
@@ -123,6 +125,7 @@ class House:
             io=self._io,
             foreign=self._foreign,
             tables=self.tables,
+            polled_router=self.polled.get,
             explain_plan=self._plan,
             preview=self._preview,
             checks=lambda: self.checks,

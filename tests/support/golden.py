@@ -13,6 +13,7 @@ from adapters.k8s.render.renderer import KubernetesRenderer
 from domain.target import K8sSettings
 from reconcilers.object_ports import Manifest
 from tests.support import k8s_orders as orders
+from tests.support import k8s_routes
 
 DIRECTORY: Final = Path(__file__).parents[1] / "k8s" / "golden"
 _NAMESPACED_USERS: Final = KubernetesRenderer(
@@ -40,6 +41,13 @@ CASES: Final[Mapping[str, tuple[str, tuple[Manifest, ...]]]] = {
         "As many replicas as the load asks for, on nodes that give each pod its own users.",
         _NAMESPACED_USERS.app(orders.order(orders.BUSY, app="busy")),
     ),
+    **{
+        f"routes-{way}": (
+            f"All that a row can say, by {way}, as far as it can.",
+            k8s_routes.rendered(way).manifests,
+        )
+        for way in k8s_routes.WAYS
+    },
     "busy-stopped": (
         "The same, stopped: nothing scales what should not run.",
         _NAMESPACED_USERS.app(orders.order(orders.BUSY, app="busy", replicas=0)),

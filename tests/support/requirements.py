@@ -90,6 +90,13 @@ def _promtool_absence() -> str | None:
 
 
 @functools.cache
+def _haproxy_absence() -> str | None:
+    if missing := REQUIREMENTS["haproxy"].missing_programs():
+        return f"HAProxy is not installed: there is no {', '.join(missing)}"
+    return _pidfd_absence()
+
+
+@functools.cache
 def _caddy_absence() -> str | None:
     if missing := REQUIREMENTS["caddy"].missing_programs():
         return f"nothing can route requests here: there is no {', '.join(missing)}"
@@ -147,6 +154,7 @@ def _user_exists(name: str) -> bool:
 _DOCKER_PACKAGES = MappingProxyType({"dockerd": "docker.io", "iptables": "iptables"})
 _POSTGRES_PACKAGES = MappingProxyType({"initdb": "postgresql", "postgres": "postgresql"})
 _PROMTOOL_PACKAGES = MappingProxyType({"promtool": "prometheus"})
+_HAPROXY_PACKAGES = MappingProxyType({"haproxy": "haproxy"})
 _CADDY_PACKAGES = MappingProxyType({"caddy": "caddy"})
 _LOAD_PACKAGES = MappingProxyType({"wrk": "wrk", "h2load": "nghttp2-client"})
 
@@ -157,6 +165,7 @@ REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
             Requirement(name="docker", packages=_DOCKER_PACKAGES, absence=_docker_absence),
             Requirement(name="postgres", packages=_POSTGRES_PACKAGES, absence=_postgres_absence),
             Requirement(name="promtool", packages=_PROMTOOL_PACKAGES, absence=_promtool_absence),
+            Requirement(name="haproxy", packages=_HAPROXY_PACKAGES, absence=_haproxy_absence),
             Requirement(name="caddy", packages=_CADDY_PACKAGES, absence=_caddy_absence),
             Requirement(name="load", packages=_LOAD_PACKAGES, absence=_load_absence),
             Requirement(name="nats", absence=_nats_absence),

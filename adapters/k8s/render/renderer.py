@@ -1,7 +1,7 @@
 """The renderer of one target: what an app and a project are there, ordered by stage."""
 
-from collections.abc import Sequence
-from typing import final, override
+from collections.abc import Callable, Sequence
+from typing import Final, final, override
 
 from adapters.k8s import viewing
 from adapters.k8s.render import around, projects
@@ -18,6 +18,10 @@ from reconcilers.object_ports import (
     ProjectOrder,
 )
 
+KEPT: Final = 256  # owners whose last objects are remembered, of about 20 kB each
+
+type _Order = AppOrder | ProjectOrder
+
 
 @final
 class KubernetesRenderer(ObjectRenderer):
@@ -25,9 +29,28 @@ class KubernetesRenderer(ObjectRenderer):
 
     def __init__(self, installation: str, target: str, settings: K8sSettings) -> None:
         self._installation, self._target, self._settings = installation, target, settings
+        self._last: dict[tuple[str, str], tuple[_Order, tuple[Manifest, ...]]] = {}
 
     @override
     def app(self, order: AppOrder) -> tuple[Manifest, ...]:
+        return self._remembered((order.project, order.app), order, lambda: self._app(order))
+
+    @override
+    def project(self, order: ProjectOrder) -> tuple[Manifest, ...]:
+        return self._remembered((order.project, ""), order, lambda: self._project(order))
+
+    def _remembered(
+        self, name: tuple[str, str], order: _Order, render: Callable[[], tuple[Manifest, ...]]
+    ) -> tuple[Manifest, ...]:
+        """A pass over an app asks for the same again and again while the cluster moves."""
+        known = self._last.pop(name, None)
+        rendered = known[1] if known is not None and known[0] == order else render()
+        self._last[name] = order, rendered
+        if len(self._last) > KEPT:
+            del self._last[next(iter(self._last))]
+        return rendered
+
+    def _app(self, order: AppOrder) -> tuple[Manifest, ...]:
         owner = self.owner(order.project, order.app, order.uid)
         told = variables(order, owner)
         runs = workload(order, owner, told, user_namespaces=self._settings.user_namespaces)
@@ -43,8 +66,7 @@ class KubernetesRenderer(ObjectRenderer):
             *around.autoscaler(order, owner),
         )
 
-    @override
-    def project(self, order: ProjectOrder) -> tuple[Manifest, ...]:
+    def _project(self, order: ProjectOrder) -> tuple[Manifest, ...]:
         owner = self.owner(order.project, "", order.uid)
         return _ordered(
             projects.namespace(owner),

@@ -60,8 +60,8 @@ _SPEC = {
 }
 
 
-def definition(group: str, plural: str, kind: str, schema: Object) -> Object:
-    """A namespaced custom resource definition, version v1, with status."""
+def definition(group: str, plural: str, kind: str, schema: Object, version: str = "v1") -> Object:
+    """A namespaced custom resource definition of one version, with status."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -72,7 +72,7 @@ def definition(group: str, plural: str, kind: str, schema: Object) -> Object:
             "names": {"plural": plural, "singular": kind.lower(), "kind": kind},
             "versions": [
                 {
-                    "name": "v1",
+                    "name": version,
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
@@ -88,4 +88,13 @@ HTTP_ROUTE = definition(
     "httproutes",
     "HTTPRoute",
     {"spec": {"type": "object", "properties": _SPEC}, "status": _ANYTHING},
+)
+
+TRAEFIK = tuple(
+    definition("traefik.io", plural, kind, {"spec": _ANYTHING}, "v1alpha1")
+    for plural, kind in (
+        ("ingressroutes", "IngressRoute"),
+        ("middlewares", "Middleware"),
+        ("traefikservices", "TraefikService"),
+    )
 )

@@ -32,3 +32,15 @@ def is_ready(pod: Object) -> bool:
         one["type"] == "Ready" and one["status"] == "True"
         for one in pod.get("status", {}).get("conditions") or ()
     )
+
+
+def is_of(owner: Object, metadata: Object) -> bool:
+    """Whether an orphan is a workload's by its labels; a StatefulSet's by its name, too."""
+    wanted = owner["spec"].get("selector", {}).get("matchLabels") or {}
+    labels = metadata.get("labels") or {}
+    if not wanted or any(labels.get(name) != value for name, value in wanted.items()):
+        return False
+    name, _, number = str(metadata["name"]).rpartition("-")
+    if owner["kind"] != "StatefulSet":
+        return True
+    return number.isdigit() and name == str(owner["metadata"]["name"])

@@ -19,11 +19,13 @@ class Fate(Enum):
     CONFIG_MISSING = "a Secret or ConfigMap that they name is not there"
     COMPLETES = "their process ends well (jobs)"
     QUOTA_EXCEEDED = "none can be made: the quota is used up"
+    LIMIT_RANGE = "none can be made: they ask for more than one may have"
     POD_SECURITY = "none can be made: the namespace's Pod Security refuses them"
 
 
 NOT_MADE = {
     Fate.QUOTA_EXCEEDED: "exceeded quota: limits, requested: cpu=1, used: cpu=4, limited: cpu=4",
+    Fate.LIMIT_RANGE: "maximum memory usage per Container is 1Gi, but limit is 2Gi",
     Fate.POD_SECURITY: 'violates PodSecurity "restricted:latest": runAsNonRoot != true',
 }
 # Fates of a pod that Events tell: reason and message.

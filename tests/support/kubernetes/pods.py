@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NamedTuple
 
 from aiohttp import WSMsgType, web
@@ -114,19 +115,19 @@ class Pods:
         """
         query = request.query
         log = self._asked(request, pod)
-        stamped, since = query.get("timestamps") == "true", query.get("sinceTime", "")
-        found = [line for line in log.lines if line.at >= since]
+        stamped, since = query.get("timestamps") == "true", query.get("sinceTime")
+        found = [line for line in log.lines if since is None or _moment(line.at) >= _moment(since)]
         told, cuts = len(log.lines), log.cuts
         if tail := query.get("tailLines"):
             found = found[-int(tail) :] if int(tail) else []
         for line in found:
             yield _line(line, stamped=stamped)
         while query.get("follow") == "true":
+            if log.cuts > cuts:
+                raise ConnectionCut
             for line in log.lines[told:]:
                 told += 1
                 yield _line(line, stamped=stamped)
-            if log.cuts > cuts:
-                raise ConnectionCut
             if told == len(log.lines):
                 if log.ended:
                     return
@@ -223,3 +224,7 @@ def _container(request: Request, pod: Object) -> str:
 def _line(line: Line, *, stamped: bool) -> bytes:
     at, text, end = line
     return f"{at} {text}{end}".encode() if stamped else f"{text}{end}".encode()
+
+
+def _moment(at: str) -> datetime:
+    return datetime.fromisoformat(at)

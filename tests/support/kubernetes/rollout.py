@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from tests.support.kubernetes.pod_facts import is_ready, revision_of
 from tests.support.kubernetes.pod_states import NOT_MADE, Fate
 from tests.support.kubernetes.schema import Object
 
@@ -57,6 +58,21 @@ def _share(given: int | str, of: int, *, up: bool) -> int:
         return given
     parts = of * int(given.removesuffix("%"))
     return -(-parts // 100) if up else parts // 100
+
+
+def next_to_replace(pods: dict[str, Object], wanted: list[str], revision: str) -> str | None:
+    """Of a StatefulSet's pods, from the last to the first: the next old one, once all behind it
+    are ready.
+
+    Source: `updateStatefulSet` of the StatefulSet controller.
+    """
+    for one in reversed(wanted):
+        pod = pods.get(one)
+        if pod is not None and revision_of(pod) != revision:
+            return one
+        if pod is None or not is_ready(pod):
+            return None
+    return None
 
 
 def conditions(

@@ -16,13 +16,14 @@ from tests.support.kubernetes import pod_states
 from tests.support.kubernetes.inside import Inside
 from tests.support.kubernetes.pod_facts import (
     image_of,
+    is_of,
     is_ready,
     owner_reference,
     revision_of,
     template_hash,
 )
 from tests.support.kubernetes.pod_states import Fate
-from tests.support.kubernetes.rollout import conditions, replica_counts
+from tests.support.kubernetes.rollout import conditions, next_to_replace, replica_counts
 from tests.support.kubernetes.schema import Object
 from tests.support.kubernetes.store import Change
 
@@ -200,19 +201,12 @@ class Workloads:
         wanted = [f"{name}-{number}" for number in range(live["spec"]["replicas"])]
         for one in sorted(pods.keys() - set(wanted), reverse=True)[:1]:
             self.inside.delete("Pod", namespace, one)
-        for one in wanted:
-            pod = pods.get(one)
-            if pod is None:
-                self._claims(live, one)
-                self._new_pod(live, one, {"controller-revision-hash": revision})
-                break
-            if not is_ready(pod):
-                break
-        stale = [
-            one for one in reversed(wanted) if one in pods and revision_of(pods[one]) != revision
-        ]
-        if stale and all(is_ready(pods[one]) for one in wanted if one in pods):
-            self.inside.delete("Pod", namespace, stale[0])
+        is_parallel = live["spec"].get("podManagementPolicy") == "Parallel"
+        self._make_missing(live, pods, wanted, revision)
+        stale = [one for one in wanted if one in pods and revision_of(pods[one]) != revision]
+        may_go_on = is_parallel or all(one in pods and is_ready(pods[one]) for one in wanted)
+        if may_go_on and (one := next_to_replace(pods, wanted, revision)) is not None:
+            self.inside.delete("Pod", namespace, one)
         ready = sum(is_ready(pod) for pod in pods.values())
         updated = sum(revision_of(pod) == revision for pod in pods.values())
         status: Object = {
@@ -229,6 +223,25 @@ class Workloads:
         }
         if live.get("status") != status:
             self.inside.patch_status("StatefulSet", namespace, name, status)
+
+    def _make_missing(
+        self, live: Object, pods: dict[str, Object], wanted: list[str], revision: str
+    ) -> None:
+        namespace, name = live["metadata"]["namespace"], live["metadata"]["name"]
+        fate = self.fates.get(image_of(live["spec"]["template"]), Fate.RUNS)
+        for one in wanted:
+            pod = pods.get(one)
+            if pod is None and self.inside.get("Pod", namespace, one) is None:  # else it is ending
+                if fate in pod_states.NOT_MADE:
+                    why = f'pods "{one}" is forbidden: {pod_states.NOT_MADE[fate]}'
+                    said = f"create Pod {one} in StatefulSet {name} failed error: {why}"
+                    self.inside.event(live, "FailedCreate", said)
+                    return
+                self._claims(live, one)
+                self._new_pod(live, one, {"controller-revision-hash": revision})
+            is_ordered = live["spec"].get("podManagementPolicy") != "Parallel"
+            if is_ordered and (pod is None or not is_ready(pod)):
+                return
 
     def _claims(self, live: Object, pod: str) -> None:
         namespace = live["metadata"]["namespace"]
@@ -294,10 +307,18 @@ class Workloads:
             self.inside.event(pod, *pod_states.TOLD[fate])
 
     def _owned(self, kind: str, namespace: str, owner: Object) -> list[Object]:
+        """What a workload made, and what it takes up: orphans that its selector fits."""
         uid = owner["metadata"]["uid"]
-        return [
-            one
-            for one in self.inside.all(kind, namespace)
-            if "deletionTimestamp" not in one["metadata"]
-            and any(by["uid"] == uid for by in one["metadata"].get("ownerReferences") or ())
-        ]
+        found = []
+        for one in self.inside.all(kind, namespace):
+            metadata = one["metadata"]
+            owners = metadata.get("ownerReferences") or ()
+            if "deletionTimestamp" in metadata:
+                continue
+            if any(by["uid"] == uid for by in owners):
+                found.append(one)
+            elif not owners and is_of(owner, metadata):
+                taken = {"metadata": {"ownerReferences": [owner_reference(owner)]}}
+                self.inside.patch(kind, namespace, metadata["name"], taken)
+                found.append(self.inside.get(kind, namespace, metadata["name"]) or one)
+        return found

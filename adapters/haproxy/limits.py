@@ -1,0 +1,84 @@
+"""What HAProxy 2.6 cannot do for a row, said so that its owner knows what to change; pure.
+
+One such row does not stop the others: it is answered with a page, never served without what it
+asks for.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from adapters.haproxy.matching import depth_of, key_of, keys_above
+from projections.route_table import Header, Row
+
+DEEPEST: Final = 16  # components that can be stripped: one line of configuration for each
+LONGEST: Final = 8_000  # bytes of an entry: one command holds 16 KiB
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+_TEXT: Final = re.compile(r"[^\x00-\x1f\x7f]*")
+
+
+def limits_met(rows: Iterable[Row], *, has_https: bool) -> dict[str, str]:
+    """Return why each row that cannot be served cannot, by its id."""
+    rows = tuple(rows)
+    by_key = {key_of(row): row for row in rows}
+    reasons = ((row, _reason(row, has_https=has_https) or _overtaken(row, by_key)) for row in rows)
+    return {row.id: reason for row, reason in reasons if reason}
+
+
+def _reason(row: Row, *, has_https: bool) -> str:
+    where = f"{row.scheme}://{row.host}{row.path}"
+    if row.auth != "off":
+        return (
+            f"{where} asks for auth {row.auth!r}, but HAProxy asks nobody whether a request may "
+            "pass; use auth off, or a target whose router is caddy or traefik"
+        )
+    if row.tls is not None and row.tls.mode == "auto":
+        return (
+            f"{where} asks for tls mode 'auto', but HAProxy fetches no certificates; "
+            "use tls mode internal or secret, or a target whose router is caddy"
+        )
+    if row.scheme == "https" and not has_https:
+        return (
+            f"{where} is asked over https, but this router has no address for https; "
+            "give its target one, or set tls mode off"
+        )
+    if row.strip_prefix and depth_of(row.path) > DEEPEST:
+        return (
+            f"{where} strips {depth_of(row.path)} path components, but HAProxy strips "
+            f"{DEEPEST} at most; use a shorter path"
+        )
+    return _unspeakable(row, where)
+
+
+def _unspeakable(row: Row, where: str) -> str:
+    headers = (*row.request_headers, *row.response_headers)
+    named = headers if row.context is None else (*headers, row.context)
+    for header in named:
+        if not _NAME.fullmatch(header.name) or not _TEXT.fullmatch(header.value):
+            return (
+                f"{where} names the header {header.name!r}, but HAProxy takes names of letters, "
+                "digits, '-', '_' and '.', and values on one line; use another"
+            )
+    if longest := _longest(row, headers):
+        return (
+            f"{where} has {longest} bytes in one entry, but HAProxy takes {LONGEST} at most; "
+            "use a shorter path or header"
+        )
+    return ""
+
+
+def _longest(row: Row, headers: Iterable[Header]) -> int:
+    lengths = [len(key_of(row)), *(len(header.value.encode()) for header in headers)]
+    return max(lengths) if max(lengths) > LONGEST else 0
+
+
+def _overtaken(row: Row, rows: Mapping[str, Row]) -> str:
+    """HAProxy takes the longest path first: a row above must not have a higher precedence."""
+    for key in keys_above(key_of(row)):
+        above = rows.get(key)
+        if above is not None and above.precedence >= row.precedence:
+            return (
+                f"{row.scheme}://{row.host}{row.path} comes after the shorter path {above.path!r}, "
+                "but HAProxy takes the longest first; give it a higher precedence"
+            )
+    return ""

@@ -1,0 +1,148 @@
+"""The HAProxy program: checked, kept running, loaded again, and taken up by a later control plane.
+
+It is a child of the keeper and not of us, so a dead control plane stops no traffic.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from adapters.haproxy.settings import BACKENDS, CONFIGURATION, HAProxySettings
+from adapters.keeping.client import KeeperClient
+from adapters.keeping.standing import Order, Standing
+from reconcilers.ports import EngineUnavailable
+from reconcilers.router_ports import RouterMissing, RouterRefused, RouterUnavailable
+
+_CHECK_SECONDS: Final = 30.0
+_LINES: Final = 8  # of what it said: the last one alone says only that something was wrong
+_SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class HAProxyProcess:
+    """The one HAProxy of a target.
+
+    Args:
+        root: of the keeper whose child it is.
+        target: of which this is the router.
+        directory: of its files; it runs there.
+        settings: of the operator.
+        began: told after each beginning that was not asked for.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        target: str,
+        directory: Path,
+        settings: HAProxySettings,
+        began: Callable[[], None],
+    ) -> None:
+        self._settings, self._directory, self._began = settings, directory, began
+        self._client = KeeperClient(root, lambda _path: None, lambda: None)
+        self._folder = root / target / "haproxy"
+        self._standing: Standing | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The master process, while it lives, by whomever it was begun."""
+        return (self._standing or self._as(Order((), {}))).pid
+
+    @property
+    def ends(self) -> int:
+        """How often it was seen to end unasked."""
+        return self._standing.ends if self._standing else 0
+
+    @property
+    def last_words(self) -> str:
+        return _alerts(self._standing.said(_LINES)) if self._standing else "nothing"
+
+    async def check(self, configuration: str, backends: str) -> None:
+        """Let HAProxy read a configuration without serving it.
+
+        Raises:
+            RouterRefused: it does not accept it; says why.
+            RouterMissing: there is no HAProxy.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *(self._program(), "-c", "-f", configuration, "-f", backends),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={},
+            cwd=self._directory,
+        )
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                said, _ = await process.communicate()
+        except TimeoutError as error:
+            process.kill()
+            await process.wait()
+            raise RouterUnavailable(
+                f"HAProxy has not read its configuration within {_CHECK_SECONDS:.0f} s"
+            ) from error
+        if process.returncode != 0:
+            reason = _alerts(said.decode(errors="replace"))
+            raise RouterRefused(f"HAProxy does not accept its configuration: {reason}")
+
+    async def start(self) -> None:
+        """See to it that it runs, as its files say, from now on.
+
+        Raises:
+            RouterUnavailable: it cannot be begun; says why.
+        """
+        if self._standing is None:
+            argv = (self._program(), "-W", "-f", CONFIGURATION, "-f", BACKENDS)
+            self._standing = self._as(Order(argv, {}, str(self._directory)))
+        try:
+            await self._standing.start()
+        except EngineUnavailable as error:
+            raise RouterUnavailable(str(error)) from error
+
+    def load_again(self) -> None:
+        """Ask for a new worker with the files as they are; the former one ends its requests."""
+        if (pid := self.pid) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR2)
+
+    async def close(self) -> None:
+        """See to it no longer; it goes on."""
+        if self._standing is not None:
+            await self._standing.close()
+        await self._client.close()
+
+    async def stop(self) -> None:
+        """End it, with all that it serves."""
+        await (self._standing or self._as(Order((), {}))).stop()
+        await self._client.close()
+
+    def _as(self, order: Order) -> Standing:
+        return Standing(self._client, self._folder, order, self._began)
+
+    def _program(self) -> str:
+        name = self._settings.program
+        found = shutil.which(name, path=_SEARCH_PATH) or shutil.which(name)
+        if found is None:
+            raise RouterMissing(absence(name))
+        return found
+
+
+def absence(program: str) -> str | None:
+    """Why there is no HAProxy here, and what to do; None if there is one."""
+    if shutil.which(program, path=_SEARCH_PATH) or shutil.which(program):
+        return None
+    return (
+        f"there is no program {program!r} on this host, so nothing takes requests for its routes; "
+        "install it (Debian: `apt-get install haproxy`); until then apps are reached at the "
+        "addresses of their replicas"
+    )
+
+
+def _alerts(said: str) -> str:
+    """What HAProxy complains about, without its greeting."""
+    lines = [line.strip() for line in said.splitlines() if line.startswith("[ALERT]")]
+    return " / ".join(line.split(" : ", 1)[-1] for line in lines)[:600] or said.strip()[-600:]

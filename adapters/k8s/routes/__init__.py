@@ -1,0 +1,1 @@
+"""Routes of an app as objects of its cluster: for Gateway API, Traefik's own kinds, or Ingress."""

@@ -1,0 +1,139 @@
+"""What a renderer of routes is asked, and what it answers; shared by all of them, and pure.
+
+The cluster knows by itself which pods are ready, so no endpoints are rendered; a row leads to
+Services, and only to those of its app's namespace.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import product
+from typing import Any, Final, NamedTuple
+
+from adapters.k8s.render.labels import Owner
+from projections.route_table import Backend, Header, Row, Share
+from reconcilers.object_ports import Manifest
+
+JSON = dict[str, Any]
+
+IDENTITY_HEADER: Final = "X-Forwarded-User"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSettings:
+    """What an operator says about the router of a cluster.
+
+    Attributes:
+        gateway: the Gateway that routes are attached to, and `gateway_namespace` its place; its
+            listeners are `http_listener` and `https_listener`.
+        http: Traefik's entry point without TLS; `https` that with TLS.
+        cert_resolver: of Traefik, for certificates of rows with `auto`; empty: there is none.
+        verify: the URL that Traefik asks about users; empty: nobody knows them.
+        ingress_class: of Ingresses; empty: the cluster's default.
+        issuer: a ClusterIssuer of cert-manager for Ingresses with `auto`; empty: there is none.
+    """
+
+    gateway: str = "stateward"
+    gateway_namespace: str = "stateward-routing"
+    http_listener: str = "http"
+    https_listener: str = "https"
+    http: str = "web"
+    https: str = "websecure"
+    cert_resolver: str = ""
+    verify: str = ""
+    ingress_class: str = ""
+    issuer: str = ""
+
+
+class Asked(NamedTuple):
+    """The rows of one app, the table that they are of, and the ports of Services by backend."""
+
+    owner: Owner
+    rows: tuple[Row, ...]
+    table: tuple[Row, ...]
+    ports: Mapping[Backend, int]
+
+
+class Routes(NamedTuple):
+    """The objects; by the ids of rows why one is not served, and what another cannot have."""
+
+    manifests: tuple[Manifest, ...]
+    unserved: Mapping[str, str]
+    notes: Mapping[str, str]
+
+
+def where(row: Row) -> str:
+    return f"{row.scheme}://{row.host}{row.path}"
+
+
+def name_of(row: Row, owner: Owner, what: str = "") -> str:
+    """The name of an object of a row: the same as long as the row's id is."""
+    digest = blake2b(row.id.encode(), digest_size=4).hexdigest()
+    return "--".join(part for part in (owner.app, f"route-{digest}", what) if part)
+
+
+def reachable(row: Row, asked: Asked) -> str:
+    """Say why the Services that a row leads to cannot be reached by it; empty if they can."""
+    for share in row.shares:
+        _, project, app = share.backend.app.split("/")
+        if project != asked.owner.project:
+            return (
+                f"{where(row)} leads to {share.backend.app} of another project, but routes of a "
+                "cluster stay within their namespace; put both apps into one project"
+            )
+        if share.backend not in asked.ports:
+            return f"{where(row)} leads to port {share.backend.port!r} of {app}, which it has not"
+    return ""
+
+
+def service_of(share: Share, asked: Asked) -> JSON:
+    """The Service of a share and its port."""
+    return {
+        "name": share.backend.app.rpartition("/")[2],
+        "port": asked.ports[share.backend],
+    }
+
+
+def note_of(row: Row) -> str:
+    """What a row cannot have in any cluster, though it is served."""
+    if not row.fallback:
+        return ""
+    return (
+        f"{where(row)} falls back when its app is gone, but answers 503 while the app has no "
+        "ready replica: a cluster does not choose between Services by that"
+    )
+
+
+def longer_below(row: Row, table: Iterable[Row]) -> tuple[str, ...]:
+    """Return the paths below a context's that rows after it have, the row's own first.
+
+    Where a cluster takes longer paths first, a context must ask for these, too, to come before.
+    """
+    below = {
+        other.path
+        for other in table
+        if row.context is not None
+        and (other.scheme, other.host) == (row.scheme, row.host)
+        and other.precedence < row.precedence
+        and other.path.startswith(row.path.rstrip("/") + "/")
+        and other.path != row.path
+    }
+    return (row.path, *sorted(below))
+
+
+def spellings() -> list[str]:
+    """All ways to write the header that names a user to apps: `_` is `-` to some of them."""
+    parts = IDENTITY_HEADER.split("-")
+    return [
+        "".join(map("".join, zip(parts, (*marks, ""), strict=True)))
+        for marks in product("-_", repeat=len(parts) - 1)
+    ]
+
+
+def plain(headers: Iterable[Header]) -> dict[str, str]:
+    return {header.name: header.value for header in headers}
+
+
+def stripped(path: str, prefix: str) -> str:
+    """What is left of a path without a prefix."""
+    return path.removeprefix(prefix.rstrip("/")) or "/"

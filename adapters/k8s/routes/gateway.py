@@ -1,0 +1,125 @@
+"""Routes as `HTTPRoute` of Gateway API, attached to a Gateway that the operator has; pure.
+
+Which rule answers is decided by the cluster: longer paths first, then more headers. A context that
+comes before a longer path therefore asks for that path as well.
+Source: gateway-api.sigs.k8s.io, the specification of HTTPRoute v1.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import batched
+from typing import Final
+
+from adapters.k8s.render.manifests import manifest
+from adapters.k8s.routes.asked import (
+    JSON,
+    Asked,
+    Routes,
+    RouteSettings,
+    longer_below,
+    name_of,
+    note_of,
+    reachable,
+    service_of,
+    spellings,
+    stripped,
+    where,
+)
+from projections.route_table import Header, Row
+from reconcilers.object_ports import Manifest, Stage
+
+KIND: Final = "gateway.networking.k8s.io/v1 HTTPRoute"
+_GROUP: Final = "gateway.networking.k8s.io"
+_RULES: Final = 16  # of one HTTPRoute
+_PATH: Final = re.compile(r"(?!.*%2[fF])(?!.*//)(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+")
+
+
+def gateway_routes(asked: Asked, settings: RouteSettings) -> Routes:
+    unserved = {row.id: reason for row in asked.rows if (reason := _reason(row, asked))}
+    served = [row for row in asked.rows if row.id not in unserved]
+    return Routes(
+        tuple(one for row in served for one in _routes(row, asked, settings)),
+        unserved,
+        {row.id: note for row in served if (note := _note(row, settings))},
+    )
+
+
+def _reason(row: Row, asked: Asked) -> str:
+    if row.auth != "off":
+        return (
+            f"{where(row)} asks for auth {row.auth!r}, but Gateway API has no standard way to ask "
+            "who a user is; use auth off, or the router traefik"
+        )
+    if row.h2c:
+        return (
+            f"{where(row)} speaks h2c to its app, which Gateway API leaves to each Service; "
+            "use the router traefik"
+        )
+    for path in longer_below(row, asked.table):
+        if _PATH.fullmatch(path) is None:
+            return f"{where(row)} asks for the path {path!r}, which Gateway API does not take"
+    return reachable(row, asked)
+
+
+def _note(row: Row, settings: RouteSettings) -> str:
+    notes = [note_of(row)]
+    if row.tls is not None:
+        notes.append(
+            f"{where(row)} shows the certificate of listener {settings.https_listener!r} of "
+            f"Gateway {settings.gateway_namespace}/{settings.gateway}, whatever its tls mode says"
+        )
+    return "; ".join(note for note in notes if note)
+
+
+def _routes(row: Row, asked: Asked, settings: RouteSettings) -> Iterator[Manifest]:
+    rules = [_rule(row, path, asked) for path in longer_below(row, asked.table)]
+    listener = settings.https_listener if row.scheme == "https" else settings.http_listener
+    parent = {
+        "group": _GROUP,
+        "kind": "Gateway",
+        "name": settings.gateway,
+        "namespace": settings.gateway_namespace,
+        "sectionName": listener,
+    }
+    for number, some in enumerate(batched(rules, _RULES)):
+        spec = {"parentRefs": [parent], "hostnames": [row.host], "rules": list(some)}
+        name = name_of(row, asked.owner, str(number) if number else "")
+        yield manifest(Stage.ROUTE, asked.owner, KIND, name, {"spec": spec})
+
+
+def _rule(row: Row, path: str, asked: Asked) -> JSON:
+    match: JSON = {"path": {"type": "PathPrefix", "value": path}}
+    if row.context is not None:
+        header = {"type": "Exact", "name": row.context.name, "value": row.context.value}
+        match["headers"] = [header]
+    rule: JSON = {"matches": [match], "filters": list(_filters(row, path))}
+    if not row.redirect:
+        rule["backendRefs"] = [
+            {"group": "", "kind": "Service", **service_of(share, asked), "weight": share.weight}
+            for share in row.shares
+        ]
+    return rule
+
+
+def _filters(row: Row, path: str) -> Iterator[JSON]:
+    if row.redirect:
+        redirect = {"scheme": "https", "statusCode": 301}
+        yield {"type": "RequestRedirect", "requestRedirect": redirect}
+        return
+    gone = [*spellings(), *(one.name for one in row.request_headers if not one.value)]
+    changed = {"set": _values(row.request_headers), "remove": gone}
+    yield {"type": "RequestHeaderModifier", "requestHeaderModifier": changed}
+    if row.response_headers:
+        gone = [one.name for one in row.response_headers if not one.value]
+        changed = {"set": _values(row.response_headers), "remove": gone}
+        yield {"type": "ResponseHeaderModifier", "responseHeaderModifier": changed}
+    if row.strip_prefix and row.path != "/":
+        replaced = {
+            "type": "ReplacePrefixMatch",
+            "replacePrefixMatch": stripped(path, row.path),
+        }
+        yield {"type": "URLRewrite", "urlRewrite": {"path": replaced}}
+
+
+def _values(headers: tuple[Header, ...]) -> list[JSON]:
+    return [{"name": one.name, "value": one.value} for one in headers if one.value]

@@ -1,0 +1,116 @@
+"""Routes as Traefik's own kinds: `IngressRoute`, `Middleware`, `TraefikService`; pure."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from adapters.k8s.render.manifests import manifest
+from adapters.k8s.routes.asked import (
+    IDENTITY_HEADER,
+    JSON,
+    Asked,
+    Routes,
+    RouteSettings,
+    name_of,
+    note_of,
+    plain,
+    reachable,
+    service_of,
+    spellings,
+    where,
+)
+from adapters.traefik.rules import compared, rule
+from projections.route_table import Row
+from reconcilers.object_ports import Manifest, Stage
+
+_API: Final = "traefik.io/v1alpha1"
+_FIRST: Final = 1  # is added to precedences, which begin at 0: that is the length of a rule
+
+
+def traefik_routes(asked: Asked, settings: RouteSettings) -> Routes:
+    reasons = {row.id: _reason(row, asked, settings) for row in asked.rows}
+    served = [row for row in asked.rows if not reasons[row.id]]
+    return Routes(
+        tuple(one for row in served for one in _objects(row, asked, settings)),
+        {name: reason for name, reason in reasons.items() if reason},
+        {row.id: note for row in served if (note := note_of(row))},
+    )
+
+
+def _reason(row: Row, asked: Asked, settings: RouteSettings) -> str:
+    if row.auth != "off" and not settings.verify:
+        return (
+            f"{where(row)} asks for auth {row.auth!r}, but nobody is named to its target who knows "
+            "users; name one, or use auth off"
+        )
+    if row.tls is not None and row.tls.mode == "auto" and not settings.cert_resolver:
+        return (
+            f"{where(row)} asks for tls mode 'auto', but no certificate resolver of Traefik is "
+            "named to its target; name one, or use tls mode internal"
+        )
+    if row.tls is not None and row.tls.mode == "secret":
+        return (
+            f"{where(row)} shows a certificate of {row.tls.secret}, which is not brought into the "
+            "cluster; use tls mode auto or internal"
+        )
+    return reachable(row, asked)
+
+
+def _objects(row: Row, asked: Asked, settings: RouteSettings) -> Iterator[Manifest]:
+    used = dict(_middlewares(row, settings))
+    for name, spec in used.items():
+        yield _object("Middleware", row, asked, spec, name)
+    services = [_service(row, number, asked) for number in range(len(row.shares))]
+    if len(services) > 1:
+        yield _object("TraefikService", row, asked, {"weighted": {"services": services}})
+        services = [{"kind": "TraefikService", "name": name_of(row, asked.owner)}]
+    if row.redirect:
+        services = [{"kind": "TraefikService", "name": "noop@internal"}]
+    route = {
+        "kind": "Rule",
+        "match": rule(row),
+        "priority": row.precedence + _FIRST,
+        "middlewares": [{"name": name_of(row, asked.owner, name)} for name in used],
+        "services": services,
+    }
+    is_secure = row.scheme == "https"
+    routed: JSON = {
+        "entryPoints": [settings.https if is_secure else settings.http],
+        "routes": [route],
+    }
+    if row.tls is not None and row.tls.mode == "auto":
+        routed["tls"] = {"certResolver": settings.cert_resolver}
+    elif is_secure:
+        routed["tls"] = {"store": {"name": "default"}}
+    yield _object("IngressRoute", row, asked, routed)
+
+
+def _middlewares(row: Row, settings: RouteSettings) -> Iterator[tuple[str, JSON]]:
+    """What happens to requests on the way, in this order: a name, and the spec of that."""
+    if row.redirect:
+        yield "redirect", {"redirectScheme": {"scheme": "https", "permanent": True}}
+        return
+    yield "identity", {"headers": {"customRequestHeaders": dict.fromkeys(spellings(), "")}}
+    if row.auth != "off":
+        address = f"{settings.verify}?auth={row.auth}"
+        asking = {"address": address, "authResponseHeaders": [IDENTITY_HEADER]}
+        yield "auth", {"forwardAuth": asking}
+    if row.strip_prefix and row.path != "/":
+        yield "strip", {"stripPrefix": {"prefixes": [compared(row.path)]}}
+    if row.request_headers or row.response_headers:
+        changed = {
+            "customRequestHeaders": plain(row.request_headers),
+            "customResponseHeaders": plain(row.response_headers),
+        }
+        yield "headers", {"headers": changed}
+
+
+def _service(row: Row, number: int, asked: Asked) -> JSON:
+    share = row.shares[number]
+    scheme = {"scheme": "h2c"} if row.h2c else {}
+    weight = {"weight": share.weight} if len(row.shares) > 1 else {}
+    return {"kind": "Service", **service_of(share, asked), **scheme, **weight}
+
+
+def _object(kind: str, row: Row, asked: Asked, spec: JSON, what: str = "") -> Manifest:
+    name = name_of(row, asked.owner, what)
+    return manifest(Stage.ROUTE, asked.owner, f"{_API} {kind}", name, {"spec": spec})

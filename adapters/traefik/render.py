@@ -1,0 +1,177 @@
+"""A route table and its endpoints as the document that Traefik polls; pure.
+
+It is never empty, for Traefik skips a document in which there is nothing and goes on with the last
+one: a route for everything comes last, and answers 404. Priorities are numbers of ours, for without
+one Traefik takes the length of a rule. Certificates and their keys are not in it.
+"""
+
+from collections.abc import Iterable, Mapping
+from itertools import product
+from typing import Any, Final
+
+import msgspec
+
+from adapters.traefik.rules import EVERYTHING, compared, rule
+from adapters.traefik.settings import TraefikSettings
+from projections.route_table import Backend, Endpoint, Endpoints, Header, RouteTable, Row, Share
+
+JSON = dict[str, Any]
+
+NOTHING: Final = "nothing"
+"""The name of the last route, and of what it leads to."""
+
+_LAST: Final = 1  # priority of the last route: 0 would mean the length of its rule
+_FIRST: Final = 2  # is added to precedences, which begin at 0
+_NOBODY: Final = ["0.0.0.0/32"]  # no client has this address
+_UNSERVED: Final = "unserved"
+_IDENTITY: Final = "no-identity"
+
+
+def render(
+    table: RouteTable,
+    endpoints: Endpoints,
+    settings: TraefikSettings,
+    unserved: Mapping[str, str],
+) -> JSON:
+    """Return the document; rows named by `unserved` answer 501."""
+    routers: JSON = {}
+    middlewares: JSON = {
+        NOTHING: _refusing(404),
+        _UNSERVED: _refusing(501),
+        _IDENTITY: _without_identity(settings.identity_header),
+    }
+    services: JSON = {NOTHING: {"loadBalancer": {"servers": []}}}
+    for row in table.rows:
+        if row.id in unserved:
+            chain, leads_to = [_UNSERVED], NOTHING
+        else:
+            used = _middlewares(row, settings)
+            middlewares |= used
+            chain = [_IDENTITY, *used]
+            leads_to = _service(row, endpoints, services)
+        routers[row.id] = _router(row, chain, leads_to, settings)
+    routers[NOTHING] = {
+        "rule": EVERYTHING,
+        "entryPoints": [settings.http],
+        "service": NOTHING,
+        "priority": _LAST,
+        "middlewares": [NOTHING],
+    }
+    routers[f"{NOTHING}-https"] = {
+        **routers[NOTHING],
+        "entryPoints": [settings.https],
+        "tls": {},
+    }
+    return {"http": {"routers": routers, "services": services, "middlewares": middlewares}}
+
+
+def _router(row: Row, chain: Iterable[str], leads_to: str, settings: TraefikSettings) -> JSON:
+    router: JSON = {
+        "rule": rule(row),
+        "entryPoints": [settings.https if row.scheme == "https" else settings.http],
+        "service": leads_to,
+        "priority": row.precedence + _FIRST,
+        "middlewares": list(chain),
+    }
+    if row.scheme == "https":
+        is_issued = row.tls is not None and row.tls.mode == "auto" and settings.cert_resolver
+        router["tls"] = {"certResolver": settings.cert_resolver} if is_issued else {}
+    return router
+
+
+def _middlewares(row: Row, settings: TraefikSettings) -> JSON:
+    """What happens to a row's requests on the way, by name and in this order."""
+    used: JSON = {}
+    if row.redirect:
+        port = {} if settings.https_port == 443 else {"port": str(settings.https_port)}
+        used[f"{row.id}-redirect"] = {
+            "redirectScheme": {"scheme": "https", "permanent": True, **port}
+        }
+    if row.auth != "off":
+        used[f"auth-{row.auth}"] = {
+            "forwardAuth": {
+                "address": f"{settings.verify}?auth={row.auth}",
+                "authResponseHeaders": [settings.identity_header],
+            }
+        }
+    if row.strip_prefix and row.path != "/":
+        used[f"{row.id}-strip"] = {"stripPrefix": {"prefixes": [compared(row.path)]}}
+    if row.request_headers or row.response_headers:
+        used[f"{row.id}-headers"] = {
+            "headers": {
+                "customRequestHeaders": _set(row.request_headers),
+                "customResponseHeaders": _set(row.response_headers),
+            }
+        }
+    return used
+
+
+def _set(headers: Iterable[Header]) -> dict[str, str]:
+    return {header.name: header.value for header in headers}
+
+
+def _without_identity(header: str) -> JSON:
+    """Take away what a client says about its user, however it spells it: `_` is `-` to some apps.
+
+    An empty value is how Traefik says that a header goes.
+    """
+    parts = header.split("-")
+    spellings = (
+        "".join(map("".join, zip(parts, (*marks, ""), strict=True)))
+        for marks in product("-_", repeat=len(parts) - 1)
+    )
+    return {"headers": {"customRequestHeaders": dict.fromkeys(spellings, "")}}
+
+
+def _refusing(status: int) -> JSON:
+    return {"ipAllowList": {"sourceRange": _NOBODY, "rejectStatusCode": status}}
+
+
+# --- where requests go ------------------------------------------------------------------------
+
+
+def _service(row: Row, endpoints: Endpoints, services: JSON) -> str:
+    """Add what a row's requests need to `services`, and return its name."""
+    if row.redirect:
+        return NOTHING
+    shares = _healthy(row.shares, endpoints) or _healthy(row.fallback, endpoints)
+    scheme = "h2c" if row.h2c else "http"
+    for share in shares:
+        servers = endpoints[share.backend]
+        services[_named(share.backend, scheme)] = {"loadBalancer": _servers(servers, scheme)}
+    if not shares:
+        services[f"{row.id}-nobody"] = {"loadBalancer": {"servers": []}}
+        return f"{row.id}-nobody"
+    if len(shares) == 1:
+        return _named(shares[0].backend, scheme)
+    weighted = [{"name": _named(share.backend, scheme), "weight": share.weight} for share in shares]
+    services[f"{row.id}-weighted"] = {"weighted": {"services": weighted}}
+    return f"{row.id}-weighted"
+
+
+def _healthy(shares: Iterable[Share], endpoints: Endpoints) -> tuple[Share, ...]:
+    return tuple(share for share in shares if share.weight and endpoints.get(share.backend))
+
+
+def _named(backend: Backend, scheme: str) -> str:
+    """Names in Traefik have no `@`; that of an app's stream would do, but reads badly."""
+    place = backend.app.removeprefix("App/").replace("/", "-")
+    suffix = "-h2c" if scheme == "h2c" else ""
+    return f"{place}-{backend.uid}-{backend.port}{suffix}"
+
+
+def _servers(endpoints: Iterable[Endpoint], scheme: str) -> JSON:
+    servers = [
+        {"url": f"{scheme}://{_bracketed(one.host)}:{one.number}", "weight": one.weight}
+        for one in endpoints
+    ]
+    return {"servers": servers, "passHostHeader": True}
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def encoded(document: JSON) -> bytes:
+    """The same for the same document, byte by byte."""
+    return msgspec.json.encode(document, order="deterministic")

@@ -1,0 +1,149 @@
+"""Routes as objects of a cluster: what each kind of router gets, and what it is not asked for."""
+
+import json
+
+import msgspec
+import pytest
+
+from adapters.k8s.render.manifests import stored
+from projections.route_table import Backend, Header, Row, Share, Tls
+from reconcilers.object_ports import Json, Manifest, Stage
+from tests.support import k8s_grammar
+from tests.support.k8s_routes import SETTINGS, WAYS, rendered
+from tests.support.route_tables import EVERYTHING, FEATURE, WEB, row, shares, table
+
+CONTEXT = Header("x-context", "feature")
+
+
+def specs(manifests: tuple[Manifest, ...], kind: str) -> list[Json]:
+    return [one.body["spec"] for one in manifests if one.key.kind == kind]
+
+
+def paths(spec: Json) -> list[str]:
+    return [match["path"]["value"] for rule in spec["rules"] for match in rule["matches"]]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_server_has_nothing_against_any_object(way: str) -> None:
+    manifests = rendered(way).manifests
+    assert manifests
+    for manifest in manifests:
+        assert not k8s_grammar.complaints(manifest), manifest.key
+        assert manifest.stage is Stage.ROUTE
+        assert stored(manifest.body) == manifest.body
+        assert json.loads(msgspec.json.encode(manifest.body)) == manifest.body
+    assert len({manifest.key for manifest in manifests}) == len(manifests)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_row_is_rendered_or_the_reason_is_said(way: str) -> None:
+    routes = rendered(way)
+    told = {*routes.unserved, *routes.notes}
+    for one in EVERYTHING.rows:
+        alone = rendered(way, one)
+        assert alone.manifests or one.id in told
+        assert bool(alone.manifests) != (one.id in alone.unserved) or one.redirect
+
+
+def test_a_context_asks_for_the_longer_paths_that_it_comes_before() -> None:
+    context = row("a.example", "/", shares(FEATURE), "c", context=CONTEXT)
+    base = row("a.example", "/", shares(WEB), "base")
+    deep = row("a.example", "/deep/path", shares(WEB), "deep")
+    other = row("b.example", "/else", shares(WEB), "other")
+    whole = table(context, base, deep, other)
+    [spec] = specs(rendered("gateway", context, table=whole).manifests, "HTTPRoute")
+    assert paths(spec) == ["/", "/deep/path"]
+    for rule in spec["rules"]:
+        [match] = rule["matches"]
+        assert match["headers"] == [{"type": "Exact", "name": "x-context", "value": "feature"}]
+    [spec] = specs(rendered("gateway", base, table=whole).manifests, "HTTPRoute")
+    assert paths(spec) == ["/"]
+
+
+def test_a_context_strips_its_own_prefix_of_a_longer_path_also() -> None:
+    context = row("a.example", "/api", shares(FEATURE), "c", context=CONTEXT, strip_prefix=True)
+    whole = table(context, row("a.example", "/api/v1", shares(WEB)))
+    [spec] = specs(rendered("gateway", context, table=whole).manifests, "HTTPRoute")
+    rewrites = [rule["filters"][-1]["urlRewrite"]["path"] for rule in spec["rules"]]
+    assert [one["replacePrefixMatch"] for one in rewrites] == ["/", "/v1"]
+
+
+def test_more_longer_paths_than_a_route_has_rules_are_more_routes() -> None:
+    context = row("a.example", "/", shares(FEATURE), "c", context=CONTEXT)
+    below = [row("a.example", f"/p{number}", shares(WEB)) for number in range(20)]
+    manifests = rendered("gateway", context, table=table(context, *below)).manifests
+    found = specs(manifests, "HTTPRoute")
+    assert [len(spec["rules"]) for spec in found] == [16, 5]
+    assert len({path for spec in found for path in paths(spec)}) == 21
+
+
+def test_weights_are_those_of_the_shares() -> None:
+    split = row("a.example", "/", (Share(WEB, 9), Share(FEATURE, 1)), "split")
+    [route] = specs(rendered("gateway", split).manifests, "HTTPRoute")
+    assert [one["weight"] for one in route["rules"][0]["backendRefs"]] == [9, 1]
+    manifests = rendered("traefik", split).manifests
+    [service] = specs(manifests, "TraefikService")
+    assert [one["weight"] for one in service["weighted"]["services"]] == [9, 1]
+    assert "a part of the requests" in rendered("ingress", split).unserved["split"]
+
+
+def test_traefik_gets_priorities_in_the_order_of_the_table() -> None:
+    routes = specs(rendered("traefik").manifests, "IngressRoute")
+    order = [route["routes"][0]["priority"] for route in routes]
+    assert order == sorted(order, reverse=True)
+    assert min(order) > 0
+
+
+@pytest.mark.parametrize("way", ["gateway", "traefik"])
+def test_what_a_client_says_about_its_user_is_taken_away(way: str) -> None:
+    plain = row("a.example", "/", shares(WEB), "plain")
+    text = msgspec.json.encode([one.body for one in rendered(way, plain).manifests])
+    for spelling in (b"X-Forwarded-User", b"X_Forwarded_User", b"X-Forwarded_User"):
+        assert spelling in text
+
+
+@pytest.mark.parametrize(
+    ("way", "limited", "said"),
+    [
+        ("gateway", row("a.example", "/", shares(WEB), auth="soft"), "use auth off, or the router"),
+        ("gateway", row("a.example", "/", shares(WEB), h2c=True), "the router traefik"),
+        ("gateway", row("a.example", "/a%2Fb", shares(WEB)), "does not take"),
+        ("ingress", row("a.example", "/", shares(WEB), context=CONTEXT), "a host of its own"),
+        ("ingress", row("a.example", "/a", shares(WEB), strip_prefix=True), "stripping a prefix"),
+        (
+            "ingress",
+            row(
+                "a.example",
+                "/",
+                shares(WEB),
+                scheme="https",
+                tls=Tls(mode="secret", secret="Secret/shop/tls"),
+            ),
+            "not brought into the cluster",
+        ),
+    ],
+)
+def test_what_a_router_cannot_do_is_said_with_what_to_do(way: str, limited: Row, said: str) -> None:
+    (reason,) = rendered(way, limited, table=table(limited)).unserved.values()
+    assert said in reason
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_row_does_not_lead_out_of_its_namespace(way: str) -> None:
+    foreign = row("a.example", "/", shares(Backend("App/blog/web", 9, "http")))
+    (reason,) = rendered(way, foreign).unserved.values()
+    assert "of another project" in reason
+
+
+def test_an_ingress_without_issuer_has_no_automatic_certificate() -> None:
+    auto = row("a.example", "/", shares(WEB), scheme="https", tls=Tls(mode="auto"))
+    (reason,) = rendered("ingress", auto, settings=type(SETTINGS)()).unserved.values()
+    assert "no issuer" in reason
+    [spec] = specs(rendered("ingress", auto).manifests, "Ingress")
+    assert spec["tls"][0]["secretName"].endswith("--tls")
+
+
+@pytest.mark.parametrize("way", ["gateway", "traefik"])
+def test_a_context_that_falls_back_is_told_that_it_does_not_by_health(way: str) -> None:
+    context = row("a.example", "/", shares(FEATURE), "c", context=CONTEXT, fallback=shares(WEB))
+    assert "answers 503" in rendered(way, context, table=table(context)).notes["c"]
