@@ -42,6 +42,7 @@ from stateward.metrics import Metrics
 from stateward.nats_settings import nats_settings
 from stateward.probing import ProberByTarget
 from stateward.roles import Company, company, serves
+from stateward.routers import Routers
 from stateward.settings import Settings
 from stateward.storing import stores
 
@@ -108,6 +109,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
         choice = await _furnish(settings, intents, desired, log)
         shares = await company(settings, data.directory, data.installation, stack)
         is_worker = settings.serve.is_worker
+        routers = Routers(data.directory, metered, secrets, login=settings.login.developers)
         assembled = assemble(
             World(
                 log=metered,
@@ -128,6 +130,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
                 offer=shares.offer,
                 serves=serves(settings),
                 name=shares.name,
+                open_router=routers,
             ),
             WorkerSettings(
                 passes=settings.reconcile.concurrency,
@@ -149,8 +152,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             ("snapshots", lambda: projecting.keep(desired)),
             ("secrets", lambda: _swept(intents, log)),
         ):
-            task = asyncio.create_task(loop(), name=part)
-            stack.push_async_callback(_ended, task)
+            stack.push_async_callback(_ended, asyncio.create_task(loop(), name=part))
         if bus is not None:
             metrics.bus.connected(is_connected=False)
             await bus.start()
@@ -168,8 +170,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             now=now,
             new_text=lambda: tokens_of_chance.token_urlsafe(32),
         )
-        token_file = data.directory / "token"
-        first = api_tokens.first(token_file)
+        first = api_tokens.first(token_file := data.directory / "token")
         closing, stopping = asyncio.Event(), asyncio.Event()
         services = Services(
             intents=intents,
@@ -201,6 +202,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
         serving = await stack.enter_async_context(
             serve(app, settings.api.host, settings.api.port, closing=closing)
         )
+        routers.listening(serving)
         try:
             yield Running(serving, data, token_file, first, choice, bus, worker, intents)
         finally:  # what is asked for still is answered meanwhile, and what is held goes to others

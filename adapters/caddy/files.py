@@ -98,6 +98,17 @@ class Files:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password=lambda: "")
         return CertificateFiles(str(chain), str(key))
 
+    def read_certificates(self) -> dict[str, CertificateFiles]:
+        """Those that Caddy has, by the Secret that each came from."""
+        config = self.read_config() or {}
+        try:
+            loaded = config["apps"]["tls"]["certificates"]["load_files"]
+            return {
+                one["tags"][0]: CertificateFiles(one["certificate"], one["key"]) for one in loaded
+            }
+        except (KeyError, TypeError, IndexError):
+            return {}
+
     def keep_certificates(self, wanted: set[str]) -> None:
         """Remove the files of certificates that no longer are."""
         for path in self._certificates.iterdir():

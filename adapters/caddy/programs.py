@@ -15,7 +15,7 @@ from adapters.caddy.site import Version
 from adapters.keeping.client import KeeperClient
 from adapters.keeping.standing import Order, Standing
 from reconcilers.ports import EngineUnavailable
-from reconcilers.router_ports import RouterUnavailable
+from reconcilers.router_ports import RouterMissing, RouterUnavailable
 
 RESOLVERS: Final = 2
 START_SECONDS: Final = 20.0
@@ -56,7 +56,8 @@ class Programs:
         """Of the Caddy that runs, else of the one that is installed.
 
         Raises:
-            RouterUnavailable: there is none; the message says how to get one.
+            RouterMissing: there is none; the message says how to get one.
+            RouterUnavailable: it does not tell.
         """
         pid = self._standing("caddy", Order((), {})).pid
         program = Path(f"/proc/{pid}/exe") if pid else _found(self._program)
@@ -71,7 +72,7 @@ class Programs:
         self.caddy = self.caddy or self._standing("caddy", self._caddy_order())
         package = str(Path(__file__).parents[2])
         words = ("-I", "-S", "-c", _RESOLVER, package, str(self._files.snapshot), str(port))
-        order = Order([sys.executable, *words], {})
+        order = Order([sys.executable, *words], {}, str(self._files.directory))
         self.resolvers = self.resolvers or tuple(
             self._standing(f"resolver-{number}", order) for number in range(1, RESOLVERS + 1)
         )
@@ -148,7 +149,7 @@ def absence(program: str) -> str | None:
 def _found(program: str) -> Path:
     found = shutil.which(program, path=_SEARCH_PATH) or shutil.which(program)
     if found is None:
-        raise RouterUnavailable(absence(program))
+        raise RouterMissing(absence(program))
     return Path(found)
 
 

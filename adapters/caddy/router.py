@@ -51,7 +51,7 @@ class CaddySettings:
 
 
 type Certificates = Callable[[str], Awaitable[Certificate | None]]
-"""The certificate in a Secret, by its stream; None if there is none."""
+"""The certificate in a Secret, by its stream; None if there is none that can be read now."""
 
 
 async def no_certificates(_secret: str) -> Certificate | None:
@@ -226,18 +226,23 @@ class CaddyRouter(Router):
         )
 
     async def _certificate_files(self, table: RouteTable) -> Mapping[str, CertificateFiles]:
+        """The files of all Secrets that rows name; what cannot be had now stays as it was."""
         wanted = {row.tls.secret for row in table.rows if row.tls and row.tls.mode == "secret"}
-        files = {}
+        if not wanted:
+            return {}
+        files = await asyncio.to_thread(self._files.read_certificates)
         for secret in sorted(wanted):
             found = await self._certificates(secret)
-            if found is None:
-                _log.warning("a route has no certificate", secret=secret, reason="there is none")
-                continue
-            try:
-                files[secret] = await asyncio.to_thread(self._files.write_certificate, found)
-            except ssl.SSLError as error:
-                _log.warning("a route has no certificate", secret=secret, reason=str(error))
-        return files
+            reason = "there is none"
+            if found is not None:
+                try:
+                    files[secret] = await asyncio.to_thread(self._files.write_certificate, found)
+                except ssl.SSLError as error:
+                    reason = str(error)
+                else:
+                    continue
+            _log.warning("a Secret has no certificate", secret=secret, reason=reason)
+        return {secret: found for secret, found in files.items() if secret in wanted}
 
     def _write(self, snapshot: Snapshot) -> None:
         if snapshot == self._snapshot and self._files.snapshot.exists():

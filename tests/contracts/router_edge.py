@@ -145,6 +145,22 @@ class EdgeContract:
                 trust = partial(ssl.create_default_context, cafile=authority.file)
                 assert name_of(await securely(world, "own.test", trust)) == "web"
 
+    async def test_a_certificate_that_cannot_be_had_leaves_the_one_before(
+        self, world: RouterWorld, tmp_path: Path
+    ) -> None:
+        authority = Authority(tmp_path / "authority")
+        made = authority.certify("own", "own.test")
+        good = Pem(made.certificate.read_bytes(), made.key.read_bytes())
+        trust = partial(ssl.create_default_context, cafile=authority.file)
+        secure = row("own.test", scheme="https", tls=Tls(mode="secret", secret=SECRET))
+        async with backends("web") as (web,):
+            for pem in (good, None, good._replace(key=b"no key")):
+                world.certificates.pop(SECRET, None)
+                if pem is not None:
+                    world.certificates[SECRET] = pem
+                await world.serve([secure, row("a.test")], {WEB: [web.endpoint()]})
+                assert name_of(await securely(world, "own.test", trust)) == "web"
+
     async def test_a_certificate_that_is_none_harms_no_other_row(self, world: RouterWorld) -> None:
         broken = row("own.test", scheme="https", tls=Tls(mode="secret", secret=SECRET))
         for pem in (None, Pem(b"no chain", b"no key")):

@@ -30,12 +30,16 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # of 5, as it is by default, 32 clients at once see some refused
+
+
 def main() -> None:
     if "DIE_AFTER" in os.environ:
         death = threading.Timer(float(os.environ["DIE_AFTER"]), os._exit, (3,))
         death.daemon = True
         death.start()
-    server = ThreadingHTTPServer(("", int(os.environ.get("PORT", "8080"))), Handler)
+    server = Server(("", int(os.environ.get("PORT", "8080"))), Handler)
     print(f"listening on {server.server_port}", flush=True)
     server.serve_forever()
 

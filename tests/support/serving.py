@@ -163,7 +163,7 @@ class ControlPlane(Asking):
             self.kill()
         for _ in range(50):  # while one is killed, another may just have been started
             left = [*self.replicas(), *_below(self.data / "replicas" / KEEPER)]
-            left += self.bus_servers()
+            left += [*_below(self.data / "routers"), *self.bus_servers()]
             if not left:
                 return
             for process in left:
@@ -214,7 +214,7 @@ def served(home: Path, *options: str, **how: Any) -> Iterator[ControlPlane]:
 
 
 def _below(root: Path, app: str = "") -> list[psutil.Process]:
-    """The processes whose home (replicas) or working directory (the keeper) is below `root`."""
+    """The processes whose home (replicas) or working directory (keepers, routers) is below."""
     place = f"{root}/{app}".rstrip("/")
     found = []
     for process in psutil.process_iter():
