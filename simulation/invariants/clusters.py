@@ -47,10 +47,12 @@ class ClusterInvariants:
             }
 
     def _is_homeless(self, cluster: Cluster, key: ObjectKey) -> bool:
-        """Whether the namespace of ours is gone that an object was put into; it may be new."""
+        """Whether the namespace of ours goes, or is gone, that an object was put into."""
         before = self._homes[cluster.name].get(key.namespace)
         there = cluster.store.get(ObjectKey("v1", "Namespace", "", key.namespace))
-        return before is not None and (there is None or there["metadata"]["uid"] != before)
+        if before is None or there is None:
+            return before is not None
+        return there["metadata"]["uid"] != before or "deletionTimestamp" in there["metadata"]
 
     def others_changed(self, name: str, key: ObjectKey) -> None:
         """The world itself did something to an object that is not ours."""

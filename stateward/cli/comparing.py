@@ -29,7 +29,7 @@ def object_difference(change: Mapping[str, Any]) -> list[Line]:
     said: list[Line] = []
     if change["because"] == "immutable":
         fields = ", ".join(change["fields"])
-        said.append((f"{name} is made anew, its pods stay: {fields} cannot be changed", "bold"))
+        said.append((f"{name} is made anew: {fields} cannot be changed", "bold"))
     elif after is None:
         said.append((f"{name} is deleted once all that is wanted is there", "bold"))
     else:

@@ -172,7 +172,7 @@ def test_diff_shows_what_becomes_of_objects_on_a_cluster(cli: CommandLine) -> No
         "+  image: web:2\n"
         "   replicas: 2\n"
         "the cluster would refuse Deployment stw-shop/web: no room\n"
-        "StatefulSet stw-shop/db is made anew, its pods stay: spec.x cannot be changed\n"
+        "StatefulSet stw-shop/db is made anew: spec.x cannot be changed\n"
         "ConfigMap stw-shop/old is deleted once all that is wanted is there\n"
     )
     cli.house.changes = None

@@ -26,7 +26,7 @@ from simulation import loop
 from simulation.engine import simulated_engine
 from simulation.log import SimulatedLog
 from simulation.looking import SimulatedProber
-from simulation.machine import Machine
+from simulation.machine import Deed, Machine
 from simulation.mischief import Mischief
 from simulation.router import SimulatedRouter
 from simulation.secrets import SimulatedSecrets
@@ -59,7 +59,13 @@ class House:
         self.log = log or SimulatedLog()
         self.machine = machine or Machine(self.now)
         self.router = router or SimulatedRouter()
-        self.machine.witness = self.router.witness
+        before = self.machine.witness
+
+        def witness(deed: Deed) -> None:
+            before(deed)
+            self.router.witness(deed)
+
+        self.machine.witness = witness
         self._elsewhere = elsewhere or {}  # by the targets that lead there
         self.installation = installation
         self.mischief = Mischief(self.machine, installation)
