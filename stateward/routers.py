@@ -1,15 +1,20 @@
 """Routers: from what a target's operator says of its routing to the program that takes requests."""
 
 import asyncio
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Final, final
 
 import structlog
 
 from adapters.caddy.files import Certificate
-from adapters.caddy.programs import absence
+from adapters.caddy.programs import absence as caddy_absence
 from adapters.caddy.router import CaddyRouter, CaddySettings
 from adapters.caddy.site import Acme, Verify
+from adapters.haproxy.process import absence as haproxy_absence
+from adapters.haproxy.router import HAProxyRouter
+from adapters.haproxy.settings import HAProxySettings
 from bus import codec
 from bus.log import Log, LogUnavailable
 from bus.secrets import SecretStore, SecretUnavailable
@@ -35,6 +40,7 @@ class Routers(RouterOpener):
         directory: the data directory.
         log: where the events of Secrets are.
         secrets: where their values are.
+        now: for the ends of certificates.
         login: whether the API knows users; routers are told where, once it listens.
     """
 
@@ -44,10 +50,12 @@ class Routers(RouterOpener):
         log: Log,
         secrets: SecretStore,
         *,
+        now: Callable[[], datetime],
         login: bool = False,
     ) -> None:
         self._root = directory / FOLDER
         self._log, self._secrets, self._login = log, secrets, login
+        self._now = now
         self._api: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def listening(self, serving: Serving) -> None:
@@ -56,12 +64,26 @@ class Routers(RouterOpener):
 
     async def __call__(self, name: str, spec: TargetSpec) -> OpenedRouter:
         routing = spec.routing or Routing()
-        router = routing.router_for(spec.engine)
-        if router != "caddy":
-            raise RouterMissing(
-                f"this version drives no router {router!r} for engine {spec.engine}; "
-                f"have spec.routing.router of target {name} be caddy, or none"
-            )
+        match routing.router_for(spec.engine):
+            case "caddy":
+                if missing := caddy_absence(CaddySettings().program):
+                    raise RouterMissing(missing)
+                await self._end_haproxy(name, routing)
+                caddy = await self._caddy(name, routing)
+                return OpenedRouter(caddy, caddy.close)
+            case "haproxy":
+                if missing := haproxy_absence(HAProxySettings().program):
+                    raise RouterMissing(missing)
+                await self._end_caddy(name)
+                haproxy = self._haproxy(name, routing)
+                return OpenedRouter(haproxy, haproxy.close)
+            case other:
+                raise RouterMissing(
+                    f"this server drives no router {other!r} for engine {spec.engine}; "
+                    f"have spec.routing.router of target {name} be caddy, haproxy or none"
+                )
+
+    async def _caddy(self, name: str, routing: Routing) -> CaddyRouter:
         settings = CaddySettings(
             http=(routing.entries.http,),
             https=(routing.entries.https,),
@@ -69,10 +91,30 @@ class Routers(RouterOpener):
             verify=Verify(await self._api, VERIFY) if self._login else None,
             identity_header=USER,
         )
-        if missing := absence(settings.program):
-            raise RouterMissing(missing)
-        opened = CaddyRouter(self._root, name, settings, self._certificate)
-        return OpenedRouter(opened, opened.close)
+        return CaddyRouter(self._root, name, settings, self._certificate)
+
+    def _haproxy(self, name: str, routing: Routing) -> HAProxyRouter:
+        settings = HAProxySettings(
+            http=(routing.entries.http,),
+            https=(routing.entries.https,),
+            withheld=(USER.lower(),),
+        )
+        return HAProxyRouter(self._root, name, settings, self._certificate, now=self._now)
+
+    async def _end_caddy(self, name: str) -> None:
+        """Another router has the entries now."""
+        former = CaddyRouter(self._root, name, CaddySettings())
+        if former.programs.any_runs():
+            await former.stop()
+        else:
+            await former.close()
+
+    async def _end_haproxy(self, name: str, routing: Routing) -> None:
+        former = self._haproxy(name, routing)
+        if former.running.process.pid is not None:
+            await former.stop()
+        else:
+            await former.close()
 
     async def _certificate(self, secret: str) -> Certificate | None:
         """The certificate in a Secret as it is now."""
