@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, final
 
@@ -107,9 +107,7 @@ class Programs:
 
     def any_runs(self) -> bool:
         """Whether one of them does, by whomever it was begun."""
-        names = ("caddy", *(f"resolver-{number}" for number in range(1, RESOLVERS + 1)))
-        unused = Order((), {})
-        return any(self._standing(name, unused).runs for name in names)
+        return any(standing.runs for standing in self._present())
 
     async def close(self) -> None:
         """See to them no longer; they go on."""
@@ -118,12 +116,17 @@ class Programs:
         await self._client.close()
 
     async def stop(self) -> None:
-        """End them."""
-        for standing in self._all():
+        """End them, by whomever they were begun."""
+        for standing in self._all() or self._present():
             await standing.stop()
 
     def _all(self) -> tuple[Standing, ...]:
         return (*self.resolvers, *((self.caddy,) if self.caddy else ()))
+
+    def _present(self) -> Iterator[Standing]:
+        """What may run although we have begun nothing."""
+        for name in ("caddy", *(f"resolver-{number}" for number in range(1, RESOLVERS + 1))):
+            yield self._standing(name, Order((), {}))
 
     def _standing(self, name: str, order: Order) -> Standing:
         return Standing(self._client, self._group / name, order, self._began)

@@ -15,12 +15,16 @@ from cryptography.hazmat.primitives import serialization
 
 from adapters.haproxy.authority import Authority
 from projections.route_table import Row, Tls
+from reconcilers.router_ports import RouterUnavailable
 
 type Certificate = tuple[bytes, bytes]
 """A certificate with those that vouch for it, and its key, both as PEM."""
 
 type Secrets = Callable[[str], Awaitable[Certificate | None]]
-"""Gives the certificate in a Secret, by its stream; None if there is none."""
+"""Gives the certificate in a Secret, by its stream; None if there is none.
+
+Raises `RouterUnavailable`: unknown now.
+"""
 
 
 async def no_secrets(_stream: str) -> Certificate | None:
@@ -60,7 +64,12 @@ class Certificates:
     async def _one(self, host: str, tls: Tls) -> str:
         if tls.mode == "internal":
             return self._authority.certificate(host, self._present(host))
-        found = await self._secrets(tls.secret)
+        try:
+            found = await self._secrets(tls.secret)
+        except RouterUnavailable as error:
+            if (present := self._present(host)) is not None:
+                return present  # what cannot be had now stays as it was
+            raise _Useless(str(error)) from error
         if found is None:
             raise _Useless(f"there is no {tls.secret}; set it, or name another")
         try:
