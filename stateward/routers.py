@@ -103,7 +103,7 @@ class Routers(RouterOpener):
         if missing := caddy_absence(settings.program):
             raise RouterMissing(missing)
         await self._end_haproxy(name)
-        opened = CaddyRouter(self._root, name, settings, self._readable)
+        opened = CaddyRouter(self._root, name, settings, self._certificate)
         return OpenedRouter(opened, opened.close)
 
     async def _haproxy(self, name: str, routing: Routing) -> OpenedRouter:
@@ -144,20 +144,8 @@ class Routers(RouterOpener):
 
     # -- certificates ---------------------------------------------------------------------------
 
-    async def _readable(self, secret: str) -> Certificate | None:
-        """The certificate in a Secret, if there is one and it can be read now."""
-        try:
-            return await self._certificate(secret)
-        except RouterUnavailable as error:
-            _log.warning("a certificate cannot be read now", secret=secret, reason=str(error))
-            return None
-
     async def _certificate(self, secret: str) -> Certificate | None:
-        """The certificate in a Secret as it is now.
-
-        Raises:
-            RouterUnavailable: unknown now.
-        """
+        """The certificate in a Secret as it is now."""
         try:
             rows = await self._log.stream(secret)
             event = codec.decode(rows[-1].type, rows[-1].data) if rows else None
@@ -165,7 +153,8 @@ class Routers(RouterOpener):
                 return None
             values = await self._secrets.get(Ref.parse(secret), event.token)
         except (LogUnavailable, SecretUnavailable) as error:
-            raise RouterUnavailable(f"{secret} cannot be read now: {error}") from error
+            _log.warning("a certificate cannot be read now", secret=secret, reason=str(error))
+            return None
         if any(key not in values for key in CERTIFICATE_KEYS):
             return None
         return Certificate(*(values[key].reveal().encode() for key in CERTIFICATE_KEYS))
