@@ -194,6 +194,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             ],
             metrics=metrics.page,
             now=now,
+            polled_router=routers.polled,
             new_key=lambda: tokens_of_chance.token_hex(16),
             loopback=settings.api.is_loopback,
             login_key=login_key(data.directory) if settings.login.developers else None,

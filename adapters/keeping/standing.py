@@ -115,7 +115,8 @@ class Standing:
     async def stop(self) -> None:
         """End it, and wait until it has ended."""
         await self.close()
-        await self._end()
+        if self.runs:
+            await self._end()
 
     # -- one life ---------------------------------------------------------------------------
 
