@@ -202,6 +202,8 @@ class TargetView:
         """
         found = tuple(await self._list(key))
         if self.objects is not None:
+            if found:
+                self.replicas[key] = found
             return found
         self._check_positions(found)
         stream = f"App/{key[0]}/{key[1]}"

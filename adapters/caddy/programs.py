@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, final
 
@@ -107,7 +107,7 @@ class Programs:
 
     def any_runs(self) -> bool:
         """Whether one of them does, by whomever it was begun."""
-        return any(standing.runs for standing in self._present())
+        return any(one.runs for one in self._left())
 
     async def close(self) -> None:
         """See to them no longer; they go on."""
@@ -117,16 +117,20 @@ class Programs:
 
     async def stop(self) -> None:
         """End them, by whomever they were begun."""
-        for standing in self._all() or self._present():
-            await standing.stop()
+        for standing in self._all():
+            await standing.close()
+        for standing in self._left():
+            if standing.runs:
+                await standing.stop()
+        self.caddy, self.resolvers = None, ()
 
     def _all(self) -> tuple[Standing, ...]:
         return (*self.resolvers, *((self.caddy,) if self.caddy else ()))
 
-    def _present(self) -> Iterator[Standing]:
-        """What may run although we have begun nothing."""
-        for name in ("caddy", *(f"resolver-{number}" for number in range(1, RESOLVERS + 1))):
-            yield self._standing(name, Order((), {}))
+    def _left(self) -> tuple[Standing, ...]:
+        """All that may run of an earlier life."""
+        names = ("caddy", *(f"resolver-{number}" for number in range(1, RESOLVERS + 1)))
+        return tuple(self._standing(name, Order((), {})) for name in names)
 
     def _standing(self, name: str, order: Order) -> Standing:
         return Standing(self._client, self._group / name, order, self._began)
