@@ -1,8 +1,8 @@
 """Routers: from what a target's operator says of its routing to the program that takes requests."""
 
 import asyncio
-import datetime
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Final, final
 
@@ -27,14 +27,7 @@ from domain.routing import Routing
 from domain.target import TargetSpec
 from gateway.login import USER, VERIFY
 from gateway.server import Serving
-from reconcilers.ports import EngineUnavailable
-from reconcilers.router_ports import (
-    OpenedRouter,
-    PolledRouter,
-    RouterMissing,
-    RouterOpener,
-    RouterUnavailable,
-)
+from reconcilers.router_ports import OpenedRouter, PolledRouter, RouterMissing, RouterOpener
 
 FOLDER: Final = "routers"
 
@@ -59,11 +52,12 @@ class Routers(RouterOpener):
         log: Log,
         secrets: SecretStore,
         *,
-        now: Callable[[], datetime.datetime],
+        now: Callable[[], datetime],
         login: bool = False,
     ) -> None:
         self._root = directory / FOLDER
-        self._log, self._secrets, self._now, self._login = log, secrets, now, login
+        self._log, self._secrets, self._login = log, secrets, login
+        self._now = now
         self._api: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._polled: dict[str, PolledRouter] = {}
 
@@ -77,55 +71,53 @@ class Routers(RouterOpener):
 
     async def __call__(self, name: str, spec: TargetSpec) -> OpenedRouter:
         routing = spec.routing or Routing()
-        router = routing.router_for(spec.engine)
-        verify = await self._api if self._login else ""
-        match router:
+        match routing.router_for(spec.engine):
             case "caddy":
-                return await self._caddy(name, routing, verify)
+                if missing := caddy_absence(CaddySettings().program):
+                    raise RouterMissing(missing)
+                await self._end_haproxy(name, routing)
+                caddy = await self._caddy(name, routing)
+                return OpenedRouter(caddy, caddy.close)
             case "haproxy":
-                return await self._haproxy(name, routing)
+                if missing := haproxy_absence(HAProxySettings().program):
+                    raise RouterMissing(missing)
+                await self._end_caddy(name)
+                haproxy = self._haproxy(name, routing)
+                return OpenedRouter(haproxy, haproxy.close)
             case "traefik":
-                return await self._traefik(name, routing, verify)
-            case _:
+                await self._end_caddy(name)
+                await self._end_haproxy(name, routing)
+                return await self._traefik(name, routing)
+            case other:
                 raise RouterMissing(
-                    f"this version drives no router {router!r} for engine {spec.engine}; have "
-                    f"spec.routing.router of target {name} be caddy, haproxy, traefik or none"
+                    f"this server drives no router {other!r} for engine {spec.engine}; "
+                    f"have spec.routing.router of target {name} be caddy, haproxy, traefik or none"
                 )
 
-    async def _caddy(self, name: str, routing: Routing, verify: str) -> OpenedRouter:
+    async def _caddy(self, name: str, routing: Routing) -> CaddyRouter:
         settings = CaddySettings(
             http=(routing.entries.http,),
             https=(routing.entries.https,),
             acme=Acme(routing.acme.directory, routing.acme.email),
-            verify=Verify(verify, VERIFY) if verify else None,
+            verify=Verify(await self._api, VERIFY) if self._login else None,
             identity_header=USER,
         )
-        if missing := caddy_absence(settings.program):
-            raise RouterMissing(missing)
-        await self._end_haproxy(name)
-        opened = CaddyRouter(self._root, name, settings, self._certificate)
-        return OpenedRouter(opened, opened.close)
+        return CaddyRouter(self._root, name, settings, self._certificate)
 
-    async def _haproxy(self, name: str, routing: Routing) -> OpenedRouter:
+    def _haproxy(self, name: str, routing: Routing) -> HAProxyRouter:
         settings = HAProxySettings(
             http=(routing.entries.http,),
             https=(routing.entries.https,),
             withheld=(USER.lower(),),
         )
-        if missing := haproxy_absence(settings.program):
-            raise RouterMissing(missing)
-        await self._end_caddy(name)
-        opened = HAProxyRouter(self._root, name, settings, self._certificate, now=self._now)
-        return OpenedRouter(opened, opened.close)
+        return HAProxyRouter(self._root, name, settings, self._certificate, now=self._now)
 
-    async def _traefik(self, name: str, routing: Routing, verify: str) -> OpenedRouter:
+    async def _traefik(self, name: str, routing: Routing) -> OpenedRouter:
         settings = TraefikSettings(
             https_port=int(routing.entries.https.rpartition(":")[2]),
-            verify=f"http://{verify}{VERIFY}" if verify else "",
+            verify=f"http://{await self._api}{VERIFY}" if self._login else "",
             identity_header=USER,
         )
-        await self._end_caddy(name)
-        await self._end_haproxy(name)
         opened = self._polled[name] = TraefikRouter(name, settings)
 
         async def close() -> None:
@@ -134,15 +126,20 @@ class Routers(RouterOpener):
 
         return OpenedRouter(opened, close)
 
-    # -- the router before, which has the addresses ---------------------------------------------
-
     async def _end_caddy(self, name: str) -> None:
-        await _end(CaddyRouter(self._root, name, CaddySettings()))
+        """Another router has the entries now."""
+        former = CaddyRouter(self._root, name, CaddySettings())
+        if former.programs.any_runs():
+            await former.stop()
+        else:
+            await former.close()
 
-    async def _end_haproxy(self, name: str) -> None:
-        await _end(HAProxyRouter(self._root, name, HAProxySettings(), now=self._now))
-
-    # -- certificates ---------------------------------------------------------------------------
+    async def _end_haproxy(self, name: str, routing: Routing) -> None:
+        former = self._haproxy(name, routing)
+        if former.running.process.pid is not None:
+            await former.stop()
+        else:
+            await former.close()
 
     async def _certificate(self, secret: str) -> Certificate | None:
         """The certificate in a Secret as it is now."""
@@ -158,12 +155,3 @@ class Routers(RouterOpener):
         if any(key not in values for key in CERTIFICATE_KEYS):
             return None
         return Certificate(*(values[key].reveal().encode() for key in CERTIFICATE_KEYS))
-
-
-async def _end(former: CaddyRouter | HAProxyRouter) -> None:
-    try:
-        await former.stop()
-    except EngineUnavailable as error:
-        raise RouterUnavailable(f"the router before cannot be ended: {error}") from error
-    finally:
-        await former.close()

@@ -115,8 +115,7 @@ class Standing:
     async def stop(self) -> None:
         """End it, and wait until it has ended."""
         await self.close()
-        if self.runs:
-            await self._end()
+        await self._end()
 
     # -- one life ---------------------------------------------------------------------------
 

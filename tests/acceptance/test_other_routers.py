@@ -16,14 +16,13 @@ from tests.support.traefik import faults_of, servers_of
 pytestmark = pytest.mark.timeout(300)
 
 CONTEXT = {"header": "x-context", "value": "feature-1"}
-DRAINED = {"drain": "2s"}  # the sample app ends at SIGTERM, whatever it was asked meanwhile
 
 
 @pytest.mark.needs("haproxy", "load")
 def test_haproxy_serves_apps_by_name_and_by_context_through_rollouts(serve: Serve) -> None:
     town = Town(serve("--no-nats"), "haproxy")
     plane = town.plane
-    plane.apply("web", routed("one", replicas=2, rollout=DRAINED))
+    plane.apply("web", routed("one", replicas=2))
     plane.apply("feature", web("feature", routes=[{"host": HOST, "contexts": [CONTEXT]}]))
     plane.rolled_out()
     plane.rolled_out("feature")
@@ -32,7 +31,7 @@ def test_haproxy_serves_apps_by_name_and_by_context_through_rollouts(serve: Serv
     plane.until(lambda: plane.condition("Routed") == ("True", "Routed"), "it is routed")
     assert town.get("other.localhost").status_code == 404
     with town.loaded(12) as ended:
-        plane.apply("web", routed("two", replicas=2, rollout=DRAINED))
+        plane.apply("web", routed("two", replicas=2))
         plane.rolled_out()
         town.until_said("two")
         found = ended()
