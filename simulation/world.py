@@ -48,6 +48,8 @@ PROGRAM: Final = Actor(name=f"program:{ACTOR}", role="editor")
 RESTART_SECONDS: Final = 3.0
 BURY_SECONDS: Final = 0.25  # from the end of a life until all that is left of it is gone
 MOST_VIOLATIONS: Final = 20
+HOT_SECONDS: Final = 10.0
+MOST_WRITES: Final = 100  # on one app within them, whatever befalls it
 
 
 @final
@@ -348,8 +350,15 @@ class World:
             self.report(Invariant.POSSIBLE, f"cluster {cluster.name}: {error!r}")
 
     async def _watch(self) -> None:
+        written, since = self.written(), self.clock()
         while True:
             await asyncio.sleep(1.0)
+            if self.clock() >= since + HOT_SECONDS:
+                before, written, since = written, self.written(), self.clock()
+                for about, count in (written - before).items():
+                    if count > MOST_WRITES:
+                        words = f"{count} writes on {about} in {HOT_SECONDS:.0f} s"
+                        self.report(Invariant.BOUNDED, words)
             self.engines.foreign()
             self.objects.foreign()
             self._rewound_since()

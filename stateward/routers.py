@@ -1,15 +1,22 @@
 """Routers: from what a target's operator says of its routing to the program that takes requests."""
 
 import asyncio
+import datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, final
 
 import structlog
 
 from adapters.caddy.files import Certificate
-from adapters.caddy.programs import absence
+from adapters.caddy.programs import absence as caddy_absence
 from adapters.caddy.router import CaddyRouter, CaddySettings
 from adapters.caddy.site import Acme, Verify
+from adapters.haproxy.process import absence as haproxy_absence
+from adapters.haproxy.router import HAProxyRouter
+from adapters.haproxy.settings import HAProxySettings
+from adapters.traefik.router import TraefikRouter
+from adapters.traefik.settings import TraefikSettings
 from bus import codec
 from bus.log import Log, LogUnavailable
 from bus.secrets import SecretStore, SecretUnavailable
@@ -20,7 +27,14 @@ from domain.routing import Routing
 from domain.target import TargetSpec
 from gateway.login import USER, VERIFY
 from gateway.server import Serving
-from reconcilers.router_ports import OpenedRouter, RouterMissing, RouterOpener
+from reconcilers.ports import EngineUnavailable
+from reconcilers.router_ports import (
+    OpenedRouter,
+    PolledRouter,
+    RouterMissing,
+    RouterOpener,
+    RouterUnavailable,
+)
 
 FOLDER: Final = "routers"
 
@@ -35,6 +49,7 @@ class Routers(RouterOpener):
         directory: the data directory.
         log: where the events of Secrets are.
         secrets: where their values are.
+        now: for the ends of certificates.
         login: whether the API knows users; routers are told where, once it listens.
     """
 
@@ -44,35 +59,90 @@ class Routers(RouterOpener):
         log: Log,
         secrets: SecretStore,
         *,
+        now: Callable[[], datetime.datetime],
         login: bool = False,
     ) -> None:
         self._root = directory / FOLDER
-        self._log, self._secrets, self._login = log, secrets, login
+        self._log, self._secrets, self._now, self._login = log, secrets, now, login
         self._api: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._polled: dict[str, PolledRouter] = {}
 
     def listening(self, serving: Serving) -> None:
         """The API answers here."""
         self._api.set_result(f"{serving.host}:{serving.port}")
 
+    def polled(self, target: str) -> PolledRouter | None:
+        """The open router of a target, if it is one that comes to read."""
+        return self._polled.get(target)
+
     async def __call__(self, name: str, spec: TargetSpec) -> OpenedRouter:
         routing = spec.routing or Routing()
         router = routing.router_for(spec.engine)
-        if router != "caddy":
-            raise RouterMissing(
-                f"this version drives no router {router!r} for engine {spec.engine}; "
-                f"have spec.routing.router of target {name} be caddy, or none"
-            )
+        verify = await self._api if self._login else ""
+        match router:
+            case "caddy":
+                return await self._caddy(name, routing, verify)
+            case "haproxy":
+                return await self._haproxy(name, routing)
+            case "traefik":
+                return await self._traefik(name, routing, verify)
+            case _:
+                raise RouterMissing(
+                    f"this version drives no router {router!r} for engine {spec.engine}; have "
+                    f"spec.routing.router of target {name} be caddy, haproxy, traefik or none"
+                )
+
+    async def _caddy(self, name: str, routing: Routing, verify: str) -> OpenedRouter:
         settings = CaddySettings(
             http=(routing.entries.http,),
             https=(routing.entries.https,),
             acme=Acme(routing.acme.directory, routing.acme.email),
-            verify=Verify(await self._api, VERIFY) if self._login else None,
+            verify=Verify(verify, VERIFY) if verify else None,
             identity_header=USER,
         )
-        if missing := absence(settings.program):
+        if missing := caddy_absence(settings.program):
             raise RouterMissing(missing)
+        await self._end_haproxy(name)
         opened = CaddyRouter(self._root, name, settings, self._certificate)
         return OpenedRouter(opened, opened.close)
+
+    async def _haproxy(self, name: str, routing: Routing) -> OpenedRouter:
+        settings = HAProxySettings(
+            http=(routing.entries.http,),
+            https=(routing.entries.https,),
+            withheld=(USER.lower(),),
+        )
+        if missing := haproxy_absence(settings.program):
+            raise RouterMissing(missing)
+        await self._end_caddy(name)
+        opened = HAProxyRouter(self._root, name, settings, self._certificate, now=self._now)
+        return OpenedRouter(opened, opened.close)
+
+    async def _traefik(self, name: str, routing: Routing, verify: str) -> OpenedRouter:
+        settings = TraefikSettings(
+            https_port=int(routing.entries.https.rpartition(":")[2]),
+            verify=f"http://{verify}{VERIFY}" if verify else "",
+            identity_header=USER,
+        )
+        await self._end_caddy(name)
+        await self._end_haproxy(name)
+        opened = self._polled[name] = TraefikRouter(name, settings)
+
+        async def close() -> None:
+            if self._polled.get(name) is opened:
+                del self._polled[name]
+
+        return OpenedRouter(opened, close)
+
+    # -- the router before, which has the addresses ---------------------------------------------
+
+    async def _end_caddy(self, name: str) -> None:
+        await _end(CaddyRouter(self._root, name, CaddySettings()))
+
+    async def _end_haproxy(self, name: str) -> None:
+        await _end(HAProxyRouter(self._root, name, HAProxySettings(), now=self._now))
+
+    # -- certificates ---------------------------------------------------------------------------
 
     async def _certificate(self, secret: str) -> Certificate | None:
         """The certificate in a Secret as it is now."""
@@ -88,3 +158,12 @@ class Routers(RouterOpener):
         if any(key not in values for key in CERTIFICATE_KEYS):
             return None
         return Certificate(*(values[key].reveal().encode() for key in CERTIFICATE_KEYS))
+
+
+async def _end(former: CaddyRouter | HAProxyRouter) -> None:
+    try:
+        await former.stop()
+    except EngineUnavailable as error:
+        raise RouterUnavailable(f"the router before cannot be ended: {error}") from error
+    finally:
+        await former.close()

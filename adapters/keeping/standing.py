@@ -115,7 +115,8 @@ class Standing:
     async def stop(self) -> None:
         """End it, and wait until it has ended."""
         await self.close()
-        await self._end()
+        if self.runs:
+            await self._end()
 
     # -- one life ---------------------------------------------------------------------------
 
@@ -140,6 +141,8 @@ class Standing:
 
     async def _end(self) -> None:
         path = self._latest()
+        if not _process(path):
+            return
         for number in (signal.SIGTERM, signal.SIGKILL):
             await self._client.connect()
             with self._client.end_of(str(path)) as end:

@@ -41,7 +41,7 @@ from simulation.log import SimulatedLog
 from simulation.machine import Machine, Running
 from simulation.secrets import SimulatedSecrets
 from tests.simulation import cluster_mutants as bugs
-from tests.simulation import starving
+from tests.simulation import replacing, starving
 
 BUDGET: Final = 15
 """Seeds within which each must be caught."""
@@ -76,6 +76,11 @@ def _starved(_mutant: Mutant) -> Catch | None:
     if waited <= starving.PROMPT_SECONDS:
         return None
     return Catch(Invariant.PROMPT, 1, f"a fresh intent waited for {waited:.1f} s")
+
+
+def _taken_by_name(_mutant: Mutant) -> Catch | None:
+    broken = replacing.broken_by_a_removal()
+    return Catch(broken[0].invariant, 1, broken[0].what) if broken else None
 
 
 def _told_otherwise(mutant: Mutant) -> Catch | None:
@@ -517,16 +522,13 @@ MUTANTS: Final = (
     Mutant(
         name="objects pruned by name",
         patched=bugs.pruned_by_name,
-        rates={
-            Fault.CLUSTER_SQUATTED: 6.0,
-            Fault.CLUSTER_STALE_COPY: 3.0,
-            Fault.CLUSTER_EVENT_LOSS: 0.2,
-        },
         clusters=True,
+        caught=_taken_by_name,
     ),
     Mutant(
         name="stale objects believed",
         patched=bugs.stale_objects,
+        minutes=3.0,
         faults=(Fault.CLUSTER_EDITED, Fault.CLUSTER_DELETED),
         clusters=True,
     ),

@@ -14,6 +14,7 @@ from simulation.invariants.violations import Invariant
 from simulation.scenarios import SCENARIOS, WEB, Scene
 from simulation.sweep import SETTINGS
 from simulation.world import World
+from tests.simulation import replacing
 
 DEPLOYMENT: Final = ObjectKey("apps/v1", "Deployment", "stw-shop", "web")
 HELD_SECONDS: Final = 60.0
@@ -89,6 +90,10 @@ def test_a_seed_with_a_cluster_that_broke_something_holds(seed: int) -> None:
 def test_one_seed_with_a_cluster_tells_one_story() -> None:
     first, again = (seeds.run(5, minutes=4.0, clusters=True) for _ in range(2))
     assert first.digest == again.digest
+
+
+def test_what_somebody_made_by_a_name_of_ours_outlives_the_app() -> None:
+    assert not replacing.broken_by_a_removal()
 
 
 # -- the arithmetic of a rollout -------------------------------------------------------------------
