@@ -84,7 +84,8 @@ def seen_fingerprint(replicas: Sequence[Replica]) -> str:
 class TargetView:
     """One target. `replicas` and `fingerprints` are what it reported last, by app and stream.
 
-    `ended` are the streams of apps of which nothing runs and something that has ended is left.
+    `ended` are the streams of apps of which nothing runs and something is left: replicas that have
+    ended, objects without pods.
 
     `is_served` says whether this worker may work there: if not, it is never opened.
 
@@ -161,6 +162,8 @@ class TargetView:
             shown = known[1] if known is not None and known[0] == mark else "moved"
             if shown:
                 self.fingerprints[stream] = shown
+            else:
+                self.ended[stream] = None  # nothing of it runs, but its objects are there
         for stream in self._settled.keys() - {f"App/{key[0]}/{key[1]}" for key in self.replicas}:
             del self._settled[stream]
 
