@@ -162,8 +162,8 @@ class TargetView:
             shown = known[1] if known is not None and known[0] == mark else "moved"
             if shown:
                 self.fingerprints[stream] = shown
-            else:
-                self.ended[stream] = None  # nothing of it runs, but its objects are there
+            else:  # a stopped app keeps its objects, also where it should not be any more
+                self.ended[stream] = None
         for stream in self._settled.keys() - {f"App/{key[0]}/{key[1]}" for key in self.replicas}:
             del self._settled[stream]
 

@@ -243,7 +243,7 @@ class World:
         if found.torn:
             self.trace.fire(Fault.LOG_TORN_RECORD, f"its {found.torn} bytes are dropped")
         if found.sound is not None:
-            self.is_forgetful = True
+            self.is_forgetful, self.engines.lost_at = True, self.clock()
             lost = self.disk.lose_after(found.sound)
             self.history.lost(found.sound)
             self.reread()

@@ -43,6 +43,7 @@ class EngineInvariants:
         self._agreed: dict[str, deque[tuple[float, int]]] = defaultdict(lambda: deque(maxlen=8))
         self.rewound_since: Callable[[], float | None] = lambda: None
         self.frozen_since: dict[str, float] = {}
+        self.lost_at = -1.0  # when the log last lost something: what was asked for before, maybe
         self._confused: dict[str, float] = {}  # until when, by stream; all of them under EVERYTHING
         self._stood_until = 0.0
         self._unread_until = 0.0
@@ -53,7 +54,7 @@ class EngineInvariants:
             return
         stream = Ref("App", deed.project, deed.app).stream
         words = f"{deed.verb} of {_named(deed)}"
-        if deed.verb == "remove_volumes":
+        if deed.verb == "remove_volumes" and deed.sent > self.lost_at:
             self._check_volumes(stream, words)
         if deed.verb == "start":
             self._check_surge(deed)
