@@ -29,7 +29,7 @@ class Place:
         self.routers = Routers(directory, self.desk.log, self.desk.secrets, now=lambda: NOON)
         self.opened: list[OpenedRouter] = []
 
-    async def open(self, router: Literal["caddy", "haproxy", "traefik"]) -> OpenedRouter:
+    async def open(self, router: Literal["caddy", "haproxy", "gateway"]) -> OpenedRouter:
         routing = Routing(router=router, entries=self.entries)
         opened = await self.routers("local", TargetSpec(engine="process", routing=routing))
         self.opened.append(opened)
@@ -69,7 +69,7 @@ async def test_who_takes_the_place_of_another_router_has_its_entries(place: Plac
 
 async def test_a_router_that_nobody_drives_is_missing(place: Place) -> None:
     with pytest.raises(RouterMissing, match=r"routing\.router of target local be caddy"):
-        await place.open("traefik")
+        await place.open("gateway")
 
 
 @pytest.mark.needs("caddy")
