@@ -40,10 +40,16 @@ async def remove(objects: Objects, asked: Removal, spared: Collection[int]) -> s
     return "" if left else None
 
 
-async def leave(objects: Objects, owner: tuple[str, str], spared: Collection[int]) -> str | None:
-    """Take away an app where it should not run any more; returns as `remove`. Its data stays."""
-    live = await objects.engine.list(owner)
-    mine = [one for one in live if _uid(one) not in spared and one["kind"] != "Event"]
+async def leave(
+    objects: Objects, owner: tuple[str, str], spared: Collection[int], shown: Collection[str] = ()
+) -> str | None:
+    """Take away an app where it should not run any more; returns as `remove`. Its data stays.
+
+    What is `shown`, by the uids of objects, stays as well: that is where the app runs now.
+    """
+    live = [one for one in await objects.engine.list(owner) if one["kind"] != "Event"]
+    left = [one for one in live if one["metadata"]["uid"] not in shown]
+    mine = [one for one in left if _uid(one) not in spared]
     done = await _end(objects, owner, mine, volumes=False)
     if done:
         return done

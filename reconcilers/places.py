@@ -18,7 +18,7 @@ from domain.target import TargetSpec
 from projections.desired import DesiredState, Removal
 from reconcilers.ports import EngineUnavailable, Replica
 from reconcilers.reading import Reader
-from reconcilers.targets import Located, Targets, TargetView
+from reconcilers.targets import AppKey, Located, Targets, TargetView
 
 _log = structlog.get_logger("places")
 
@@ -57,7 +57,7 @@ class Places:
         stay = {(name, target_spec.place(spec)) for name, spec in present.items()}
         for view in self._targets:
             if view.located not in stay and any(
-                self.strays(view, replicas) for replicas in view.replicas.values()
+                self._is_left(view, *known) for known in view.replicas.items()
             ):
                 former.setdefault(view.located, view.spec)
         await self._targets.follow(present, former, opened)
@@ -118,6 +118,13 @@ class Places:
             for one in found
             if one.uid not in spared and (one.uid != app.uid or one.position < since)
         ]
+
+    def _is_left(self, view: TargetView, key: AppKey, replicas: Sequence[Replica]) -> bool:
+        """Whether anything of an app is where it should not be: also objects without a pod."""
+        if replicas or view.spec.engine != "k8s":
+            return bool(self.strays(view, replicas))
+        app = self._desired.app(f"App/{key[0]}/{key[1]}")
+        return app is None or app.target != view.name
 
     def _present(self) -> dict[str, TargetSpec]:
         """The specs of all targets; one that cannot be read stays as it was."""

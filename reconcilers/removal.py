@@ -120,7 +120,7 @@ class Remover:
         removals = self._desired.removals_of(ref.stream)
         deleted = {one.uid for one in removals if self._places.leads_to(one, view)}
         if view.objects is not None:
-            return await self._leave(view.objects, ref, deleted, view)
+            return await self._leave(view.objects, ref, app, deleted, view)
         strays = self._places.strays(view, await view.look((ref.project, ref.name)))
         left = [one for one in strays if one.uid not in deleted]
         if left:
@@ -132,14 +132,38 @@ class Remover:
             await self._clear_ground(view, ref.project)
         return ""
 
-    async def _leave(self, objects: Objects, ref: Ref, deleted: set[int], view: TargetView) -> str:
+    async def _leave(
+        self,
+        objects: Objects,
+        ref: Ref,
+        app: DesiredApp | None,
+        deleted: set[int],
+        view: TargetView,
+    ) -> str:
         owner = (ref.project, ref.name)
         spared = deleted.union(self._desired.orphans(ref.stream))
-        done = await object_removal.leave(objects, owner, spared)
-        if done is None:
+        shown = await self._shown(app, view, owner)
+        done = await object_removal.leave(objects, owner, spared, shown)
+        live = {one["metadata"]["uid"] for one in await objects.engine.list(owner)}
+        if done is None and not live & shown:
             view.replicas.pop(owner, None)
             await self._clear_ground(view, ref.project)
         return f"{done} on {view.name}" if done else ""
+
+    async def _shown(
+        self, app: DesiredApp | None, view: TargetView, owner: tuple[str, str]
+    ) -> set[str]:
+        """The uids of what an app has where its target leads now: that may be the same cluster.
+
+        Raises:
+            EngineUnavailable: it cannot be asked.
+        """
+        now = self._targets.get(view.name)
+        if app is None or app.target != view.name or now is None or now is view:
+            return set()
+        assert now.engine  # one that is not open says why
+        found = await now.objects.engine.list(owner) if now.objects is not None else ()
+        return {one["metadata"]["uid"] for one in found}
 
     def _end(
         self, view: TargetView, ref: Ref, replicas: Sequence[Replica], patience: Patience

@@ -86,6 +86,7 @@ class RouterDriver:
         self._present = Snapshot({}, {})
         self._since: dict[str, float] = {}
         self._gone: dict[str, float] = {}
+        self._uncertain: set[str] = set()  # told of to a router that has not answered
         self._troubles: dict[str, Trouble] = {}
         self.reached: Counter[str] = Counter()
         """How many replicas of each app requests are sent to."""
@@ -125,7 +126,8 @@ class RouterDriver:
         """Whether a new request may still be sent to a replica, as far as this worker knows."""
         gone = self._gone.get(replica)
         fades = gone is not None and self._clock() < gone + self._propagation
-        return not self._confirmed or replica in self._present.behind or fades
+        known = replica in self._present.behind or replica in self._uncertain
+        return not self._confirmed or known or fades
 
     @property
     def _propagation(self) -> float:
@@ -221,11 +223,13 @@ class RouterDriver:
         taken, found = self._taken, self._wishes.snapshot(self._applied)
         if self._again or found.endpoints != self._present.endpoints:
             self._again = False
+            self._uncertain |= found.behind.keys()
             await router.publish(found.endpoints)
         now = self._clock()
         self._since = {one: self._since.get(one, now) for one in found.behind}
         before, self._present = self._present, found
-        left = before.behind.keys() - found.behind.keys()
+        left = (before.behind.keys() | self._uncertain) - found.behind.keys()
+        self._uncertain.clear()
         kept = {one: at for one, at in self._gone.items() if now < at + self._propagation}
         self._gone = kept | dict.fromkeys(left, now)
         self.reached = Counter(found.behind.values())

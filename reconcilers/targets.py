@@ -84,7 +84,8 @@ def seen_fingerprint(replicas: Sequence[Replica]) -> str:
 class TargetView:
     """One target. `replicas` and `fingerprints` are what it reported last, by app and stream.
 
-    `ended` are the streams of apps of which nothing runs and something that has ended is left.
+    `ended` are the streams of apps of which nothing runs and something is left: replicas that have
+    ended, objects without pods.
 
     `is_served` says whether this worker may work there: if not, it is never opened.
 
@@ -204,6 +205,8 @@ class TargetView:
         """
         found = tuple(await self._list(key))
         if self.objects is not None:
+            if found:
+                self.replicas[key] = found
             return found
         self._check_positions(found)
         stream = f"App/{key[0]}/{key[1]}"

@@ -109,7 +109,9 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
         choice = await _furnish(settings, intents, desired, log)
         shares = await company(settings, data.directory, data.installation, stack)
         is_worker = settings.serve.is_worker
-        routers = Routers(data.directory, metered, secrets, login=settings.login.developers)
+        routers = Routers(
+            data.directory, metered, secrets, now=utc, login=settings.login.developers
+        )
         assembled = assemble(
             World(
                 log=metered,
@@ -192,6 +194,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             ],
             metrics=metrics.page,
             now=now,
+            polled_router=routers.polled,
             new_key=lambda: tokens_of_chance.token_hex(16),
             loopback=settings.api.is_loopback,
             login_key=login_key(data.directory) if settings.login.developers else None,

@@ -1,15 +1,22 @@
 """Routers: from what a target's operator says of its routing to the program that takes requests."""
 
 import asyncio
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Final, final
 
 import structlog
 
 from adapters.caddy.files import Certificate
-from adapters.caddy.programs import absence
+from adapters.caddy.programs import absence as caddy_absence
 from adapters.caddy.router import CaddyRouter, CaddySettings
 from adapters.caddy.site import Acme, Verify
+from adapters.haproxy.process import absence as haproxy_absence
+from adapters.haproxy.router import HAProxyRouter
+from adapters.haproxy.settings import HAProxySettings
+from adapters.traefik.router import TraefikRouter
+from adapters.traefik.settings import TraefikSettings
 from bus import codec
 from bus.log import Log, LogUnavailable
 from bus.secrets import SecretStore, SecretUnavailable
@@ -20,7 +27,7 @@ from domain.routing import Routing
 from domain.target import TargetSpec
 from gateway.login import USER, VERIFY
 from gateway.server import Serving
-from reconcilers.router_ports import OpenedRouter, RouterMissing, RouterOpener
+from reconcilers.router_ports import OpenedRouter, PolledRouter, RouterMissing, RouterOpener
 
 FOLDER: Final = "routers"
 
@@ -35,6 +42,7 @@ class Routers(RouterOpener):
         directory: the data directory.
         log: where the events of Secrets are.
         secrets: where their values are.
+        now: for the ends of certificates.
         login: whether the API knows users; routers are told where, once it listens.
     """
 
@@ -44,24 +52,49 @@ class Routers(RouterOpener):
         log: Log,
         secrets: SecretStore,
         *,
+        now: Callable[[], datetime],
         login: bool = False,
     ) -> None:
         self._root = directory / FOLDER
         self._log, self._secrets, self._login = log, secrets, login
+        self._now = now
         self._api: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._polled: dict[str, PolledRouter] = {}
 
     def listening(self, serving: Serving) -> None:
         """The API answers here."""
         self._api.set_result(f"{serving.host}:{serving.port}")
 
+    def polled(self, target: str) -> PolledRouter | None:
+        """The open router of a target, if it is one that comes to read."""
+        return self._polled.get(target)
+
     async def __call__(self, name: str, spec: TargetSpec) -> OpenedRouter:
         routing = spec.routing or Routing()
-        router = routing.router_for(spec.engine)
-        if router != "caddy":
-            raise RouterMissing(
-                f"this version drives no router {router!r} for engine {spec.engine}; "
-                f"have spec.routing.router of target {name} be caddy, or none"
-            )
+        match routing.router_for(spec.engine):
+            case "caddy":
+                if missing := caddy_absence(CaddySettings().program):
+                    raise RouterMissing(missing)
+                await self._end_haproxy(name, routing)
+                caddy = await self._caddy(name, routing)
+                return OpenedRouter(caddy, caddy.close)
+            case "haproxy":
+                if missing := haproxy_absence(HAProxySettings().program):
+                    raise RouterMissing(missing)
+                await self._end_caddy(name)
+                haproxy = self._haproxy(name, routing)
+                return OpenedRouter(haproxy, haproxy.close)
+            case "traefik":
+                await self._end_caddy(name)
+                await self._end_haproxy(name, routing)
+                return await self._traefik(name, routing)
+            case other:
+                raise RouterMissing(
+                    f"this server drives no router {other!r} for engine {spec.engine}; "
+                    f"have spec.routing.router of target {name} be caddy, haproxy, traefik or none"
+                )
+
+    async def _caddy(self, name: str, routing: Routing) -> CaddyRouter:
         settings = CaddySettings(
             http=(routing.entries.http,),
             https=(routing.entries.https,),
@@ -69,10 +102,44 @@ class Routers(RouterOpener):
             verify=Verify(await self._api, VERIFY) if self._login else None,
             identity_header=USER,
         )
-        if missing := absence(settings.program):
-            raise RouterMissing(missing)
-        opened = CaddyRouter(self._root, name, settings, self._certificate)
-        return OpenedRouter(opened, opened.close)
+        return CaddyRouter(self._root, name, settings, self._certificate)
+
+    def _haproxy(self, name: str, routing: Routing) -> HAProxyRouter:
+        settings = HAProxySettings(
+            http=(routing.entries.http,),
+            https=(routing.entries.https,),
+            withheld=(USER.lower(),),
+        )
+        return HAProxyRouter(self._root, name, settings, self._certificate, now=self._now)
+
+    async def _traefik(self, name: str, routing: Routing) -> OpenedRouter:
+        settings = TraefikSettings(
+            https_port=int(routing.entries.https.rpartition(":")[2]),
+            verify=f"http://{await self._api}{VERIFY}" if self._login else "",
+            identity_header=USER,
+        )
+        opened = self._polled[name] = TraefikRouter(name, settings)
+
+        async def close() -> None:
+            if self._polled.get(name) is opened:
+                del self._polled[name]
+
+        return OpenedRouter(opened, close)
+
+    async def _end_caddy(self, name: str) -> None:
+        """Another router has the entries now."""
+        former = CaddyRouter(self._root, name, CaddySettings())
+        if former.programs.any_runs():
+            await former.stop()
+        else:
+            await former.close()
+
+    async def _end_haproxy(self, name: str, routing: Routing) -> None:
+        former = self._haproxy(name, routing)
+        if former.running.process.pid is not None:
+            await former.stop()
+        else:
+            await former.close()
 
     async def _certificate(self, secret: str) -> Certificate | None:
         """The certificate in a Secret as it is now."""

@@ -107,9 +107,7 @@ class Programs:
 
     def any_runs(self) -> bool:
         """Whether one of them does, by whomever it was begun."""
-        names = ("caddy", *(f"resolver-{number}" for number in range(1, RESOLVERS + 1)))
-        unused = Order((), {})
-        return any(self._standing(name, unused).runs for name in names)
+        return any(one.runs for one in self._left())
 
     async def close(self) -> None:
         """See to them no longer; they go on."""
@@ -118,12 +116,21 @@ class Programs:
         await self._client.close()
 
     async def stop(self) -> None:
-        """End them."""
+        """End them, by whomever they were begun."""
         for standing in self._all():
-            await standing.stop()
+            await standing.close()
+        for standing in self._left():
+            if standing.runs:
+                await standing.stop()
+        self.caddy, self.resolvers = None, ()
 
     def _all(self) -> tuple[Standing, ...]:
         return (*self.resolvers, *((self.caddy,) if self.caddy else ()))
+
+    def _left(self) -> tuple[Standing, ...]:
+        """All that may run of an earlier life."""
+        names = ("caddy", *(f"resolver-{number}" for number in range(1, RESOLVERS + 1)))
+        return tuple(self._standing(name, Order((), {})) for name in names)
 
     def _standing(self, name: str, order: Order) -> Standing:
         return Standing(self._client, self._group / name, order, self._began)

@@ -21,6 +21,7 @@ from adapters.caddy import pools
 from adapters.caddy.admin import Admin, Overtaken
 from adapters.caddy.drift import drift
 from adapters.caddy.files import Certificate, Files, is_free
+from adapters.caddy.limits import limits_met
 from adapters.caddy.programs import Programs
 from adapters.caddy.render import render
 from adapters.caddy.site import IDENTITY_HEADER, Acme, CertificateFiles, Site, Verify
@@ -104,9 +105,10 @@ class CaddyRouter(Router):
             wanted = _plain(render(table, replace(site, certificates=found)))
             applied = await self._load(wanted)
             self._pools = wanted_pools
+            unserved = tuple(limits_met(table.rows, site.verify, found))
             used = {path for files in found.values() for path in files}
             await asyncio.to_thread(self._files.keep_certificates, used)
-            return applied
+            return applied._replace(unserved=unserved)
 
     @override
     async def publish(self, endpoints: Endpoints) -> None:

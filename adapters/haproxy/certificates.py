@@ -10,17 +10,20 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from adapters.haproxy.authority import Authority
 from projections.route_table import Row, Tls
 
+_log = structlog.get_logger(__name__)
+
 type Certificate = tuple[bytes, bytes]
 """A certificate with those that vouch for it, and its key, both as PEM."""
 
 type Secrets = Callable[[str], Awaitable[Certificate | None]]
-"""Gives the certificate in a Secret, by its stream; None if there is none."""
+"""Gives the certificate in a Secret, by its stream; None if there is none that can be read now."""
 
 
 async def no_secrets(_stream: str) -> Certificate | None:
@@ -45,7 +48,10 @@ class Certificates:
         self._authority = Authority(directory, now)
 
     async def of(self, rows: Iterable[Row]) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the PEM of each host, and for rows that can have none the reason, by their id."""
+        """Return the PEM of each host, and for rows that can have none the reason, by their id.
+
+        A host keeps what it shows while its Secret has nothing better.
+        """
         found: dict[str, str] = {}
         missing: dict[str, str] = {}
         for row in rows:
@@ -54,7 +60,12 @@ class Certificates:
             try:
                 found[row.host] = await self._one(row.host, row.tls)
             except _Useless as error:
-                missing[row.id] = f"https://{row.host}{row.path} has no certificate: {error}"
+                reason = f"https://{row.host}{row.path} has no certificate: {error}"
+                if (present := self._present(row.host)) is None:
+                    missing[row.id] = reason
+                else:
+                    found[row.host] = present
+                    _log.warning("a host keeps the certificate that it has", reason=reason)
         return found, missing
 
     async def _one(self, host: str, tls: Tls) -> str:
@@ -62,7 +73,7 @@ class Certificates:
             return self._authority.certificate(host, self._present(host))
         found = await self._secrets(tls.secret)
         if found is None:
-            raise _Useless(f"there is no {tls.secret}; set it, or name another")
+            raise _Useless(f"none in {tls.secret} can be read now; set it, or name another")
         try:
             certificate = x509.load_pem_x509_certificate(found[0])
             key = serialization.load_pem_private_key(found[1], None)

@@ -169,6 +169,9 @@ class KeeperClient:
         if self._listening:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
+        if self._writer:  # A task that is cancelled before it began closes nothing.
+            self._writer.close()
+            self._writer = None
 
 
 def _settle(ends: set[asyncio.Future[None]]) -> None:

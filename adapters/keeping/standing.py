@@ -140,6 +140,8 @@ class Standing:
 
     async def _end(self) -> None:
         path = self._latest()
+        if not _process(path):
+            return
         for number in (signal.SIGTERM, signal.SIGKILL):
             await self._client.connect()
             with self._client.end_of(str(path)) as end:

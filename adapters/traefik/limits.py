@@ -26,12 +26,12 @@ def _reason(row: Row, settings: TraefikSettings) -> str:
     if row.tls is not None and row.tls.mode == "secret":
         return (
             f"{where} shows a certificate of {row.tls.secret}, but the value of a secret is in no "
-            "answer of ours, and so not in what Traefik polls; use tls mode auto or internal, or "
+            "answer of ours, and so not in what Traefik polls; use tls mode internal, or "
             "a target whose router is caddy or haproxy"
         )
     if row.tls is not None and row.tls.mode == "auto" and not settings.cert_resolver:
         return (
             f"{where} asks for tls mode 'auto', but no certificate resolver of this Traefik is "
-            "known; name it in the target, or use tls mode internal"
+            "known; use tls mode internal, or a target whose router is caddy"
         )
     return ""

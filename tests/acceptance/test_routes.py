@@ -1,84 +1,17 @@
 """Apps by their names, through a real Caddy: rollouts, contexts, deaths of ours under load."""
 
-import asyncio
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
-
-import httpx
 import pytest
 
 from tests.acceptance.conftest import Serve
-from tests.support import load
 from tests.support.asking import web
-from tests.support.caddies import free_port
-from tests.support.load import Load
-from tests.support.serving import ControlPlane
+from tests.support.town import HOST, Town, routed
 
 pytestmark = [pytest.mark.needs("caddy", "load"), pytest.mark.timeout(300)]
-
-HOST = "shop.localhost"
-
-
-class Town:
-    """A control plane whose target has entries of its own."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        self.plane = plane
-        self.entry = f"127.0.0.1:{free_port()}"
-        secure = f"127.0.0.1:{free_port()}"
-        routing = {"entries": {"http": self.entry, "https": secure}}
-        manifest = {
-            "apiVersion": "stateward/v1",
-            "kind": "Target",
-            "metadata": {"name": "local"},
-            "spec": {"engine": "process", "routing": routing},
-        }
-        answer = plane.http.put("/api/v1/targets/local", json=manifest)
-        assert answer.is_success, answer.text
-
-    def get(self, host: str = HOST, **headers: str) -> httpx.Response:
-        return httpx.get(f"http://{self.entry}/", headers={"Host": host, **headers})
-
-    def until_said(self, text: str, **headers: str) -> None:
-        self.plane.until(lambda: self._says(text, headers), f"{HOST} says {text}")
-
-    def _says(self, text: str, headers: dict[str, str]) -> bool:
-        try:
-            answer = self.get(**headers)
-        except httpx.HTTPError:
-            return False
-        return answer.status_code == 200 and answer.text == text
-
-    @contextmanager
-    def loaded(self, seconds: float) -> "Iterator[Callable[[], Load]]":
-        """Under load from now on; the function waits for its end and tells what came of it."""
-        found: list[Load] = []
-
-        def work() -> None:
-            found.append(asyncio.run(load.over_http1(self.entry, HOST, seconds)))
-
-        thread = threading.Thread(target=work)
-        thread.start()
-
-        def ended() -> Load:
-            thread.join()
-            return found[0]
-
-        try:
-            yield ended
-        finally:
-            thread.join()
 
 
 @pytest.fixture
 def town(serve: Serve) -> Town:
     return Town(serve("--no-nats"))
-
-
-def routed(text: str, **spec: Any) -> dict[str, Any]:
-    return web(text, routes=[{"host": HOST}], **spec)
 
 
 def test_an_app_is_reached_by_name_and_rolls_out_without_losing_a_request(town: Town) -> None:

@@ -112,7 +112,7 @@ class EdgeContract:
         async with backends("web") as (web,):
             await world.serve([row("a.test", auth="soft")], {WEB: [web.endpoint()]})
             async with world.client("a.test") as client:
-                answer = await client.post("/broken", content=b"x")
+                answer = await client.post("/broken")
             assert answer.status_code == 502
             assert len(web.asked) == 1
 

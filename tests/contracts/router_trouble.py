@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from projections.route_table import RouteTable
+from projections.route_table import RouteTable, Tls
 from reconcilers.router_ports import RouterRefused
 from tests.contracts.router_streams import answered
 from tests.contracts.router_world import PATIENCE, WEB, RouterWorld, name_of, row, table
@@ -36,6 +36,19 @@ class TroubleContract:
         assert applied.changed
         assert word in " ".join(applied.drift)
         assert (await world.apply(*ROWS)).drift == ()
+
+    async def test_a_row_that_cannot_be_served_is_named_and_stops_no_other(
+        self, world: RouterWorld
+    ) -> None:
+        lacking = row("own.test", scheme="https", tls=Tls(mode="secret", secret="Secret/shop/gone"))
+        async with backends("web") as (web,):
+            await world.publish({WEB: [web.endpoint()]})
+            applied = await world.apply(lacking, *ROWS)
+            async with world.client("a.test") as client:
+                assert name_of(await client.get("/")) == "web"
+        assert [one.row for one in applied.unserved] == [lacking.id]
+        assert "Secret/shop/gone" in applied.unserved[0].reason
+        assert (await world.apply(*ROWS)).unserved == ()
 
     async def test_what_is_refused_leaves_what_serves(self, world: RouterWorld) -> None:
         async with backends("web") as (web,):

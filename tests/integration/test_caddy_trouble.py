@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from adapters.caddy import programs
@@ -15,7 +16,7 @@ from adapters.caddy.router import CaddyRouter, CaddySettings
 from adapters.caddy.site import Acme
 from projections.route_table import RouteTable, Tls
 from reconcilers.router_ports import RouterRefused, RouterUnavailable
-from tests.contracts.router_world import PATIENCE, WEB, name_of, row, table
+from tests.contracts.router_world import PATIENCE, USER, WEB, name_of, row, table
 from tests.support.backends import backends
 from tests.support.caddies import TARGET, CaddyPlace, CaddyWorld
 
@@ -180,3 +181,19 @@ async def test_a_caddy_that_is_asked_for_in_a_deep_directory_has_a_socket_all_th
     async with place.opened() as world:
         await world.apply(*ROWS)
     await place.close()
+
+
+async def test_where_nobody_knows_users_what_is_for_them_says_so(place: CaddyPlace) -> None:
+    router = CaddyRouter(place.root, TARGET, place.settings)
+    hard, soft = row("hard.test", auth="hard"), row("soft.test", auth="soft")
+    async with backends("web") as (web,):
+        await router.publish({WEB: (web.endpoint(),)})
+        applied = await router.apply(table(hard, soft))
+        assert [one.row for one in applied.unserved] == [hard.id]
+        host, port = place.settings.http[0].split(":")
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
+            refused = await client.get("/", headers={"Host": "hard.test", USER: "root"})
+            assert (refused.status_code, "no sign-in is set up" in refused.text) == (503, True)
+            let_in = await client.get("/", headers={"Host": "soft.test", USER: "root"})
+            assert USER.lower() not in let_in.json()["headers"]
+    await router.close()

@@ -163,7 +163,7 @@ class ControlPlane(Asking):
             self.kill()
         for _ in range(50):  # while one is killed, another may just have been started
             left = [*self.replicas(), *_below(self.data / "replicas" / KEEPER)]
-            left += [*_below(self.data / "routers"), *self.bus_servers()]
+            left += [*self.routers(), *self.bus_servers()]
             if not left:
                 return
             for process in left:
@@ -186,6 +186,10 @@ class ControlPlane(Asking):
         """The names of the replicas' directories, running or not."""
         folder = self.data / "replicas" / app
         return {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+
+    def routers(self) -> list[psutil.Process]:
+        """The programs of all routers, and their keeper."""
+        return _below(self.data / "routers")
 
     def bus_servers(self) -> list[psutil.Process]:
         config = str(self.data / "nats" / "server.conf")

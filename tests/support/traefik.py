@@ -59,7 +59,7 @@ class Traefik:
 
     def servers_of(self, router: str) -> list[str]:
         """The URLs that the requests of a router may go to."""
-        return sorted(_servers(self.taken, self.taken["routers"][router]["service"]))
+        return sorted(servers_of(self.taken, self.taken["routers"][router]["service"]))
 
 
 def faults_of(document: JSON) -> list[str]:
@@ -73,15 +73,16 @@ def faults_of(document: JSON) -> list[str]:
             if one not in http["middlewares"]
         ]
         try:
-            list(_servers(http, router["service"]))
+            list(servers_of(http, router["service"]))
         except KeyError as missing:
             faults.append(f"router {name} leads to no service {missing}")
     return faults
 
 
-def _servers(http: JSON, name: str) -> Iterator[str]:
+def servers_of(http: JSON, name: str) -> Iterator[str]:
+    """The URLs that a service of a configuration leads to."""
     service = http["services"][name]
     for part in service.get("weighted", {}).get("services", []):
-        yield from _servers(http, part["name"])
+        yield from servers_of(http, part["name"])
     for server in service.get("loadBalancer", {}).get("servers", []):
         yield server["url"]
