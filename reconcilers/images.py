@@ -142,9 +142,12 @@ class ImageResolver:
         try:
             answer = await self._intents.submit(asked, actor=part_of_ours("images"), key=key)
             await self._seen(answer.position)
-        except Refusal as refusal:  # the app went meanwhile: nobody waits for its image
+        except Refusal as refusal:
+            # The app went meanwhile, or its history cannot be read now: whoever still wants the
+            # image asks again at the next tick, and not at once, which would be without end.
             _log.info("image not recorded", resource=str(desired.ref), reason=str(refusal))
-        self._changed(desired.ref.stream)
+        else:
+            self._changed(desired.ref.stream)
 
     def _trouble(self, stream: str, number: int, message: str) -> None:
         if self._troubles.get((stream, number)) != message:

@@ -118,13 +118,18 @@ class Chaos:
             await world.kill(controller, "one is enough")
         for controller in world.controllers:
             controller.life.go_on()
-        if releases.is_newer() or any(s not in self.poisoned for s in world.truth.frozen):
+        if releases.is_newer() or world.trace.fired[Fault.NEWER_RELEASE] or self._is_unread():
             await self._release(releases.become_newer)
         while world.acting() is None and not world.violations:  # noqa: ASYNC110 -- the world starts one by itself
             await asyncio.sleep(1.0)
         while any(c.log.rewound for c in world.controllers):
             self._accept()
             await asyncio.sleep(1.0)
+
+    def _is_unread(self) -> bool:
+        """Whether there is something in the log that only a newer release can read."""
+        was_newer = self._world.trace.fired[Fault.OLDER_RELEASE] > 0
+        return was_newer or any(s not in self.poisoned for s in self._world.truth.frozen)
 
     def _mend_machines(self) -> None:
         world = self._world

@@ -121,6 +121,27 @@ def test_an_image_that_could_not_be_recorded_while_its_app_was_frozen_is_recorde
     play(story)
 
 
+def test_an_image_that_is_refused_is_not_recorded_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seed 224: an app whose history could not be read had its image resolved 13,738 times."""
+    decide, refused = rules.decide, list[str]()
+
+    def frozen(context: rules.Context, intent: i.Intent, **how: Any) -> tuple[Fact, ...]:
+        if isinstance(intent, i.ResolveImage):
+            refused.append(how["cause"])
+            raise Frozen(intent.ref, "an event of a later version")
+        return decide(context, intent, **how)
+
+    async def story(house: House) -> None:
+        monkeypatch.setattr("bus.intents.decide", frozen)
+        await house.send(manifest("App", "web", spec()))
+        await asyncio.sleep(100.0)
+        assert 2 <= len(refused) <= 30, "about once in a replay tick"
+
+    play(story)
+
+
 def test_what_was_made_and_could_not_be_started_is_taken_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
