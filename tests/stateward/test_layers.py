@@ -75,7 +75,7 @@ def test_layers_fill_each_other_field_by_field(tmp_path: Path) -> None:
         ({}, "nats: {tls_ca: x}", "TLS are for external servers; give servers"),
         ({}, "nats: {replicas: 3}", "the embedded server is one: give the servers of a cluster"),
         ({}, "nats: {embedded: false}", "give servers"),
-        ({}, "engine: {default: dokcer}", "'auto', 'docker', 'process' or 'simulated'"),
+        ({}, "engine: {default: dokcer}", "'auto', 'docker', 'k8s', 'process' or 'simulated'"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named_with_its_place(

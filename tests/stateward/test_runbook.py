@@ -13,7 +13,8 @@ from reconcilers.status import CONDITIONS
 ROOT = Path(__file__).parents[2]
 TELLERS = ("reconcilers", "gateway", "adapters/k8s")
 RUNBOOK = (ROOT / "docs" / "how-to" / "operate.md").read_text()
-NO_REASONS = {*CONDITIONS, *KINDS, "Deleting", "True", "False", "Unknown"}
+CLUSTER_KINDS = {"Deployment", "Event"}  # which stand first in a pair, too
+NO_REASONS = {*CONDITIONS, *KINDS, *CLUSTER_KINDS, "Deleting", "True", "False", "Unknown"}
 CALLS = {"Condition", "_claim", "claim", "condition", "Cause"}
 
 
