@@ -134,8 +134,11 @@ def test_an_image_that_is_refused_is_not_recorded_without_end(
         return decide(context, intent, **how)
 
     async def story(house: House) -> None:
-        monkeypatch.setattr("bus.intents.decide", frozen)
         await house.send(manifest("App", "web", spec()))
+        await house.ready()
+        monkeypatch.setattr("bus.intents.decide", frozen)
+        house.machine.faults.plan = lambda _call: Trouble(delay_seconds=0.05)
+        await house.send(manifest("App", "web", spec() | {"image": "web:2"}))
         await asyncio.sleep(100.0)
         assert 2 <= len(refused) <= 30, "about once in a replay tick"
 
