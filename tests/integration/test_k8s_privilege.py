@@ -58,7 +58,7 @@ async def live(house: ClusterHouse) -> None:
     house.server.pods.commands["true"] = nothing
     assert (await view.engine.io.run(replica, ["true"], timeout_seconds=5)).exit_code == 0
     # what an app has no need of any more goes, its number by the autoscaler's hand included
-    await house.send(manifest("App", "busy", {"image": "web:1"}))
+    await house.send(manifest("App", "busy", {"image": "web:1", "replicas": 1}))
     await house.until(lambda: house.found("HorizontalPodAutoscaler", "busy") is None)
     for name in ("web", "busy", "store"):
         await house.send(i.Delete(ref=app("shop", name), volumes=True))
