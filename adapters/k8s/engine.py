@@ -1,8 +1,7 @@
 """The engine of one cluster, put together: a copy of what is ours there, and the ports over it."""
 
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Final, NamedTuple, final, override
+from typing import Final, NamedTuple, final
 
 from adapters.k8s.access import Access, AccessRefused
 from adapters.k8s.cluster import Cluster
@@ -15,19 +14,13 @@ from adapters.k8s.patience import Patience
 from adapters.k8s.pods import PodReplicas
 from adapters.k8s.render.renderer import KubernetesRenderer
 from adapters.k8s.transport import Transport
-from domain.secret import SecretText
 from domain.target import K8sSettings
+from reconcilers.object_alike import NobodyElse, NodeImages, ObjectNews
 from reconcilers.object_ports import Objects
 from reconcilers.object_removal import ObjectGrounds
 from reconcilers.ports import (
     Engine,
-    EngineError,
-    EngineEvent,
-    EngineEvents,
     EngineUnavailable,
-    Foreign,
-    ForeignReplica,
-    Images,
 )
 
 SYNC_SECONDS: Final = 30.0  # that the first list of all kinds may take
@@ -89,60 +82,8 @@ async def open_engine(
         replicas=PodReplicas(copy),
         images=NodeImages(),
         grounds=ObjectGrounds(objects),
-        events=News(copy),
+        events=ObjectNews(copy.watch, copy.owners),
         io=PodIO(transport, copy),
         foreign=NobodyElse(who.target),
     )
     return KubernetesEngine(transport, copy, ports, objects)
-
-
-@final
-class NodeImages(Images):
-    """The nodes of a cluster pull images, as the spec names them."""
-
-    @override
-    async def resolve(
-        self, image: str, *, policy: str, credentials: Mapping[str, SecretText] | None
-    ) -> str:
-        return image
-
-
-@final
-class News(EngineEvents):
-    """Whose objects changed; what a project shares concerns all of its apps."""
-
-    def __init__(self, copy: Copy) -> None:
-        self._copy = copy
-
-    @override
-    async def watch(self) -> AsyncIterator[EngineEvent]:
-        async for event in self._copy.watch():
-            if event.owner is None or event.owner[1]:
-                yield EngineEvent(event.owner)
-                continue
-            for project, app in self._copy.owners():
-                if project == event.owner[0] and app:
-                    yield EngineEvent((project, app))
-
-
-@final
-class NobodyElse(Foreign):
-    """Taking over from another installation is not offered on clusters."""
-
-    def __init__(self, target: str) -> None:
-        self._refusal = (
-            f"target {target} is a Kubernetes cluster, where nothing is adopted from another "
-            "installation; delete its app there, then apply it here"
-        )
-
-    @override
-    async def list(self, app: tuple[str, str] | None = None) -> Sequence[ForeignReplica]:
-        raise EngineError(self._refusal)
-
-    @override
-    async def end(self, replica: ForeignReplica, *, grace: float) -> None:
-        raise EngineError(self._refusal)
-
-    @override
-    async def clear(self, installation: str, project: str) -> None:
-        raise EngineError(self._refusal)

@@ -5,8 +5,8 @@ from typing import NamedTuple, Never, final, override
 
 from adapters.k8s.render.manifests import sent
 from adapters.k8s.render.renderer import KubernetesRenderer
-from domain.secret import SecretText
 from domain.target import K8sSettings
+from reconcilers.object_alike import NobodyElse, NodeImages, ObjectNews
 from reconcilers.object_labels import APP, INSTALLATION, PROJECT, REVISION, TARGET, UID
 from reconcilers.object_ports import (
     MANAGER,
@@ -24,11 +24,6 @@ from reconcilers.object_removal import ObjectGrounds
 from reconcilers.ports import (
     Engine,
     EngineError,
-    EngineEvent,
-    EngineEvents,
-    Foreign,
-    ForeignReplica,
-    Images,
     NameTaken,
     Replica,
     ReplicaName,
@@ -68,11 +63,11 @@ def cluster_engine(
     )
     ports = Engine(
         replicas=_PodReplicas(copy),
-        images=_NodeImages(),
+        images=NodeImages(),
         grounds=ObjectGrounds(objects),
-        events=_News(copy),
+        events=ObjectNews(copy.watch, copy.owners),
         io=SimulatedIO(cluster.machine, installation),
-        foreign=_NobodyElse(),
+        foreign=NobodyElse(cluster.name),
     )
     return ClusterEngine(ports, objects, copy.close)
 
@@ -214,49 +209,3 @@ def _replica(number: int, pod: Json) -> Replica:
         position=0,
         state=ReplicaState.RUNNING if runs else ReplicaState.CREATED,
     )
-
-
-@final
-class _NodeImages(Images):
-    """Nodes pull images, as the spec names them."""
-
-    @override
-    async def resolve(
-        self, image: str, *, policy: str, credentials: Mapping[str, SecretText] | None
-    ) -> str:
-        return image
-
-
-@final
-class _News(EngineEvents):
-    """Whose objects changed; what a project shares concerns all of its apps."""
-
-    def __init__(self, copy: Copy) -> None:
-        self._copy = copy
-
-    @override
-    async def watch(self) -> AsyncIterator[EngineEvent]:
-        async for event in self._copy.watch():
-            if event.owner is None or event.owner[1]:
-                yield EngineEvent(event.owner)
-                continue
-            for project, app in self._copy.owners():
-                if project == event.owner[0] and app:
-                    yield EngineEvent((project, app))
-
-
-@final
-class _NobodyElse(Foreign):
-    """Nothing is taken over on clusters."""
-
-    @override
-    async def list(self, app: tuple[str, str] | None = None) -> Sequence[ForeignReplica]:
-        raise EngineError("nothing is adopted on clusters")
-
-    @override
-    async def end(self, replica: ForeignReplica, *, grace: float) -> None:
-        raise EngineError("nothing is adopted on clusters")
-
-    @override
-    async def clear(self, installation: str, project: str) -> None:
-        raise EngineError("nothing is adopted on clusters")
