@@ -6,24 +6,17 @@ The programs that load are strangers, count for themselves, and repeat nothing.
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from projections.route_table import Tls
-from tests.contracts.router_world import WEB, row
+from tests.contracts.router_world import WEB
 from tests.support import load
-from tests.support.backends import Backend
 from tests.support.caddies import CaddyPlace, CaddyWorld, caddy_place
-from tests.support.load import Load
 from tests.support.requirements import require
-from tests.support.swapping import swap_often
+from tests.support.swapping import HOST, SECONDS, Way, first_replica, http1, http2, loses_nothing
 
 pytestmark = pytest.mark.needs("caddy", "load")
-
-HOST = "a.test"
-SECONDS = 6.0
-ROWS = (row(HOST), row(HOST, scheme="https", tls=Tls(mode="internal")))
 
 
 @pytest.fixture(scope="module")
@@ -39,34 +32,11 @@ async def world(place: CaddyPlace) -> AsyncIterator[CaddyWorld]:
         yield world
 
 
-async def first_replica(world: CaddyWorld) -> Backend:
-    """A replica that serves over HTTP and HTTPS."""
-    first = Backend("first")
-    await first.start()
-    await world.serve(ROWS, {WEB: [first.endpoint()]})
-    await world.certified(HOST)
-    return first
-
-
-def http1(world: CaddyWorld, seconds: float) -> Awaitable[Load]:
-    return load.over_http1(world.http, HOST, seconds)
-
-
-def http2(world: CaddyWorld, seconds: float) -> Awaitable[Load]:
-    return load.over_http2(world.https, HOST, seconds)
-
-
 @pytest.mark.parametrize("way", [http1, http2])
 async def test_no_request_is_lost_while_replicas_take_each_others_place(
-    world: CaddyWorld, way: Callable[[CaddyWorld, float], Awaitable[Load]]
+    world: CaddyWorld, way: Way
 ) -> None:
-    first = await first_replica(world)
-    loading = asyncio.ensure_future(way(world, SECONDS))
-    times = await swap_often(world, first, loading)
-    found = await loading
-    assert found.lost == 0, found.said
-    assert found.requests > 100
-    assert times > 2
+    await loses_nothing(world, way)
 
 
 async def test_the_death_of_a_resolver_and_of_us_stops_no_traffic(world: CaddyWorld) -> None:
