@@ -138,6 +138,10 @@ class KubernetesObjects(ObjectEngine):
         }
 
     @override
+    def position(self) -> int:
+        return self._copy.position
+
+    @override
     def watch(self) -> AsyncIterator[ObjectEvent]:
         return self._copy.watch()
 

@@ -1,5 +1,6 @@
 """Plans for an app's objects: what is applied, what is left alone, and what is never pruned."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -225,7 +226,7 @@ def test_an_autoscaler_that_found_none_gets_some_to_begin_with() -> None:
 # --- that none runs needs nothing new -----------------------------------------------------------
 
 
-def stopped(cluster: Cluster, spec: dict[str, Any], revision: int = 2) -> list[Action]:
+def stopped(cluster: Cluster, spec: Mapping[str, Any], revision: int = 2) -> list[Action]:
     asked = order({**spec, "replicas": 0}, revision=revision)
     planned = plan(RENDERER.app(asked), cluster.live(), OWNER).actions
     return [*stops(asked.uid, cluster.live(), planned), *planned]
@@ -240,7 +241,7 @@ def test_a_mere_stop_is_one_write() -> None:
 @pytest.mark.parametrize("more", [{"image": "web:2"}, {"env": {"NEW": "1"}}], ids=str)
 def test_a_stop_with_something_new_says_the_number_first_and_once(more: dict[str, Any]) -> None:
     cluster = converged()
-    first, *_ = stopped(cluster, orders.WEB | more)
+    first, *_ = stopped(cluster, {**orders.WEB, **more})
     assert isinstance(first, ApplyObject)
     assert (first.key, first.because) == (key(WEB, "Deployment"), "stopped")
     cluster.execute(first)
@@ -249,7 +250,7 @@ def test_a_stop_with_something_new_says_the_number_first_and_once(more: dict[str
     cluster.others[first.key] = {"spec": {"replicas": 0}}
     assert not any(
         isinstance(a, ApplyObject) and a.because == "stopped"
-        for a in stopped(cluster, orders.WEB | more)
+        for a in stopped(cluster, {**orders.WEB, **more})
     )
 
 
