@@ -104,9 +104,20 @@ class Opener(EngineOpener):
                 context=settings.context,
                 allow_programs=settings.allow_exec,
             )
-        who = k8s.Identity(self._installation, name, f"stateward/{version('stateward')}")
-        engine = await k8s.open_engine(way, settings, who, rng=self._rng)
-        return OpenedEngine(engine.ports, engine.close, engine.objects)
+        agent = f"stateward/{version('stateward')}"
+        who = k8s.Identity(self._installation, name, agent)
+        if not settings.resolve_images:
+            engine = await k8s.open_engine(way, settings, who, rng=self._rng)
+            return OpenedEngine(engine.ports, engine.close, engine.objects)
+        registry = await asyncio.to_thread(import_module, "adapters.registry.images")
+        images = registry.RegistryImages(user_agent=agent)
+        engine = await k8s.open_engine(way, settings, who, rng=self._rng, images=images)
+
+        async def close() -> None:
+            await engine.close()
+            await images.close()
+
+        return OpenedEngine(engine.ports, close, engine.objects)
 
 
 async def _nothing() -> None:

@@ -21,6 +21,7 @@ from reconcilers.object_removal import ObjectGrounds
 from reconcilers.ports import (
     Engine,
     EngineUnavailable,
+    Images,
 )
 
 SYNC_SECONDS: Final = 30.0  # that the first list of all kinds may take
@@ -48,9 +49,16 @@ class KubernetesEngine:
 
 
 async def open_engine(
-    access: Access, settings: K8sSettings, who: Identity, *, rng: random.Random
+    access: Access,
+    settings: K8sSettings,
+    who: Identity,
+    *,
+    rng: random.Random,
+    images: Images | None = None,
 ) -> KubernetesEngine:
     """Reach a cluster, and list all that is ours there.
+
+    `images` says what a tag names; without it, each node finds out by itself.
 
     Raises:
         EngineUnavailable: it cannot be reached, or does not let us; the message says what to do.
@@ -80,7 +88,7 @@ async def open_engine(
     )
     ports = Engine(
         replicas=PodReplicas(copy),
-        images=NodeImages(),
+        images=images or NodeImages(),
         grounds=ObjectGrounds(objects),
         events=ObjectNews(copy.watch, copy.owners),
         io=PodIO(transport, copy),
