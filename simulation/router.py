@@ -6,13 +6,14 @@ returned. It keeps what it has when its control plane dies.
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import final, override
 
 from projections.route_table import Endpoint, Endpoints, RouteTable
 from reconcilers.ports import ReplicaState
 from reconcilers.router_ports import (
     Applied,
+    Certified,
     Router,
     RouterError,
     RouterUnavailable,
@@ -39,6 +40,7 @@ class SimulatedRouter(Router):
         self.published: list[Endpoints] = []
         self.applied: list[RouteTable] = []
         self.unserved: tuple[Unserved, ...] = ()
+        self.certificates: dict[str, Certified] = {}
         self.cut: list[str] = []
         """Replicas that were asked to end while a new request could still meet them."""
         self._fading: list[tuple[float, Endpoints]] = []
@@ -78,6 +80,10 @@ class SimulatedRouter(Router):
                 for until, old in self._fading
                 if until >= _now()
             ]
+
+    @override
+    async def certified(self, hosts: Collection[str]) -> Mapping[str, Certified]:
+        return {host: one for host, one in self.certificates.items() if host in hosts}
 
     @override
     async def watch(self) -> AsyncIterator[None]:

@@ -122,7 +122,7 @@ def test_what_is_seen_gives_conditions(
     found = status(view)
     assert {kind: said(found, kind) for kind in expected} == expected
     types = tuple(condition.type for condition in found.conditions)
-    assert types == tuple(one for one in CONDITIONS if one != "Routed")  # it has no URLs
+    assert types == tuple(one for one in CONDITIONS if one not in ("Routed", "Certified"))
 
 
 def test_a_stopped_app_is_not_ready_and_nothing_is_wrong() -> None:
