@@ -25,7 +25,7 @@ from reconcilers.targets import OpenedEngine
 from simulation.cluster.cluster import Cluster
 from simulation.cluster.guarded import guarded_cluster
 from simulation.disk import Disk
-from simulation.guarded import GuardedIO, GuardedLog, GuardedSecrets, Sent, guarded
+from simulation.guarded import GuardedIO, GuardedLog, GuardedSecrets, Road, Sent, guarded
 from simulation.lives import Life
 from simulation.log import LogFaults, SimulatedLog
 from simulation.looking import SimulatedProber
@@ -229,7 +229,8 @@ class Controller:
         router = self.site.routers.get(name)
         if router is None:
             raise RouterMissing(f"target {name} has no router in this world")
-        return OpenedRouter(GuardedRouter(router, self.life), _nothing)
+        road = Road(self.life, name, self.site.sent)
+        return OpenedRouter(GuardedRouter(router, road), _nothing)
 
 
 @final
