@@ -118,6 +118,7 @@ class Controller:
                 report_seen=self.log.report_seen,
                 appended=self._appended,
                 open_router=self._open_router,
+                was_routed=self._was_routed,
             ),
             site.settings,
         )
@@ -231,6 +232,10 @@ class Controller:
             raise RouterMissing(f"target {name} has no router in this world")
         road = Road(self.life, name, self.site.sent)
         return OpenedRouter(GuardedRouter(router, road), _nothing)
+
+    def _was_routed(self, target: str) -> bool:
+        router = self.site.routers.get(target)
+        return router is not None and bool(router.table.rows or router.endpoints)
 
 
 @final

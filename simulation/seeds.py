@@ -71,7 +71,7 @@ def run(
 
     async def live() -> Outcome:
         there = has_clusters(seed) if clusters is None else clusters
-        routed = (not there and has_routes(seed)) if routes is None else routes
+        routed = has_routes(seed) and not there if routes is None else routes
         chosen = rates_of(seed, rates)
         return await _live(seed, chosen, minutes, apps, told, clusters=there, routes=routed)
 
@@ -84,8 +84,8 @@ def has_clusters(seed: int) -> bool:
 
 
 def has_routes(seed: int) -> bool:
-    """Whether a seed gives its world routers; one with a cluster has none all the same."""
-    return random.Random(f"{seed}:routes").random() < ROUTED
+    """Whether a seed gives its world routers; one with a cluster has none."""
+    return not has_clusters(seed) and random.Random(f"{seed}:routes").random() < ROUTED
 
 
 def rates_of(seed: int, rates: Mapping[Fault, float] | None) -> dict[Fault, float]:
