@@ -184,21 +184,29 @@ class Remover:
         self, key: _Ended, view: TargetView, replica: Replica, patience: Patience
     ) -> None:
         stream = f"App/{replica.name.project}/{replica.name.app}"
+        goes = partial(self._goes, stream, view, replica)
         try:
             why = await end(
                 replica,
                 view.engine,
                 patience,
-                may_write=self._may_write,
-                withdrawn=partial(self._routing.withdrawn, view.name, stream, replica),
+                may_write=lambda: self._may_write() and goes(),
+                withdrawn=partial(self._routing.withdrawn, view.name, stream, replica, goes),
             )
         except EngineUnavailable as error:  # it was closed meanwhile
             why = str(error)
+        if not goes():
+            self._routing.stay(view.name, replica)
         if not why:
             self._failures.pop(key, None)
             return
         self._failures[key] = self._failures.get(key, 0) + 1
         await pause(self._failures[key])
+
+    def _goes(self, stream: str, view: TargetView, replica: Replica) -> bool:
+        """Whether it still is to end: an app that moved may have come back meanwhile."""
+        is_deleted = any(one.uid == replica.uid for one in self._desired.removals_of(stream))
+        return is_deleted or bool(self._places.strays(view, [replica]))
 
     def _ended(self, key: _Ended, stream: str, done: asyncio.Task[None]) -> None:
         del self._ending[key]
