@@ -37,10 +37,11 @@ from reconcilers.outcome import Outcome
 from reconcilers.replicas import Want
 from reconcilers.status import AppStatus
 from reconcilers.surroundings import Surroundings
-from reconcilers.targets import Mark, TargetView, fingerprint
+from reconcilers.targets import Located, Mark, TargetView, fingerprint
 from reconcilers.telling import Telling
 
 ROUNDS: Final = 12  # of acting and looking again in one pass, before others have their turn
+REMEMBERED: Final = 10_000  # projects whose shared objects are known to be as they should be
 STILL_SECONDS: Final = 2.0  # for which what did not move is not looked at again
 
 type Owner = tuple[str, str]
@@ -61,6 +62,8 @@ class ObjectReconciler:
         self._ = around
         self._knowing, self._telling = Knowing(around), Telling(around)
         self._acting = ObjectActing(around)
+        # by place and project: the mark at which what its apps share was found as it should be
+        self._settled: dict[tuple[Located, str], tuple[int, tuple[Manifest, ...]]] = {}
 
     async def reconcile(
         self, app: DesiredApp, target: TargetView, objects: Objects, book: AppBook
@@ -142,12 +145,10 @@ class ObjectReconciler:
     ) -> Found:
         owner, shared = (app.ref.project, app.ref.name), (app.ref.project, "")
         live = await objects.engine.list(owner)
-        around = await objects.engine.list(shared)
         known = await self._knowing.of(app, book, target, await target.look(owner))
         taken = self._forsaken(app, live)
         order = None if known.waits or taken else await self._order(app, known)
-        home = self._project(objects, app.ref)
-        ground = plan(home, around, _whose(objects, home)) if order else Plan()
+        ground = await self._ground(app.ref, target, objects) if order else Plan()
         mine = objects.renderer.app(order) if order else None
         planned = plan(mine, live, _whose(objects, mine or ()))
         if taken:
@@ -200,6 +201,20 @@ class ObjectReconciler:
             pull=pull,
             replicas=app.wanted,
         )
+
+    async def _ground(self, ref: Ref, target: TargetView, objects: Objects) -> Plan:
+        """The plan for what a project's apps share: most find that another has seen to it."""
+        home, owner = self._project(objects, ref), (ref.project, "")
+        mark = objects.engine.marks([owner]).get(owner, 0)
+        settled, place = (mark, home), (target.located, ref.project)
+        if self._settled.get(place) == settled:
+            return Plan()
+        found = plan(home, await objects.engine.list(owner), _whose(objects, home))
+        if found == Plan() and objects.engine.marks([owner]).get(owner, 0) == mark:
+            if len(self._settled) >= REMEMBERED:  # projects that went are among them
+                self._settled.clear()
+            self._settled[place] = settled
+        return found
 
     def _project(self, objects: Objects, ref: Ref) -> tuple[Manifest, ...]:
         found = self._.desired.resource(project(ref.project).stream)
