@@ -15,7 +15,16 @@ from domain import claims
 from domain.names import Ref
 from domain.route import Publish, Route, RouteContext, RouteHeaders
 from projections.desired import DesiredApp, DesiredState, Row
-from projections.route_table import Backend, Header, Published, RouteTable, Scheme, Share, Tls
+from projections.route_table import (
+    Backend,
+    Header,
+    Published,
+    Reach,
+    RouteTable,
+    Scheme,
+    Share,
+    Tls,
+)
 from projections.route_table import Row as RouteRow
 
 CONTEXTS: Final = 1_000_000_000  # the class of rows with a context; the others begin at 0
@@ -99,6 +108,7 @@ class RouteTables:
         self._hosts: dict[tuple[str, str], dict[str, None]] = {}
         self._targets: dict[str, _Ordered] = {}
         self._dirty: dict[str, None] = dict.fromkeys(desired.streams("App"))
+        self._touched: dict[str, None] = {}
 
     def fold(self, rows: Iterable[Row]) -> None:
         """The last events of these streams may say something else of their routes."""
@@ -127,6 +137,33 @@ class RouteTables:
             if row.app == stream and not row.redirect
         )
 
+    def reach(self, app: DesiredApp) -> Reach:
+        """How an app is to be reached, as it is desired or as it might be."""
+        self._catch_up()
+        stream = app.ref.stream
+        reached = _reached(stream, app)
+        if reached is None or not reached.routes:
+            return _NOWHERE
+        is_present = reached == self._reached.get(stream)
+        rows = [
+            row
+            for at in _hosts_of(reached)
+            for row in (
+                self._ordered(app.target).of_host(at[1])
+                if is_present
+                else rows_of_host(app.target, self._claimed(at, reached))
+            )
+        ]
+        rows.sort(key=_key)
+        return Reach(tuple(row for row in rows if row.app == stream), tuple(rows))
+
+    def touched(self) -> Sequence[str]:
+        """Apps of hosts whose rows were made anew, each told once: perhaps another's did change."""
+        self._catch_up()
+        touched = list(self._touched)
+        self._touched.clear()
+        return touched
+
     def targets(self) -> Sequence[str]:
         """Those that have a route or a published port, in order."""
         self._catch_up()
@@ -142,16 +179,22 @@ class RouteTables:
             if before != after:
                 self._take_over(stream, before, after, hosts)
         self._dirty.clear()
-        for target, host in hosts:
-            there = self._hosts.get((target, host), {})
-            claimed = [
-                _Claimed(stream, reached.uid, route)
-                for reached in map(self._reached.__getitem__, there)
-                for stream in (reached.stream,)
-                for route in reached.routes
-                if route.host == host
-            ]
-            self._ordered(target).replace(host, rows_of_host(target, claimed))
+        for at in hosts:
+            target, host = at
+            self._ordered(target).replace(host, rows_of_host(target, self._claimed(at)))
+            self._touched.update(self._hosts.get(at, {}))
+
+    def _claimed(self, at: tuple[str, str], instead: _Reached | None = None) -> list[_Claimed]:
+        """All routes of a host; of one app, what it says `instead`."""
+        there = {stream: self._reached[stream] for stream in self._hosts.get(at, {})}
+        if instead is not None:
+            there[instead.stream] = instead
+        return [
+            _Claimed(reached.stream, reached.uid, route)
+            for reached in there.values()
+            for route in reached.routes
+            if route.host == at[1]
+        ]
 
     def _present(self, stream: str) -> _Reached | None:
         """What an app says now; of most apps a look at the bytes tells that they say nothing."""
@@ -242,6 +285,7 @@ def _row(
 
 _SCHEMES: Final[dict[str, Scheme]] = {"http": "http", "https": "https"}
 _EMPTY: Final = RouteTable()
+_NOWHERE: Final = Reach()
 
 
 def _reached(stream: str, app: DesiredApp | None) -> _Reached | None:

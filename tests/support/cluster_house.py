@@ -40,7 +40,9 @@ class HouseOnCluster(House):
         settings = spec.k8s or K8sSettings()
         who = Identity(self.installation, name, "stateward/test")
         access = Kubeconfig(path=self.config, context=settings.context)
-        engine = await open_engine(access, settings, who, rng=random.Random(5))
+        engine = await open_engine(
+            access, settings, who, rng=random.Random(5), routing=spec.routing
+        )
         return OpenedEngine(engine.ports, engine.close, engine.objects)
 
 
