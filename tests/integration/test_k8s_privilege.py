@@ -9,10 +9,15 @@ from adapters.k8s.errors import Asked
 from adapters.k8s.grants import GRANTS, NotGranted, permit
 from domain import intents as i
 from domain.names import app, project
+from projections.route_table import Backend, Share
 from tests.support.cluster_house import TOKEN, ClusterHouse, cluster_house
 from tests.support.deployment import ACCOUNT, read, without
 from tests.support.intents import manifest
+from tests.support.k8s_orders import order
+from tests.support.k8s_routes import reached
+from tests.support.kubernetes.definitions import HTTP_ROUTE, TRAEFIK
 from tests.support.kubernetes.pods import Session
+from tests.support.route_tables import row
 
 PORTS = [{"name": "http", "port": 8080}]
 WEB = {
@@ -62,15 +67,52 @@ async def live(house: ClusterHouse) -> None:
     await house.until(lambda: house.found("HorizontalPodAutoscaler", "busy") is None)
     for name in ("web", "busy", "store"):
         await house.send(i.Delete(ref=app("shop", name), volumes=True))
-    await house.until(lambda: house.types.count("removal.completed") == 3)
+    await house.until(lambda: house.types.count("removal.completed") == 4)
     await house.send(i.Delete(ref=project("shop"), cascade=True))
     await house.until(lambda: house.server.inside.get("Namespace", "", "stw-shop") is None)
+
+
+async def route(house: ClusterHouse) -> None:
+    """Each router in turn leads to an app; what the one before was given goes."""
+    for definition in (HTTP_ROUTE, *TRAEFIK):
+        house.server.inside.create("CustomResourceDefinition", "", definition)
+    url = {"host": "web.localhost", "path": "/a", "stripPrefix": True, "tls": {"mode": "off"}}
+    plain = {"host": "web.localhost", "tls": {"mode": "off"}}
+    spec = {"image": "web:1", "ports": PORTS, "routes": [url, plain]}
+    await house.send(manifest("App", "routed", spec))
+    at = {"engine": "k8s", "k8s": {"kubeconfig": "/config"}}
+    kinds = {"gateway": "HTTPRoute", "traefik": "IngressRoute", "ingress": "Ingress"}
+    for router, kind in kinds.items():
+        await house.send(manifest("Target", "prod", {**at, "routing": {"router": router}}))
+        await house.until(lambda kind=kind: house.all(kind))  # type: ignore[misc]
+        if router == "traefik":
+            await share(house)
+    await house.send(manifest("Target", "prod", {**at, "routing": {"router": "none"}}))
+    left = (*kinds.values(), "Middleware", "TraefikService")
+    await house.until(lambda: not any(house.all(kind) for kind in left))
+    await house.send(i.Delete(ref=app("shop", "routed")))
+
+
+async def share(house: ClusterHouse) -> None:
+    """A row that gives parts of its requests to several apps, which no spec can ask for yet."""
+    view, found = house.parts.targets.get("prod"), house.desired.app("App/shop/routed")
+    assert view is not None
+    assert view.objects is not None
+    assert found is not None
+    asked = order({"image": "web:1", "ports": PORTS}, app="routed", uid=found.uid)
+    backend = Backend("App/shop/routed", found.uid, "http")
+    split = row("web.localhost", "/", (Share(backend, 9), Share(backend, 1)))
+    for one in view.objects.renderer.app(reached(asked, split)):
+        if one.key.kind == "TraefikService":
+            owner = ("shop", "routed")
+            await view.objects.engine.apply(one, owner=owner, uid=None, position=1)
 
 
 async def test_all_that_is_granted_is_needed_and_all_that_is_needed_is_granted(
     tmp_path: Path,
 ) -> None:
     async with cluster_house(tmp_path) as house:
+        await route(house)
         await live(house)
         assert house.server.access.used[ACCOUNT] == set(granted())
 

@@ -169,7 +169,7 @@ async def test_a_target_may_change_its_router_and_an_ingress_says_what_it_cannot
         await house.until(lambda: house.reason("Routed") == ("True", "Routed"))
         assert doors(house) == ["traefik"]
         [rule] = [one for one in routes(house, "IngressRoute") if "blue" in str(one["spec"])]
-        assert "Header(`x-feature`,`blue`)" in rule["spec"]["routes"][0]["match"]
+        assert "Header(`x-feature`, `blue`)" in rule["spec"]["routes"][0]["match"]
         await house.send(target("ingress"))
         await house.until(lambda: not routes(house, "IngressRoute"))
         await house.until(lambda: len(routes(house, "Ingress")) == 1)
