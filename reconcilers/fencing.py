@@ -223,5 +223,9 @@ class _Objects(ObjectEngine):
         return self._inner.lacks(api_version, kind)
 
     @override
+    def position(self) -> int:
+        return self._inner.position()
+
+    @override
     def watch(self) -> AsyncIterator[ObjectEvent]:
         return self._inner.watch()

@@ -69,6 +69,10 @@ class Routers(RouterOpener):
         """The open router of a target, if it is one that comes to read."""
         return self._polled.get(target)
 
+    def was_begun(self, target: str) -> bool:
+        """Whether a target ever had a router here: it may serve still what it had."""
+        return (self._root / target).is_dir()
+
     async def __call__(self, name: str, spec: TargetSpec) -> OpenedRouter:
         routing = spec.routing or Routing()
         match routing.router_for(spec.engine):
@@ -98,7 +102,10 @@ class Routers(RouterOpener):
         settings = CaddySettings(
             http=(routing.entries.http,),
             https=(routing.entries.https,),
-            acme=Acme(routing.acme.directory, routing.acme.email),
+            acme=Acme(
+                routing.acme.directory, routing.acme.email, challenges=routing.acme.challenges
+            ),
+            trust=routing.acme.trust,
             verify=Verify(await self._api, VERIFY) if self._login else None,
             identity_header=USER,
         )

@@ -167,6 +167,10 @@ class SimulatedObjects(ObjectEngine):
         return None  # a simulated cluster takes objects of any kind
 
     @override
+    def position(self) -> int:
+        return self._copy.position
+
+    @override
     def watch(self) -> AsyncIterator[ObjectEvent]:
         return self._copy.watch()
 

@@ -87,6 +87,10 @@ class GuardedObjects(ObjectEngine):
         return self._inner.lacks(api_version, kind)
 
     @override
+    def position(self) -> int:
+        return self._inner.position()
+
+    @override
     async def watch(self) -> AsyncIterator[ObjectEvent]:
         async with aclosing(self._inner.watch()) as news:  # type: ignore[type-var]
             async for event in news:
