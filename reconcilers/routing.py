@@ -16,10 +16,9 @@ import structlog
 
 from domain import events as e
 from domain.names import target as target_ref
-from domain.routing import Routing as Settings
 from domain.target import TargetSpec
 from projections.desired import DesiredApp, DesiredState
-from projections.route_table import Backend, RouteTable, Row
+from projections.route_table import Backend, Reach, RouteTable, Row
 from projections.routing import RouteTables
 from reconcilers import certifying, endpoints
 from reconcilers.endpoints import Snapshot
@@ -31,7 +30,7 @@ from reconcilers.router_driver import Reports, RouterDriver, Wishes
 from reconcilers.router_ports import Certified, OpenedRouter, RouterMissing, RouterOpener
 from reconcilers.sharing import Sharing
 from reconcilers.status import Condition, Truth
-from reconcilers.targets import Targets, TargetView
+from reconcilers.targets import Targets, TargetView, router_of
 
 FORGETS: Final = 120.0  # seconds after which a replica that no list shows is gone for good
 LOOK_SECONDS: Final = 0.25  # between two looks whether a router is driven by now
@@ -206,7 +205,7 @@ class Routing:
     def _judged(self, app: DesiredApp) -> tuple[Truth, str, str]:
         view = self._.targets.get(app.target)
         driver = self._driver(view) if view is not None else None
-        if view is not None and _router(view) == "none":
+        if view is not None and router_of(view) == "none":
             message = f"target {view.name} has no router; its replicas have their own addresses"
             return "False", "NoRouter", message
         if driver is None:
@@ -231,6 +230,10 @@ class Routing:
         replicas = "1 replica" if behind == 1 else f"{behind} replicas"
         return "True", "Routed", f"{urls} to {replicas}"
 
+    def reach(self, app: DesiredApp) -> Reach:
+        """By which URLs an app is to be reached, for who renders its routes."""
+        return self._.tables.reach(app)
+
     def forget(self, stream: str) -> None:
         """There is no such app here any more."""
         self._found.pop(stream, None)
@@ -252,13 +255,18 @@ class Routing:
         for driver, _ in self._drivers.values():
             if driver.tried is not around.tables.table(driver.target):
                 driver.routes_moved()
+        for stream in around.tables.touched():
+            app = around.desired.app(stream)
+            there = around.targets.get(app.target) if app is not None else None
+            if there is not None and there.objects is not None:
+                around.again(stream)  # its objects name paths that other apps have on its hosts
 
     def _is_to_be_driven(self, view: TargetView) -> bool:
         """Whether this worker drives its router, once it is known what runs there."""
         around = self._
         if around.targets.get(view.name) is not view:
             return False
-        if _router(view) == "none" or view.spec.engine == "k8s":
+        if router_of(view) == "none" or view.spec.engine == "k8s":
             return False  # a cluster has its routes among its objects
         if not around.sharing.holds_all(view.name):
             return False
@@ -358,10 +366,6 @@ def _running(view: TargetView) -> frozenset[str]:
 
 def _is_routed(driver: RouterDriver | None, one: Seen) -> bool:
     return driver is not None and driver.is_routed(one.replica.id)
-
-
-def _router(view: TargetView) -> str:
-    return (view.spec.routing or Settings()).router_for(view.spec.engine)
 
 
 def _is_asked(replica: Replica, backends: Iterable[Backend]) -> bool:

@@ -14,6 +14,7 @@ from adapters.k8s.patience import Patience
 from adapters.k8s.pods import PodReplicas
 from adapters.k8s.render.renderer import KubernetesRenderer
 from adapters.k8s.transport import Transport
+from domain.routing import Routing
 from domain.target import K8sSettings
 from reconcilers.object_alike import NobodyElse, NodeImages, ObjectNews
 from reconcilers.object_ports import Objects
@@ -55,6 +56,7 @@ async def open_engine(
     *,
     rng: random.Random,
     images: Images | None = None,
+    routing: Routing | None = None,
 ) -> KubernetesEngine:
     """Reach a cluster, and list all that is ours there.
 
@@ -82,7 +84,7 @@ async def open_engine(
         raise
     objects = Objects(
         KubernetesObjects(cluster, copy, installation=who.installation, target=who.target),
-        KubernetesRenderer(who.installation, who.target, settings),
+        KubernetesRenderer(who.installation, who.target, settings, routing),
         who.installation,
         who.target,
     )

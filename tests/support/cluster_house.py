@@ -47,7 +47,14 @@ class HouseOnCluster(House):
         settings = spec.k8s or K8sSettings()
         who = Identity(self.installation, name, "stateward/test")
         access = Kubeconfig(path=self.config, context=settings.context)
-        engine = await open_engine(access, settings, who, rng=random.Random(5), images=self.images)
+        engine = await open_engine(
+            access,
+            settings,
+            who,
+            rng=random.Random(5),
+            images=self.images,
+            routing=spec.routing,
+        )
         return OpenedEngine(engine.ports, engine.close, engine.objects)
 
 
