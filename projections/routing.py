@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Final, NamedTuple, final
 
 from domain import claims
+from domain.events import RolloutCompleted
 from domain.names import Ref
 from domain.route import Publish, Route, RouteContext, RouteHeaders
 from projections.desired import DesiredApp, DesiredState, Row
@@ -23,6 +24,7 @@ ROOM: Final = 100_000  # for each letter of a path: contexts on one path differ 
 
 type _Key = tuple[int, str, str, str, Header, str]
 _WORDS: Final = (b'"routes":[', b'"publish":[')
+_COMPLETED: Final = RolloutCompleted.type
 _NO_HEADER: Final = Header("", "")
 
 
@@ -104,8 +106,12 @@ class RouteTables:
         """The last events of these streams may say something else of their routes."""
         for row in rows:
             stream = row[1]
-            if stream.startswith("App/") and "#" not in stream:
+            if not stream.startswith("App/"):
+                continue
+            if "#" not in stream:
                 self._dirty[stream] = None
+            elif row[3] == _COMPLETED:  # an app that moved has arrived
+                self._dirty[stream.partition("#")[0]] = None
 
     def table(self, target: str) -> RouteTable:
         """The present table of a target; the same object while nothing of it differs."""
@@ -247,7 +253,7 @@ _EMPTY: Final = RouteTable()
 def _reached(stream: str, app: DesiredApp | None) -> _Reached | None:
     if app is None or not (app.spec.routes or app.spec.publish):
         return None
-    return _Reached(stream, app.uid, app.target, app.spec.routes, app.spec.publish)
+    return _Reached(stream, app.uid, app.reached_at, app.spec.routes, app.spec.publish)
 
 
 def _hosts_of(reached: _Reached) -> dict[tuple[str, str], None]:

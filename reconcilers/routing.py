@@ -8,6 +8,7 @@ reached every request, too (`withdrawn`); then it drains, and is told to stop.
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple, final
 
@@ -28,11 +29,18 @@ from reconcilers.metrics import ReconcileMetrics
 from reconcilers.ports import Replica
 from reconcilers.replicas import Seen
 from reconcilers.router_driver import Reports, RouterDriver, Wishes
-from reconcilers.router_ports import Certified, OpenedRouter, RouterMissing, RouterOpener
+from reconcilers.router_ports import (
+    Certified,
+    OpenedRouter,
+    RouterError,
+    RouterMissing,
+    RouterOpener,
+)
 from reconcilers.sharing import Sharing
 from reconcilers.status import Condition, Truth
 from reconcilers.targets import Targets, TargetView
 
+AGAIN: Final = 5.0  # seconds until a router that would not end is ended again
 LEAVING: Final = 30.0  # seconds that the end of what nothing replaces waits for a silent router
 
 _log = structlog.get_logger("routing")
@@ -74,6 +82,7 @@ class Routing:
     def __init__(self, around: Surrounding) -> None:
         self._ = around
         self._drivers: dict[TargetView, tuple[RouterDriver, asyncio.Task[None]]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._found: dict[str, _Found] = {}
         self._before: dict[TargetView, frozenset[str]] = {}
         self._asked: dict[str, tuple[RouteTable, dict[Backend, None]]] = {}
@@ -97,6 +106,8 @@ class Routing:
         for gone in [one for one, its in self._left.items() if its == stream]:
             if gone not in present:
                 del self._left[gone]
+        if app.reached_at != view.name:
+            return list(seen)  # it moves: requests do not come here yet
         mine = [Backend(stream, app.uid, route.port or "") for route in app.spec.routes]
         return [
             msgspec.structs.replace(one, routed=False)
@@ -142,7 +153,7 @@ class Routing:
         return certifying.ends(*self._certificates(app))
 
     def _certificates(self, app: DesiredApp) -> tuple[Sequence[Row], Mapping[str, Certified]]:
-        view = self._.targets.get(app.target) if app.spec.routes else None
+        view = self._.targets.get(app.reached_at) if app.spec.routes else None
         driver = self._driver(view) if view is not None else None
         if driver is None:
             return (), {}
@@ -156,7 +167,7 @@ class Routing:
                     yield driver.target, host, found.not_after
 
     def _judged(self, app: DesiredApp) -> tuple[Truth, str, str]:
-        view = self._.targets.get(app.target)
+        view = self._.targets.get(app.reached_at)
         driver = self._driver(view) if view is not None else None
         if view is not None and _router(view) == "none":
             message = f"target {view.name} has no router; its replicas have their own addresses"
@@ -194,8 +205,13 @@ class Routing:
         around = self._
         wanted = [view for view in around.targets if self._is_ours(view)]
         for view in [one for one in self._drivers if one not in wanted]:
-            self._drivers.pop(view)[1].cancel()
+            _, driving = self._drivers.pop(view)
+            driving.cancel()
             self._before.pop(view, None)
+            if self._is_gone(view.name):
+                ending = asyncio.create_task(self._end(view, driving), name=f"end-{view.name}")
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)
         for view in wanted:
             if view not in self._drivers:
                 self._begin(view)
@@ -207,12 +223,31 @@ class Routing:
         around = self._
         if around.targets.get(view.name) is not view or not view.observed_at:
             return False  # what runs there is not known yet
-        if _router(view) == "none" or view.spec.engine == "k8s":
+        if view.spec.engine == "k8s":
             return False  # a cluster has its routes among its objects
         if not around.sharing.holds_all(view.name):
             return False
         asked = view.spec.routing is not None or view in self._drivers
         return asked or bool(around.tables.table(view.name).rows)
+
+    def _is_gone(self, target: str) -> bool:
+        return self._.desired.resource(target_ref(target).stream) is None
+
+    async def _end(self, view: TargetView, driving: asyncio.Task[None]) -> None:
+        """End the router of a target that was deleted: nobody else will."""
+        await asyncio.wait([driving])
+        spec = replace(view.spec, routing=Settings(router="none"))
+        while self._is_gone(view.name) and self._.halted() is None:
+            try:
+                opened = await self._.opener(view.name, spec)
+            except RouterMissing:
+                return
+            except RouterError as error:
+                _log.warning("a router cannot be ended", target=view.name, error=str(error))
+                await asyncio.sleep(AGAIN)
+            else:
+                await opened.close()
+                return
 
     def _begin(self, view: TargetView) -> None:
         running = (one.id for found in view.replicas.values() for one in found)
@@ -246,10 +281,11 @@ class Routing:
     def _snapshot(self, view: TargetView, applied: RouteTable) -> Snapshot:
         def serving(stream: str) -> Sequence[Replica]:
             found = self._found.get(stream)
-            if found is not None:
+            app = self._.desired.app(stream)
+            moves = app is not None and app.reached_at == view.name != app.target
+            if found is not None and not moves:
                 return found.serving if found.target == view.name else ()
             _, project, name = stream.split("/")
-            app = self._.desired.app(stream)
             return endpoints.unlooked(app, view.replicas.get((project, name), ()))
 
         asked = self._backends(view.name)
@@ -295,7 +331,8 @@ class Routing:
 
     async def close(self) -> None:
         """Let go of all routers; they go on serving what they have."""
-        tasks = [task for _, task in self._drivers.values()]
+        driving = (task for _, task in self._drivers.values())
+        tasks: list[asyncio.Task[None]] = [*driving, *self._ending]
         self._drivers.clear()
         for task in tasks:
             task.cancel()
