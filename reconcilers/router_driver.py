@@ -126,8 +126,13 @@ class RouterDriver:
 
     def is_routed(self, replica: str) -> bool:
         """Whether requests reach a replica by now, wherever they come in."""
+        at = self.routed_at(replica)
+        return at is not None and self._clock() >= at
+
+    def routed_at(self, replica: str) -> float | None:
+        """When (of the clock) requests reach a replica; None if it is not published."""
         since = self._since.get(replica)
-        return since is not None and self._clock() >= since + self._propagation
+        return since + self._propagation if since is not None else None
 
     def may_meet(self, replica: str) -> bool:
         """Whether a new request may still be sent to a replica, as far as this worker knows."""

@@ -41,6 +41,8 @@ from reconcilers.status import Condition, Truth
 from reconcilers.targets import Targets, TargetView
 
 AGAIN: Final = 5.0  # seconds until a router that would not end is ended again
+FORGETS: Final = 120.0  # seconds after which a replica that no list shows is gone for good
+LOOK_SECONDS: Final = 0.25  # between two looks whether a router is driven by now
 LEAVING: Final = 30.0  # seconds that the end of what nothing replaces waits for a silent router
 
 _log = structlog.get_logger("routing")
@@ -52,8 +54,10 @@ async def no_router(name: str, spec: TargetSpec) -> OpenedRouter:  # noqa: ARG00
 
 
 class Surrounding(NamedTuple):
-    """What routing works with. `now` is seconds since the epoch. `again` queues an app now,
-    `wake` at a time of the clock.
+    """What routing works with. `again` queues an app now, `wake` at a time of the clock.
+
+    `was_routed` says whether the router of a target may have something from an earlier life; `now`
+    is seconds since the epoch.
     """
 
     desired: DesiredState
@@ -61,6 +65,7 @@ class Surrounding(NamedTuple):
     targets: Targets
     sharing: Sharing
     opener: RouterOpener
+    was_routed: Callable[[str], bool]
     journal: Journal
     metrics: ReconcileMetrics
     halted: Callable[[], str | None]
@@ -86,7 +91,11 @@ class Routing:
         self._found: dict[str, _Found] = {}
         self._before: dict[TargetView, frozenset[str]] = {}
         self._asked: dict[str, tuple[RouteTable, dict[Backend, None]]] = {}
-        self._left: dict[str, str] = {}  # replicas that get no new request: their streams
+        self._left: dict[str, float] = {}
+        """Replicas that get no new request, and when (of the clock) each was last seen.
+
+        A list that leaves one out may be wrong, so it is forgotten only a while later.
+        """
 
     # -- what passes ask ----------------------------------------------------------------------
 
@@ -94,35 +103,61 @@ class Routing:
         """Take in what a pass sees of an app; say of what is ready whether it is reached."""
         stream = app.ref.stream
         driver = self._driver(view)
-        if driver is None or driver.is_missing or not app.spec.routes:
+        is_awaited = driver is None and bool(app.spec.routes) and self._is_to_be_driven(view)
+        if not is_awaited and (driver is None or driver.is_missing):
             self._found.pop(stream, None)
+            return list(seen)
+        if not app.spec.routes and stream not in self._found:
             return list(seen)
         before = self._before.get(view, frozenset())
         found = _Found(view.name, endpoints.serving(app, seen, before))
         if self._found.get(stream) != found:
             self._found[stream] = found
-            driver.endpoints_moved()
-        present = {one.replica.id for one in seen}
-        for gone in [one for one, its in self._left.items() if its == stream]:
-            if gone not in present:
-                del self._left[gone]
+            if driver is not None:
+                driver.endpoints_moved()
+        for one in seen:
+            if one.replica.id in self._left:
+                self.leave(one.replica)
         if app.reached_at != view.name:
             return list(seen)  # it moves: requests do not come here yet
         mine = [Backend(stream, app.uid, route.port or "") for route in app.spec.routes]
         return [
             msgspec.structs.replace(one, routed=False)
-            if one.ready and _is_asked(one.replica, mine) and not driver.is_routed(one.replica.id)
+            if one.ready and _is_asked(one.replica, mine) and not _is_routed(driver, one)
             else one
             for one in seen
         ]
 
-    async def withdrawn(self, target: str, stream: str, replica: Replica) -> None:
-        """Return when no new request meets a replica that is to end."""
+    def reached_at(self, view: TargetView, seen: Iterable[Seen]) -> float | None:
+        """When (of the clock) the next of these is reached that is published and not reached yet.
+
+        Whatever leads to a look before that takes its place in the queue.
+        """
+        driver = self._driver(view)
+        if driver is None:
+            return None
+        times = (driver.routed_at(one.replica.id) for one in seen if not one.routed)
+        return min((at for at in times if at is not None), default=None)
+
+    def leave(self, replica: Replica) -> None:
+        """A replica that is to end gets no new request, whatever it says from now on."""
+        now = self._.clock()
+        if replica.id not in self._left:
+            self._left = {one: at for one, at in self._left.items() if now < at + FORGETS}
+        self._left[replica.id] = now
+
+    def stay(self, target: str, replica: Replica) -> None:
+        """A replica that was to end goes on instead, and gets requests as before."""
         view = self._.targets.get(target)
         driver = self._driver(view) if view is not None else None
-        if driver is None or driver.is_missing or not driver.may_meet(replica.id):
-            return
-        self._left[replica.id] = stream
+        if self._left.pop(replica.id, None) is not None and driver is not None:
+            driver.endpoints_moved()
+
+    async def withdrawn(
+        self, target: str, stream: str, replica: Replica, goes: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Return when no new request meets a replica that is to end, or it `goes` no more."""
+        self.leave(replica)
         began = self._.clock()
 
         def needed() -> bool:
@@ -132,9 +167,22 @@ class Routing:
                 and (app.uid, app.target) == (replica.uid, target)
                 and app.wanted > 0
             )
-            return replaced or self._.clock() < began + LEAVING
+            return goes() and (replaced or self._.clock() < began + LEAVING)
 
-        await driver.without(needed)
+        driver = await self._driver_of(target, needed)
+        if driver is not None and not driver.is_missing and driver.may_meet(replica.id):
+            await driver.without(needed)
+
+    async def _driver_of(self, target: str, needed: Callable[[], bool]) -> RouterDriver | None:
+        """Who drives a target's router; where that is still to begin, it is waited for."""
+        while True:
+            view = self._.targets.get(target)
+            if view is None:
+                return None
+            driver = self._driver(view)
+            if driver is not None or not (self._is_to_be_driven(view) and needed()):
+                return driver
+            await asyncio.sleep(LOOK_SECONDS)
 
     def condition(self, app: DesiredApp) -> Condition | None:
         """Whether requests reach the app by its routes; None if it has none."""
@@ -203,11 +251,13 @@ class Routing:
     def follow(self) -> None:
         """Targets, leases or routes have changed: drive what is ours, and let go of the rest."""
         around = self._
-        wanted = [view for view in around.targets if self._is_ours(view)]
+        observed = [view for view in around.targets if view.observed_at]
+        before = self._before
+        self._before = {v: before[v] if v in before else _running(v) for v in observed}
+        wanted = [view for view in observed if self._is_to_be_driven(view)]
         for view in [one for one in self._drivers if one not in wanted]:
             _, driving = self._drivers.pop(view)
             driving.cancel()
-            self._before.pop(view, None)
             if self._is_gone(view.name):
                 ending = asyncio.create_task(self._end(view, driving), name=f"end-{view.name}")
                 self._ending.add(ending)
@@ -219,16 +269,17 @@ class Routing:
             if driver.tried is not around.tables.table(driver.target):
                 driver.routes_moved()
 
-    def _is_ours(self, view: TargetView) -> bool:
+    def _is_to_be_driven(self, view: TargetView) -> bool:
+        """Whether this worker drives its router, once it is known what runs there."""
         around = self._
-        if around.targets.get(view.name) is not view or not view.observed_at:
-            return False  # what runs there is not known yet
+        if around.targets.get(view.name) is not view:
+            return False
         if view.spec.engine == "k8s":
             return False  # a cluster has its routes among its objects
         if not around.sharing.holds_all(view.name):
             return False
         asked = view.spec.routing is not None or view in self._drivers
-        return asked or bool(around.tables.table(view.name).rows)
+        return asked or bool(around.tables.table(view.name).rows) or around.was_routed(view.name)
 
     def _is_gone(self, target: str) -> bool:
         return self._.desired.resource(target_ref(target).stream) is None
@@ -250,8 +301,6 @@ class Routing:
                 return
 
     def _begin(self, view: TargetView) -> None:
-        running = (one.id for found in view.replicas.values() for one in found)
-        self._before[view] = frozenset(running)
         driver = RouterDriver(
             view.name,
             view.spec,
@@ -286,7 +335,9 @@ class Routing:
             if found is not None and not moves:
                 return found.serving if found.target == view.name else ()
             _, project, name = stream.split("/")
-            return endpoints.unlooked(app, view.replicas.get((project, name), ()))
+            before = self._before.get(view, frozenset())
+            there = view.replicas.get((project, name), ())
+            return endpoints.unlooked(app, [one for one in there if moves or one.id in before])
 
         asked = self._backends(view.name)
         if applied is not self._.tables.table(view.name):
@@ -337,6 +388,14 @@ class Routing:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _running(view: TargetView) -> frozenset[str]:
+    return frozenset(one.id for found in view.replicas.values() for one in found)
+
+
+def _is_routed(driver: RouterDriver | None, one: Seen) -> bool:
+    return driver is not None and driver.is_routed(one.replica.id)
 
 
 def _router(view: TargetView) -> str:

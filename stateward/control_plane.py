@@ -133,6 +133,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
                 serves=serves(settings),
                 name=shares.name,
                 open_router=routers,
+                was_routed=routers.was_begun,
             ),
             WorkerSettings(
                 passes=settings.reconcile.concurrency,

@@ -75,6 +75,10 @@ class Routers(RouterOpener):
         """The open router of a target, if it is one that comes to read."""
         return self._polled.get(target)
 
+    def was_begun(self, target: str) -> bool:
+        """Whether a target ever had a router here: it may serve still what it had."""
+        return (self._root / target).is_dir()
+
     async def __call__(self, name: str, spec: TargetSpec) -> OpenedRouter:
         routing = spec.routing or Routing()
         match routing.router_for(spec.engine):

@@ -9,9 +9,10 @@ import pytest
 from domain import events as e
 from domain.names import app
 from projections.desired import DesiredApp
+from reconcilers.object_actions import ApplyObject, DeleteObject
 from reconcilers.object_comparing import Addition
 from reconcilers.object_judging import judge, replacements
-from reconcilers.object_planning import ApplyObject, DeleteObject, Plan
+from reconcilers.object_planning import Plan
 from reconcilers.object_ports import Cause, Manifest, ObjectKey, ObjectView
 from reconcilers.status import CONDITIONS, AppStatus
 from tests.support import k8s_orders as orders
