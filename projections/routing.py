@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Final, NamedTuple, final
 
+from domain.events import RolloutCompleted
 from domain.route import Publish, Route
 from projections.desired import DesiredApp, DesiredState, Row
 from projections.route_rows import Claimed, Key, key_of, rows_of_host
@@ -16,6 +17,7 @@ from projections.route_table import Backend, Published, Reach, RouteTable
 from projections.route_table import Row as RouteRow
 
 _WORDS: Final = (b'"routes":[', b'"publish":[')
+_COMPLETED: Final = RolloutCompleted.type
 
 
 class _Reached(NamedTuple):
@@ -89,8 +91,12 @@ class RouteTables:
         """The last events of these streams may say something else of their routes."""
         for row in rows:
             stream = row[1]
-            if stream.startswith("App/") and "#" not in stream:
+            if not stream.startswith("App/"):
+                continue
+            if "#" not in stream:
                 self._dirty[stream] = None
+            elif row[3] == _COMPLETED:  # an app that moved has arrived
+                self._dirty[stream.partition("#")[0]] = None
 
     def table(self, target: str) -> RouteTable:
         """The present table of a target; the same object while nothing of it differs."""
@@ -214,7 +220,7 @@ _NOWHERE: Final = Reach()
 def _reached(stream: str, app: DesiredApp | None) -> _Reached | None:
     if app is None or not (app.spec.routes or app.spec.publish):
         return None
-    return _Reached(stream, app.uid, app.target, app.spec.routes, app.spec.publish)
+    return _Reached(stream, app.uid, app.reached_at, app.spec.routes, app.spec.publish)
 
 
 def _hosts_of(reached: _Reached) -> dict[tuple[str, str], None]:

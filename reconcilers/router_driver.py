@@ -26,6 +26,7 @@ from reconcilers.router_ports import (
     RouterMissing,
     RouterOpener,
     RouterRefused,
+    RouterUnwanted,
 )
 
 DEBOUNCE: Final = 0.25  # seconds in which changes of routes become one
@@ -323,7 +324,8 @@ class RouterDriver:
         trouble = Trouble(reason, f"router of target {self.target}: {error}")
         if self._troubles.get(part) != trouble:
             self._troubles[part] = trouble
-            _log.warning("a router does not do what it should", part=part, error=str(error))
+            if not isinstance(error, RouterUnwanted):
+                _log.warning("a router does not do what it should", part=part, error=str(error))
             self._reports.troubled()
 
     def _went_well(self, part: str) -> None:

@@ -23,6 +23,10 @@ class RouterMissing(RouterUnavailable):
     """Its program is not on this host; the message says what to install."""
 
 
+class RouterUnwanted(RouterMissing):
+    """There is to be none; one that ran for the target is ended."""
+
+
 class RouterRefused(RouterError):
     """It does not accept what was rendered; the same table will be refused again."""
 
@@ -123,8 +127,11 @@ class RouterOpener(Protocol):
     async def __call__(self, name: str, spec: TargetSpec) -> OpenedRouter:
         """Reach a target's router, as its `routing` says, and start it if it does not run.
 
+        Another one that ran for this target before is ended; with `none`, that is all.
+
         Raises:
             RouterMissing: its program is not installed.
+            RouterUnwanted: there is to be none.
             RouterUnavailable: it cannot be reached now.
         """
         ...

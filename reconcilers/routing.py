@@ -8,6 +8,7 @@ reached every request, too (`withdrawn`); then it drains, and is told to stop.
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple, final
 
@@ -27,11 +28,18 @@ from reconcilers.metrics import ReconcileMetrics
 from reconcilers.ports import Replica
 from reconcilers.replicas import Seen
 from reconcilers.router_driver import Reports, RouterDriver, Wishes
-from reconcilers.router_ports import Certified, OpenedRouter, RouterMissing, RouterOpener
+from reconcilers.router_ports import (
+    Certified,
+    OpenedRouter,
+    RouterError,
+    RouterMissing,
+    RouterOpener,
+)
 from reconcilers.sharing import Sharing
 from reconcilers.status import Condition, Truth
 from reconcilers.targets import Targets, TargetView, router_of
 
+AGAIN: Final = 5.0  # seconds until a router that would not end is ended again
 FORGETS: Final = 120.0  # seconds after which a replica that no list shows is gone for good
 LOOK_SECONDS: Final = 0.25  # between two looks whether a router is driven by now
 LEAVING: Final = 30.0  # seconds that the end of what nothing replaces waits for a silent router
@@ -45,10 +53,10 @@ async def no_router(name: str, spec: TargetSpec) -> OpenedRouter:  # noqa: ARG00
 
 
 class Surrounding(NamedTuple):
-    """What routing works with. `now` is seconds since the epoch. `again` queues an app now,
-    `wake` at a time of the clock.
+    """What routing works with. `again` queues an app now, `wake` at a time of the clock.
 
-    `was_routed` says whether the router of a target may have something from an earlier life.
+    `was_routed` says whether the router of a target may have something from an earlier life; `now`
+    is seconds since the epoch.
     """
 
     desired: DesiredState
@@ -78,6 +86,7 @@ class Routing:
     def __init__(self, around: Surrounding) -> None:
         self._ = around
         self._drivers: dict[TargetView, tuple[RouterDriver, asyncio.Task[None]]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._found: dict[str, _Found] = {}
         self._before: dict[TargetView, frozenset[str]] = {}
         self._asked: dict[str, tuple[RouteTable, dict[Backend, None]]] = {}
@@ -108,6 +117,8 @@ class Routing:
         for one in seen:
             if one.replica.id in self._left:
                 self.leave(one.replica)
+        if app.reached_at != view.name:
+            return list(seen)  # it moves: requests do not come here yet
         mine = [Backend(stream, app.uid, route.port or "") for route in app.spec.routes]
         return [
             msgspec.structs.replace(one, routed=False)
@@ -189,7 +200,7 @@ class Routing:
         return certifying.ends(*self._certificates(app))
 
     def _certificates(self, app: DesiredApp) -> tuple[Sequence[Row], Mapping[str, Certified]]:
-        view = self._.targets.get(app.target) if app.spec.routes else None
+        view = self._.targets.get(app.reached_at) if app.spec.routes else None
         driver = self._driver(view) if view is not None else None
         if driver is None:
             return (), {}
@@ -203,7 +214,7 @@ class Routing:
                     yield driver.target, host, found.not_after
 
     def _judged(self, app: DesiredApp) -> tuple[Truth, str, str]:
-        view = self._.targets.get(app.target)
+        view = self._.targets.get(app.reached_at)
         driver = self._driver(view) if view is not None else None
         if view is not None and router_of(view) == "none":
             message = f"target {view.name} has no router; its replicas have their own addresses"
@@ -248,7 +259,12 @@ class Routing:
         self._before = {v: before[v] if v in before else _running(v) for v in observed}
         wanted = [view for view in observed if self._is_to_be_driven(view)]
         for view in [one for one in self._drivers if one not in wanted]:
-            self._drivers.pop(view)[1].cancel()
+            _, driving = self._drivers.pop(view)
+            driving.cancel()
+            if self._is_gone(view.name):
+                ending = asyncio.create_task(self._end(view, driving), name=f"end-{view.name}")
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)
         for view in wanted:
             if view not in self._drivers:
                 self._begin(view)
@@ -266,12 +282,31 @@ class Routing:
         around = self._
         if around.targets.get(view.name) is not view:
             return False
-        if router_of(view) == "none" or view.spec.engine == "k8s":
+        if view.spec.engine == "k8s":
             return False  # a cluster has its routes among its objects
         if not around.sharing.holds_all(view.name):
             return False
         asked = view.spec.routing is not None or view in self._drivers
         return asked or bool(around.tables.table(view.name).rows) or around.was_routed(view.name)
+
+    def _is_gone(self, target: str) -> bool:
+        return self._.desired.resource(target_ref(target).stream) is None
+
+    async def _end(self, view: TargetView, driving: asyncio.Task[None]) -> None:
+        """End the router of a target that was deleted: nobody else will."""
+        await asyncio.wait([driving])
+        spec = replace(view.spec, routing=Settings(router="none"))
+        while self._is_gone(view.name) and self._.halted() is None:
+            try:
+                opened = await self._.opener(view.name, spec)
+            except RouterMissing:
+                return
+            except RouterError as error:
+                _log.warning("a router cannot be ended", target=view.name, error=str(error))
+                await asyncio.sleep(AGAIN)
+            else:
+                await opened.close()
+                return
 
     def _begin(self, view: TargetView) -> None:
         driver = RouterDriver(
@@ -303,12 +338,14 @@ class Routing:
     def _snapshot(self, view: TargetView, applied: RouteTable) -> Snapshot:
         def serving(stream: str) -> Sequence[Replica]:
             found = self._found.get(stream)
-            if found is not None:
+            app = self._.desired.app(stream)
+            moves = app is not None and app.reached_at == view.name != app.target
+            if found is not None and not moves:
                 return found.serving if found.target == view.name else ()
             _, project, name = stream.split("/")
-            app, before = self._.desired.app(stream), self._before.get(view, frozenset())
+            before = self._before.get(view, frozenset())
             there = view.replicas.get((project, name), ())
-            return endpoints.unlooked(app, [one for one in there if one.id in before])
+            return endpoints.unlooked(app, [one for one in there if moves or one.id in before])
 
         asked = self._backends(view.name)
         if applied is not self._.tables.table(view.name):
@@ -353,7 +390,8 @@ class Routing:
 
     async def close(self) -> None:
         """Let go of all routers; they go on serving what they have."""
-        tasks = [task for _, task in self._drivers.values()]
+        driving = (task for _, task in self._drivers.values())
+        tasks: list[asyncio.Task[None]] = [*driving, *self._ending]
         self._drivers.clear()
         for task in tasks:
             task.cancel()
