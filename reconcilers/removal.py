@@ -191,6 +191,7 @@ class Remover:
                 patience,
                 may_write=self._may_write,
                 withdrawn=partial(self._routing.withdrawn, view.name, stream, replica),
+                answered=partial(self._routing.answered, view.name, replica),
             )
         except EngineUnavailable as error:  # it was closed meanwhile
             why = str(error)

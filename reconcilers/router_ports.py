@@ -4,11 +4,11 @@ Two calls, for two speeds. Routes change when somebody asks for it; endpoints wi
 scale and heal, and these must cut no connection.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Set
 from typing import NamedTuple, Protocol
 
 from domain.target import TargetSpec
-from projections.route_table import Endpoints, RouteTable
+from projections.route_table import Endpoint, Endpoints, RouteTable
 
 
 class RouterError(Exception):
@@ -91,6 +91,16 @@ class Router(Protocol):
             RouterUnavailable: what was published before stays.
         """
         ...
+
+    async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:  # noqa: ARG002
+        """How many requests, streams and WebSockets of these endpoints are not over yet.
+
+        Whether they are published or not any more; weights mean nothing. None: it cannot tell.
+
+        Raises:
+            RouterUnavailable: it does not answer.
+        """
+        return None
 
     def watch(self) -> AsyncIterator[None]:
         """Yield whenever `apply` and `publish` should be called again: it started anew, say."""

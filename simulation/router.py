@@ -6,7 +6,7 @@ returned. It keeps what it has when its control plane dies.
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence, Set
 from typing import final, override
 
 from projections.route_table import Endpoint, Endpoints, RouteTable
@@ -41,6 +41,10 @@ class SimulatedRouter(Router):
         self.unserved: tuple[Unserved, ...] = ()
         self.cut: list[str] = []
         """Replicas that were asked to end while a new request could still meet them."""
+        self.in_hand: dict[Endpoint, int] | None = {}
+        """Requests that are not answered yet, by who is to answer them; None: it tells nobody."""
+        self.silence: RouterError | None = None
+        """Why nobody is told what is in hand."""
         self._fading: list[tuple[float, Endpoints]] = []
         self._edited: list[str] = []
         self._watchers: dict[asyncio.Queue[None], None] = {}
@@ -78,6 +82,14 @@ class SimulatedRouter(Router):
                 for until, old in self._fading
                 if until >= _now()
             ]
+
+    @override
+    async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:
+        if self.silence is not None:
+            raise self.silence
+        if self.in_hand is None:
+            return None
+        return sum(self.in_hand.get(one, 0) for one in endpoints)
 
     @override
     async def watch(self) -> AsyncIterator[None]:
@@ -162,6 +174,11 @@ class GuardedRouter(Router):
     async def publish(self, endpoints: Endpoints) -> None:
         words = f"router publish of {len(endpoints)} backends"
         await self._life.effect(words, lambda: self._router.publish(endpoints))
+
+    @override
+    async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:
+        await self._life.present()
+        return await self._router.unanswered(endpoints)
 
     @override
     async def watch(self) -> AsyncIterator[None]:
