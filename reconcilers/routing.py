@@ -3,7 +3,8 @@
 The order in which a replica replaces another is kept here and in `reconcilers.replicas`: the new
 one is ready, it is published, what was published has reached every request (`routed`); only then
 the old one may be ended, which begins with being published no more and waiting for that to have
-reached every request, too (`withdrawn`); then it drains, and is told to stop.
+reached every request, too (`withdrawn`); then it drains until it has no request left (`answered`),
+and is told to stop.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import structlog
 
 from domain import events as e
 from domain.names import target as target_ref
+from domain.routing import Routing as Settings
 from domain.target import TargetSpec
 from projections.desired import DesiredApp, DesiredState
 from projections.route_table import Backend, Reach, RouteTable, Row
@@ -43,6 +45,8 @@ AGAIN: Final = 5.0  # seconds until a router that would not end is ended again
 FORGETS: Final = 120.0  # seconds after which a replica that no list shows is gone for good
 LOOK_SECONDS: Final = 0.25  # between two looks whether a router is driven by now
 LEAVING: Final = 30.0  # seconds that the end of what nothing replaces waits for a silent router
+DRAIN: Final = 30.0  # seconds that requests may take, where a router says that they still do
+UNTOLD: Final = 5.0  # seconds that they are given where it does not
 
 _log = structlog.get_logger("routing")
 
@@ -182,6 +186,22 @@ class Routing:
             if driver is not None or not (self._is_to_be_driven(view) and needed()):
                 return driver
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def answered(self, target: str, replica: Replica, drain: float | None) -> None:
+        """Return when a replica that is withdrawn has no request left, or has had its time.
+
+        `drain` is that time in seconds. None leaves it to us: nothing where no router is.
+        """
+        view = self._.targets.get(target)
+        driver = self._driver(view) if view is not None else None
+        if drain == 0.0:
+            return
+        if driver is None or driver.is_missing:
+            await asyncio.sleep(drain or 0.0)
+        elif not await driver.idle(replica.addresses, DRAIN if drain is None else drain):
+            was_asked = replica.id in self._left
+            untold = UNTOLD if was_asked else 0.0
+            await asyncio.sleep(untold if drain is None else drain)
 
     def condition(self, app: DesiredApp) -> Condition | None:
         """Whether requests reach the app by its routes; None if it has none."""
