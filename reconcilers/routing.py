@@ -9,7 +9,7 @@ reached every request, too (`withdrawn`); then it drains, and is told to stop.
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Final, NamedTuple, final
+from typing import Final, Literal, NamedTuple, final
 
 import msgspec
 import structlog
@@ -36,6 +36,9 @@ from reconcilers.targets import Targets, TargetView
 FORGETS: Final = 120.0  # seconds after which a replica that no list shows is gone for good
 LOOK_SECONDS: Final = 0.25  # between two looks whether a router is driven by now
 LEAVING: Final = 30.0  # seconds that the end of what nothing replaces waits for a silent router
+
+type By = Literal["pass", "removal"]
+_ENDERS: Final[tuple[By, ...]] = ("pass", "removal")
 
 _log = structlog.get_logger("routing")
 
@@ -80,8 +83,8 @@ class Routing:
         self._found: dict[str, _Found] = {}
         self._before: dict[TargetView, frozenset[str]] = {}
         self._asked: dict[str, tuple[RouteTable, dict[Backend, None]]] = {}
-        self._left: dict[str, float] = {}
-        """Replicas that get no new request, and when (of the clock) each was last seen.
+        self._left: dict[tuple[str, By], float] = {}
+        """Replicas that get no new request, by who ends them, and when each was last seen.
 
         A list that leaves one out may be wrong, so it is forgotten only a while later.
         """
@@ -105,8 +108,9 @@ class Routing:
             if driver is not None:
                 driver.endpoints_moved()
         for one in seen:
-            if one.replica.id in self._left:
-                self.leave(one.replica)
+            for by in _ENDERS:
+                if (one.replica.id, by) in self._left:
+                    self.leave(one.replica, by)
         mine = [Backend(stream, app.uid, route.port or "") for route in app.spec.routes]
         return [
             msgspec.structs.replace(one, routed=False)
@@ -126,25 +130,28 @@ class Routing:
         times = (driver.routed_at(one.replica.id) for one in seen if not one.routed)
         return min((at for at in times if at is not None), default=None)
 
-    def leave(self, replica: Replica) -> None:
+    def leave(self, replica: Replica, by: By = "pass") -> None:
         """A replica that is to end gets no new request, whatever it says from now on."""
-        now = self._.clock()
-        if replica.id not in self._left:
+        now, key = self._.clock(), (replica.id, by)
+        if key not in self._left:
             self._left = {one: at for one, at in self._left.items() if now < at + FORGETS}
-        self._left[replica.id] = now
+        self._left[key] = now
 
     def stay(self, target: str, replica: Replica) -> None:
-        """A replica that was to end goes on instead, and gets requests as before."""
+        """A replica that was to be removed goes on instead, and gets requests as before."""
         view = self._.targets.get(target)
         driver = self._driver(view) if view is not None else None
-        if self._left.pop(replica.id, None) is not None and driver is not None:
+        if self._left.pop((replica.id, "removal"), None) is not None and driver is not None:
             driver.endpoints_moved()
 
     async def withdrawn(
-        self, target: str, stream: str, replica: Replica, goes: Callable[[], bool] = lambda: True
+        self, target: str, stream: str, replica: Replica, goes: Callable[[], bool] | None = None
     ) -> None:
-        """Return when no new request meets a replica that is to end, or it `goes` no more."""
-        self.leave(replica)
+        """Return when no new request meets a replica that is to end.
+
+        A removal says by `goes` whether it still is to end; else it is waited for no longer.
+        """
+        self.leave(replica, "removal" if goes is not None else "pass")
         began = self._.clock()
 
         def needed() -> bool:
@@ -154,7 +161,8 @@ class Routing:
                 and (app.uid, app.target) == (replica.uid, target)
                 and app.wanted > 0
             )
-            return goes() and (replaced or self._.clock() < began + LEAVING)
+            is_over = goes is not None and not goes()
+            return not is_over and (replaced or self._.clock() < began + LEAVING)
 
         driver = await self._driver_of(target, needed)
         if driver is not None and not driver.is_missing and driver.may_meet(replica.id):
@@ -277,7 +285,7 @@ class Routing:
         asked = self._backends(view.name)
         if applied is not self._.tables.table(view.name):
             asked = asked | endpoints.backends(applied)
-        return endpoints.snapshot(asked, serving, self._left.keys())
+        return endpoints.snapshot(asked, serving, {one for one, _ in self._left})
 
     def _backends(self, target: str) -> dict[Backend, None]:
         """Those of a target's present table; found out once for each table."""

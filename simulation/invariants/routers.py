@@ -51,6 +51,8 @@ class RouterInvariants:
     ) -> None:
         self._truth, self._routers, self._engines = truth, routers, engines
         self._report, self._clock, self._born = report, clock, born
+        self._ready: dict[Running, None] = {}
+        """Replicas that requests were sent to once: a clock that jumps back makes none new."""
         self._tables: tuple[object, int, RouteTables] | None = None
 
     # -- deeds --------------------------------------------------------------------------------
@@ -100,11 +102,13 @@ class RouterInvariants:
         machine = self._truth.machines[target]
         for backend, ends in after.items():
             for end in ends:
-                if end not in before.get(backend, ()):
-                    one = machine.hosts.get(end.host)
-                    if one is not None and self._is_too_early(backend, machine, one):
-                        words = f"{_named(one)} gets requests on {target}"
-                        self._report(Invariant.HEALED, f"{words}, and was never ready")
+                one = machine.hosts.get(end.host)
+                if one is None or one in self._ready or end in before.get(backend, ()):
+                    continue
+                self._ready[one] = None
+                if self._is_too_early(backend, machine, one):
+                    words = f"{_named(one)} gets requests on {target}"
+                    self._report(Invariant.PROVEN, f"{words}, and was never ready")
 
     def _is_too_early(self, backend: Backend, machine: Machine, one: Running) -> bool:
         started = one.seen.started_at
