@@ -9,7 +9,7 @@ reached every request, too (`withdrawn`); then it drains, and is told to stop.
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Final, Literal, NamedTuple, final
+from typing import Final, NamedTuple, final
 
 import msgspec
 import structlog
@@ -24,6 +24,7 @@ from projections.routing import RouteTables
 from reconcilers import endpoints
 from reconcilers.endpoints import Snapshot
 from reconcilers.journal import Journal
+from reconcilers.leaving import Leaving
 from reconcilers.metrics import ReconcileMetrics
 from reconcilers.ports import Replica
 from reconcilers.replicas import Seen
@@ -33,12 +34,8 @@ from reconcilers.sharing import Sharing
 from reconcilers.status import Condition, Truth
 from reconcilers.targets import Targets, TargetView
 
-FORGETS: Final = 120.0  # seconds after which a replica that no list shows is gone for good
 LOOK_SECONDS: Final = 0.25  # between two looks whether a router is driven by now
 LEAVING: Final = 30.0  # seconds that the end of what nothing replaces waits for a silent router
-
-type By = Literal["pass", "removal"]
-_ENDERS: Final[tuple[By, ...]] = ("pass", "removal")
 
 _log = structlog.get_logger("routing")
 
@@ -83,11 +80,7 @@ class Routing:
         self._found: dict[str, _Found] = {}
         self._before: dict[TargetView, frozenset[str]] = {}
         self._asked: dict[str, tuple[RouteTable, dict[Backend, None]]] = {}
-        self._left: dict[tuple[str, By], float] = {}
-        """Replicas that get no new request, by who ends them, and when each was last seen.
-
-        A list that leaves one out may be wrong, so it is forgotten only a while later.
-        """
+        self._leaving = Leaving(around.clock)
 
     # -- what passes ask ----------------------------------------------------------------------
 
@@ -107,10 +100,7 @@ class Routing:
             self._found[stream] = found
             if driver is not None:
                 driver.endpoints_moved()
-        for one in seen:
-            for by in _ENDERS:
-                if (one.replica.id, by) in self._left:
-                    self.leave(one.replica, by)
+        self._leaving.seen(seen)
         mine = [Backend(stream, app.uid, route.port or "") for route in app.spec.routes]
         return [
             msgspec.structs.replace(one, routed=False)
@@ -130,18 +120,15 @@ class Routing:
         times = (driver.routed_at(one.replica.id) for one in seen if not one.routed)
         return min((at for at in times if at is not None), default=None)
 
-    def leave(self, replica: Replica, by: By = "pass") -> None:
-        """A replica that is to end gets no new request, whatever it says from now on."""
-        now, key = self._.clock(), (replica.id, by)
-        if key not in self._left:
-            self._left = {one: at for one, at in self._left.items() if now < at + FORGETS}
-        self._left[key] = now
+    def leave(self, replica: Replica) -> None:
+        """A replica that a pass ends gets no new request, whatever it says from now on."""
+        self._leaving.mark(replica.id, "pass")
 
     def stay(self, target: str, replica: Replica) -> None:
         """A replica that was to be removed goes on instead, and gets requests as before."""
         view = self._.targets.get(target)
         driver = self._driver(view) if view is not None else None
-        if self._left.pop((replica.id, "removal"), None) is not None and driver is not None:
+        if self._leaving.unmark(replica.id, "removal") and driver is not None:
             driver.endpoints_moved()
 
     async def withdrawn(
@@ -151,7 +138,7 @@ class Routing:
 
         A removal says by `goes` whether it still is to end; else it is waited for no longer.
         """
-        self.leave(replica, "removal" if goes is not None else "pass")
+        self._leaving.mark(replica.id, "removal" if goes is not None else "pass")
         began = self._.clock()
 
         def needed() -> bool:
@@ -285,7 +272,7 @@ class Routing:
         asked = self._backends(view.name)
         if applied is not self._.tables.table(view.name):
             asked = asked | endpoints.backends(applied)
-        return endpoints.snapshot(asked, serving, {one for one, _ in self._left})
+        return endpoints.snapshot(asked, serving, self._leaving.all)
 
     def _backends(self, target: str) -> dict[Backend, None]:
         """Those of a target's present table; found out once for each table."""

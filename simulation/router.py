@@ -200,6 +200,11 @@ class SimulatedRouter(Router):
 
     # -- what is so ---------------------------------------------------------------------------
 
+    @property
+    def was_told(self) -> bool:
+        """Whether it has anything that a control plane told it."""
+        return bool(self.table.rows or self.endpoints)
+
     def meets(self, endpoint: tuple[str, int]) -> bool:
         """Whether a new request may be sent there now."""
         fading = (old for until, old in self._fading if until > _now())

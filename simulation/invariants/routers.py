@@ -40,7 +40,7 @@ class RouterInvariants:
     and had completed its rollout, without a look.
     """
 
-    def __init__(  # noqa: PLR0913 -- what it judges by
+    def __init__(
         self,
         truth: Truth,
         routers: Mapping[str, SimulatedRouter],

@@ -109,8 +109,13 @@ def hunt(mutant: Mutant, budget: int = BUDGET) -> Catch | None:
     rates = {fault: MOST[fault] for fault in mutant.faults} | dict(mutant.rates)
     with mutant.patched():
         for number in range(1, budget + 1):
-            there = {"clusters": mutant.clusters, "routes": mutant.routes}
-            outcome = seeds.run(number, rates, minutes=mutant.minutes, **there)
+            outcome = seeds.run(
+                number,
+                rates,
+                minutes=mutant.minutes,
+                clusters=mutant.clusters,
+                routes=mutant.routes,
+            )
             if outcome.violations:
                 first = outcome.violations[0]
                 return Catch(first.invariant, number, first.what)
@@ -556,12 +561,6 @@ MUTANTS: Final = (
     Mutant(name="ended before it is withdrawn", patched=routed.ended_before_withdrawn, routes=True),
     Mutant(name="propagation not waited for", patched=routed.propagation_forgotten, routes=True),
     Mutant(name="published before it is ready", patched=routed.published_before_ready, routes=True),
-    Mutant(
-        name="replaced before requests reach it",
-        patched=routed.replaced_before_routed,
-        faults=(Fault.ROUTER_DEAD, Fault.ROUTER_REFUSES, Fault.ROUTER_SLOW),
-        routes=True,
-    ),
     Mutant(
         name="edited router believed",
         patched=routed.never_looked_again,

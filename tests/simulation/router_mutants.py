@@ -45,11 +45,6 @@ def published_before_ready() -> Patched:
     return patch.object(endpoints, "serving", serving)
 
 
-def replaced_before_routed() -> Patched:
-    """A new replica counts as reached when it is ready, whoever knows of it."""
-    return patch.object(RouterDriver, "is_routed", lambda _self, _replica: True)
-
-
 def never_looked_again() -> Patched:
     """A router that has its table is believed to keep it."""
     return patch.object(router_driver, "REPLAY", float("inf"))
