@@ -22,12 +22,15 @@ def test_what_becomes_ready_while_it_drains_gets_no_request() -> None:
     """Seed 8: it was not published when its end began, so nobody noted that it was to end."""
 
     async def story(house: House) -> None:
-        late: dict[str, Any] = {"env": {"SIMULATED": "unready=8"}, "rollout": {"drain": "10s"}}
-        await house.send(manifest("App", "web", spec(**late)))
-        await house.until(house.running)
-        await house.send(i.Stop(ref=WEB))
-        await house.until(lambda: not house.running())
-        assert not any(house.router.published)
+        slowly: dict[str, Any] = {"rollout": {"drain": "10s"}}
+        late = spec(replicas=1, env={"SIMULATED": "unready=6"}, **slowly)
+        await house.send(manifest("App", "web", late))
+        await asyncio.sleep(3)
+        assert house.running() == [(1, 0, 1)]
+        await house.send(manifest("App", "web", spec("web:2", replicas=1, **slowly)))
+        await house.until(lambda: behind(house) == 1)
+        await house.until(lambda: len(house.running()) == 1)
+        assert all(len(ends) == 1 for one in house.router.published for ends in one.values())
         assert house.router.cut == []
 
     play(story)
@@ -95,8 +98,9 @@ def test_a_new_life_waits_until_nothing_is_met_that_the_former_one_published() -
             log=house.log, machine=house.machine, secrets=house.secrets, router=house.router
         )
         await other.send(manifest("App", "web", spec(replicas=1, routes=[])))
-        await other.send(i.Stop(ref=WEB))
         async with other.working():
+            await other.until(lambda: not other.router.endpoints)
+            await other.send(i.Stop(ref=WEB))
             await other.until(lambda: not other.running())
         assert other.router.cut == []
 
