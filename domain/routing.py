@@ -17,6 +17,9 @@ from domain.schema import SPEC
 
 _ON_HOSTS: Final = ("caddy", "haproxy", "traefik")
 _ON_CLUSTERS: Final = ("gateway", "ingress", "traefik")
+_PEM: Final = re.compile(
+    r"(-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+"
+)
 _ENTRY: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]*):\d{1,5}")
 
 
@@ -29,6 +32,12 @@ def _pattern(text: str) -> str:
 def _entry(text: str) -> str:
     if _ENTRY.fullmatch(text) is None or int(text.rpartition(":")[2]) > 65535:
         raise ValueError("an entry is an address and a port: 0.0.0.0:80, [::]:443, :8080")
+    return text
+
+
+def _certificates(text: str) -> str:
+    if text and _PEM.fullmatch(text.strip()) is None:
+        raise ValueError("it is one or more PEM certificates, and nothing else: no key, no path")
     return text
 
 
@@ -65,13 +74,21 @@ class PortRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acme:
-    """Who gives certificates to routes with `tls.mode: auto`: a directory, asked in this name."""
+    """Who gives certificates to routes with `tls.mode: auto`: a directory, asked in this name.
+
+    `trust` is what a directory of one's own is known by: PEM certificates; left out, what the host
+    of the router trusts. `challenges` are the ways in which hosts are proven, over port 80 or 443.
+    """
 
     __pydantic_config__ = SPEC
     directory: Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=1000)] = (
         "https://acme-v02.api.letsencrypt.org/directory"
     )
     email: Annotated[str, StringConstraints(pattern=r"^$|^\S+@\S+$", max_length=254)] = ""
+    trust: Annotated[str, Field(max_length=65536), AfterValidator(_certificates)] = ""
+    challenges: Annotated[
+        tuple[Literal["http", "tls-alpn"], ...], Field(min_length=1, max_length=2)
+    ] = ("http", "tls-alpn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

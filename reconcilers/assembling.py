@@ -151,6 +151,7 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
             metrics=world.metrics,
             halted=world.halted,
             clock=world.clock,
+            now=world.now,
             again=again,
             wake=lambda stream, at: queue.add_at(stream, at, Priority.ENGINE),
         )

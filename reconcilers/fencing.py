@@ -218,5 +218,9 @@ class _Objects(ObjectEngine):
         return self._inner.marks(owners)
 
     @override
+    def position(self) -> int:
+        return self._inner.position()
+
+    @override
     def watch(self) -> AsyncIterator[ObjectEvent]:
         return self._inner.watch()

@@ -12,7 +12,7 @@ import structlog
 
 from domain import events as e
 from projections.desired import DesiredApp
-from reconcilers.object_planning import Action, ApplyObject, DeleteObject
+from reconcilers.object_actions import Action, ApplyObject, DeleteObject
 from reconcilers.object_ports import (
     Cause,
     KindMissing,

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from projections.desired import DesiredApp
 from reconcilers.judging import claim, dated, paused
-from reconcilers.object_planning import Action, ApplyObject, DeleteObject, Plan
+from reconcilers.object_actions import Action, ApplyObject, DeleteObject
+from reconcilers.object_planning import Plan
 from reconcilers.object_ports import ObjectView
 from reconcilers.status import AppStatus, Condition
 

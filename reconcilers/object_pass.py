@@ -17,9 +17,11 @@ from projections.desired import DesiredApp
 from reconcilers.books import AppBook, Still
 from reconcilers.knowing import Knowing, Known
 from reconcilers.object_acting import ObjectActing, foretold
+from reconcilers.object_actions import Action, ApplyObject
+from reconcilers.object_counts import stops
 from reconcilers.object_judging import judge, replacements
 from reconcilers.object_labels import PART_OF, UID
-from reconcilers.object_planning import Action, ApplyObject, Plan, Whose, plan
+from reconcilers.object_planning import Plan, Whose, plan
 from reconcilers.object_ports import (
     AppOrder,
     Cause,
@@ -150,12 +152,14 @@ class ObjectReconciler:
         planned = plan(mine, live, _whose(objects, mine or ()))
         if taken:
             planned = msgspec.structs.replace(planned, taken=taken)
+        first = () if app.wanted else tuple(stops(app.uid, live, ground.actions + planned.actions))
         actions = tuple(
             (whose, action)
-            for whose, its in ((shared, ground), (owner, planned))
-            for action in its.actions
+            for whose, its in ((owner, first), (shared, ground.actions), (owner, planned.actions))
+            for action in its
             if self._may(action, app, known)
         )
+        planned = msgspec.structs.replace(planned, actions=(*first, *planned.actions))
         seen = objects.renderer.view(live, app.ref.name)
         return Found(known, seen, _together(ground, planned), actions)
 

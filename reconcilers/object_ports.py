@@ -261,6 +261,13 @@ class ObjectEngine(Protocol):
         """
         ...
 
+    def position(self) -> int:
+        """Return the highest head of the log that any object was ever seen to tell, or 0.
+
+        Above the log's own head it means that the log went backwards. Asks nothing of the cluster.
+        """
+        ...
+
     def watch(self) -> AsyncIterator[ObjectEvent]:
         """Yield whose objects changed, for ever; the first is always `ObjectEvent(None)`.
 

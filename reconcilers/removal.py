@@ -113,7 +113,7 @@ class Remover:
         """
         if not self._may_write():
             return "kept what is left: nothing may be taken away now"
-        if app is not None:
+        if app is not None and app.wanted:  # one that should not run needs to be nowhere first
             status = self._status.get(ref.stream)
             if status is None or not _is_there(app, status):
                 return f"kept what runs on {view.name} until it is ready on {app.target}"
@@ -270,4 +270,5 @@ class Remover:
 def _is_there(app: DesiredApp, status: AppStatus) -> bool:
     """Whether an app is up where it should be now; a status may be older than its last move."""
     is_current = status.uid == app.uid and status.observed_generation == app.generation
-    return is_current and status.updated >= app.wanted
+    is_known = all(condition.status != "Unknown" for condition in status.conditions[:1])
+    return is_current and is_known and status.updated >= app.wanted

@@ -16,6 +16,8 @@ import structlog
 
 from domain.target import TargetSpec
 from projections.route_table import RouteTable, Row
+from reconcilers import certifying
+from reconcilers.certifying import Certifying
 from reconcilers.endpoints import Snapshot
 from reconcilers.following import run_all
 from reconcilers.router_ports import (
@@ -75,6 +77,7 @@ class RouterDriver:
         wishes: Wishes,
         reports: Reports,
         clock: Callable[[], float],
+        now: Callable[[], float],
     ) -> None:
         self.target, self._spec, self._opener = target, spec, opener
         self._wishes, self._reports, self._clock = wishes, reports, clock
@@ -99,6 +102,9 @@ class RouterDriver:
         self._rows: dict[str, Row] = {}
         self.unserved: dict[str, str] = {}
         """Why the router does not serve a row, by the row's id."""
+        self.certificates = Certifying(
+            lambda: certifying.hosts(self._applied), clock, now, self._other_certificates
+        )
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -182,6 +188,7 @@ class RouterDriver:
                         ("endpoints", lambda: self._publishing(router)),
                         ("routes", lambda: self._applying(router)),
                         ("router", lambda: self._watching(router)),
+                        ("certificates", lambda: self.certificates.run(router)),
                     )
                 ),
                 lost=self._reports.lost,
@@ -297,7 +304,13 @@ class RouterDriver:
         moved = [row for name, row in rows.items() if self._rows.get(name) != row]
         self._applied, self._rows = table, rows
         self._publish_due.set()
+        self.certificates.look(certifying.hosts_of(moved))
         self._reports.applied(dict.fromkeys(s.backend.app for row in moved for s in row.shares))
+
+    def _other_certificates(self, hosts: frozenset[str]) -> None:
+        self._reports.applied(
+            dict.fromkeys(row.app for row in self._applied.rows if row.host in hosts)
+        )
 
     async def _watching(self, router: Router) -> None:
         async with aclosing(router.watch()) as news:  # type: ignore[type-var]

@@ -4,7 +4,7 @@ Two calls, for two speeds. Routes change when somebody asks for it; endpoints wi
 scale and heal, and these must cut no connection.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import NamedTuple, Protocol
 
 from domain.target import TargetSpec
@@ -44,6 +44,17 @@ class Applied(NamedTuple):
     changed: bool
     drift: tuple[str, ...] = ()
     unserved: tuple[Unserved, ...] = ()
+
+
+class Certified(NamedTuple):
+    """What a router shows for a host, in seconds since the epoch; zero: no certificate.
+
+    `trouble` is why it has none, or why it gets no newer one; empty while that is not known.
+    """
+
+    not_before: float = 0.0
+    not_after: float = 0.0
+    trouble: str = ""
 
 
 class Document(NamedTuple):
@@ -91,6 +102,10 @@ class Router(Protocol):
             RouterUnavailable: what was published before stays.
         """
         ...
+
+    async def certified(self, hosts: Collection[str]) -> Mapping[str, Certified]:  # noqa: ARG002
+        """Say what it shows for hosts of the table over TLS; what cannot be known is left out."""
+        return {}
 
     def watch(self) -> AsyncIterator[None]:
         """Yield whenever `apply` and `publish` should be called again: it started anew, say."""

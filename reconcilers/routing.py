@@ -7,7 +7,7 @@ reached every request, too (`withdrawn`); then it drains, and is told to stop.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple, final
 
@@ -19,9 +19,9 @@ from domain.names import target as target_ref
 from domain.routing import Routing as Settings
 from domain.target import TargetSpec
 from projections.desired import DesiredApp, DesiredState
-from projections.route_table import Backend, RouteTable
+from projections.route_table import Backend, RouteTable, Row
 from projections.routing import RouteTables
-from reconcilers import endpoints
+from reconcilers import certifying, endpoints
 from reconcilers.endpoints import Snapshot
 from reconcilers.journal import Journal
 from reconcilers.leaving import Leaving
@@ -29,7 +29,7 @@ from reconcilers.metrics import ReconcileMetrics
 from reconcilers.ports import Replica
 from reconcilers.replicas import Seen
 from reconcilers.router_driver import Reports, RouterDriver, Wishes
-from reconcilers.router_ports import OpenedRouter, RouterMissing, RouterOpener
+from reconcilers.router_ports import Certified, OpenedRouter, RouterMissing, RouterOpener
 from reconcilers.sharing import Sharing
 from reconcilers.status import Condition, Truth
 from reconcilers.targets import Targets, TargetView
@@ -46,7 +46,8 @@ async def no_router(name: str, spec: TargetSpec) -> OpenedRouter:  # noqa: ARG00
 
 
 class Surrounding(NamedTuple):
-    """What routing works with. `again` queues an app now, `wake` at a time of the clock.
+    """What routing works with. `now` is seconds since the epoch. `again` queues an app now,
+    `wake` at a time of the clock.
 
     `was_routed` says whether the router of a target may have something from an earlier life.
     """
@@ -61,6 +62,7 @@ class Surrounding(NamedTuple):
     metrics: ReconcileMetrics
     halted: Callable[[], str | None]
     clock: Callable[[], float]
+    now: Callable[[], float]
     again: Callable[[str], None]
     wake: Callable[[str, float], None]
 
@@ -173,6 +175,29 @@ class Routing:
         status, reason, message = self._judged(app)
         return Condition(type="Routed", status=status, reason=reason, message=message)
 
+    def certified(self, app: DesiredApp) -> Condition | None:
+        """Whether the certificates of its hosts go on for a while; None if it has none."""
+        rows, shown = self._certificates(app)
+        return certifying.condition(rows, shown, self._.now()) if shown else None
+
+    def certificates(self, app: DesiredApp) -> Mapping[str, float]:
+        """When the certificate of each of its hosts ends, in seconds since the epoch."""
+        return certifying.ends(*self._certificates(app))
+
+    def _certificates(self, app: DesiredApp) -> tuple[Sequence[Row], Mapping[str, Certified]]:
+        view = self._.targets.get(app.target) if app.spec.routes else None
+        driver = self._driver(view) if view is not None else None
+        if driver is None:
+            return (), {}
+        return self._.tables.rows_of(app.ref.stream), driver.certificates.shown
+
+    def ends(self) -> Iterator[tuple[str, str, float]]:
+        """Target, host and end of every certificate that routers which are driven here show."""
+        for driver, _ in self._drivers.values():
+            for host, found in sorted(driver.certificates.shown.items()):
+                if found.not_after:
+                    yield driver.target, host, found.not_after
+
     def _judged(self, app: DesiredApp) -> tuple[Truth, str, str]:
         view = self._.targets.get(app.target)
         driver = self._driver(view) if view is not None else None
@@ -192,6 +217,8 @@ class Routing:
         for row in rows:
             if row.id in driver.unserved:
                 return "False", "RouteUnserved", driver.unserved[row.id]
+        if (lacking := certifying.lacking(rows, driver.certificates.shown)) is not None:
+            return "False", *lacking
         behind = driver.reached[stream]
         if not behind:
             return "False", "NoEndpoints", "no replica takes requests; they are answered with 503"
@@ -251,6 +278,7 @@ class Routing:
                 lost=self._.metrics.lost,
             ),
             clock=self._.clock,
+            now=self._.now,
         )
         task = asyncio.create_task(driver.run(), name=f"router-{view.name}")
         self._drivers[view] = driver, task

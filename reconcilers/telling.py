@@ -61,6 +61,8 @@ class Telling:
             synced=converged and not plan.actions and want.revision == app.revision,
             messages=messages,
             routed=around.routing.condition(app),
+            certified=around.routing.certified(app),
+            certificates=around.routing.certificates(app),
             adopting=next((a.installation for a in around.desired.adoptions(stream)), ""),
         )
         status = judging.judge(

@@ -9,13 +9,14 @@ returned. It keeps what it has when its control plane dies, and when it is kille
 import asyncio
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, final, override
 
 from projections.route_table import Backend, Endpoints, RouteTable, Row
 from reconcilers.ports import ReplicaState
 from reconcilers.router_ports import (
     Applied,
+    Certified,
     Router,
     RouterError,
     RouterUnavailable,
@@ -47,6 +48,7 @@ class SimulatedRouter(Router):
         self.published: list[Endpoints] = []
         self.applied: list[RouteTable] = []
         self.unserved: tuple[Unserved, ...] = ()
+        self.certificates: dict[str, Certified] = {}
         self.cut: list[str] = []
         """Replicas that were asked to end while a new request could still meet them."""
         self.away = ""
@@ -109,6 +111,10 @@ class SimulatedRouter(Router):
         self._since = {one: self._since.get(one, now) for one in _flat(endpoints)}
         self._fading.append((math.inf, before))
         self.told(before, endpoints)
+
+    @override
+    async def certified(self, hosts: Collection[str]) -> Mapping[str, Certified]:
+        return {host: one for host, one in self.certificates.items() if host in hosts}
 
     @override
     async def watch(self) -> AsyncIterator[None]:

@@ -102,7 +102,10 @@ class Routers(RouterOpener):
         settings = CaddySettings(
             http=(routing.entries.http,),
             https=(routing.entries.https,),
-            acme=Acme(routing.acme.directory, routing.acme.email),
+            acme=Acme(
+                routing.acme.directory, routing.acme.email, challenges=routing.acme.challenges
+            ),
+            trust=routing.acme.trust,
             verify=Verify(await self._api, VERIFY) if self._login else None,
             identity_header=USER,
         )

@@ -17,7 +17,7 @@ from adapters.k8s.grants import EVENTS, FOLLOWED, OWNED
 from adapters.k8s.held import Held, Trimming
 from adapters.k8s.kinds import BUILT_IN, Kind
 from adapters.k8s.reflector import Change, Pace, Reflector
-from reconcilers.object_labels import APP, INSTALLATION, PROJECT, TARGET
+from reconcilers.object_labels import APP, INSTALLATION, POSITION, PROJECT, TARGET
 from reconcilers.object_ports import HANDOVER, MANAGER, Json, ObjectEvent, ObjectKey
 from reconcilers.ports import EngineUnavailable
 
@@ -57,6 +57,8 @@ class Copy:
         self._told: dict[str, dict[Place, Held]] = {}  # Events, by the uid of what they are about
         self._marks: dict[Owner, int] = {}
         self._changes = 0
+        self.position = 0
+        """The highest head of the log that an object was seen to tell."""
         self._dirty: dict[Owner, None] = {}
         self._news, self._moved = asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -188,6 +190,7 @@ class Copy:
                 if held is not None:
                     self._take_out(kind, held)
             if change.after is not None and (owner := _owner(change.after)):
+                self.position = max(self.position, _told(change.after.labels))
                 place = (kind.name, *change.key)
                 self._objects.setdefault(owner, {})[place] = change.after
                 self._owners[change.after.uid] = owner
@@ -231,3 +234,9 @@ class Copy:
 def _owner(held: Held) -> Owner | None:
     project = held.labels.get(PROJECT)
     return (project, held.labels.get(APP, "")) if project else None
+
+
+def _told(labels: Mapping[str, str]) -> int:
+    """The head of the log by an object's label; one that somebody made up may be no number."""
+    told = labels.get(POSITION, "")
+    return int(told) if told.isascii() and told.isdecimal() else 0

@@ -82,6 +82,10 @@ class GuardedObjects(ObjectEngine):
         return self._inner.marks(owners)
 
     @override
+    def position(self) -> int:
+        return self._inner.position()
+
+    @override
     async def watch(self) -> AsyncIterator[ObjectEvent]:
         async with aclosing(self._inner.watch()) as news:  # type: ignore[type-var]
             async for event in news:

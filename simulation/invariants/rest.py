@@ -82,7 +82,7 @@ class RestInvariants:
                 continue
             running = truth.running(app.ref.project, app.ref.name)
             if not app.wanted:
-                if running and not truth.is_refused(app):
+                if running:
                     yield Invariant.SETTLED, f"{app.ref} should not run, and {_names(running)} do"
             elif self._truth.runs_as_held(app):
                 yield from self._as_wanted(app, running, status_of(app.ref.stream))
