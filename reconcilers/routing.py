@@ -255,10 +255,9 @@ class Routing:
             return False
         if _router(view) == "none" or view.spec.engine == "k8s":
             return False  # a cluster has its routes among its objects
-        if not around.sharing.holds_all(view.name):
-            return False
         asked = view.spec.routing is not None or view in self._drivers
-        return asked or bool(around.tables.table(view.name).rows) or around.was_routed(view.name)
+        asked = asked or bool(around.tables.table(view.name).rows) or around.was_routed(view.name)
+        return asked and around.sharing.holds_all(view.name)
 
     def _begin(self, view: TargetView) -> None:
         driver = RouterDriver(

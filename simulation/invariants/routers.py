@@ -134,7 +134,7 @@ class RouterInvariants:
                 continue
             yield from self._endpoints(target, router, wanted)
         for app in self._truth.apps():
-            if app.spec.routes and app.target in self._routers and self._can_serve(app):
+            if app.spec.routes and self._is_routed(app.target) and self._can_serve(app):
                 status = status_of(app.ref.stream)
                 said = status.condition("Routed") if status is not None else None
                 if said is None or (said.status == "True") != (app.wanted > 0):
@@ -175,10 +175,14 @@ class RouterInvariants:
         known = self._tables
         if known is None or known[0] is not desired or known[1] != desired.position:
             known = self._tables = desired, desired.position, RouteTables(desired)
-        resource = desired.resource(f"Target/{target}")
-        if resource is None or _has_none(target_of(resource.spec)):
-            return RouteTable()
-        return known[2].table(target)
+        return known[2].table(target) if self._is_routed(target) else RouteTable()
+
+    def _is_routed(self, target: str) -> bool:
+        """Whether there is a router for the routes of a target."""
+        resource = self._truth.desired.resource(f"Target/{target}")
+        if target not in self._routers or resource is None:
+            return False
+        return not _has_none(target_of(resource.spec))
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """How many calls each router had, and how many of them changed anything."""
