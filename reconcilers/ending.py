@@ -37,10 +37,12 @@ async def end(
     keep: bool = False,
     may_write: Callable[[], bool],
     withdrawn: Callable[[], Awaitable[None]],
+    telling: Callable[[], None] = lambda: None,
 ) -> str:
     """End a replica and, unless `keep`, remove what is left; return why that failed, or nothing.
 
-    First `withdrawn` returns: no new request meets it. It drains, and is asked to stop after that.
+    First `withdrawn` returns: no new request meets it. It drains, and is asked to stop after that;
+    from `telling` on, this cannot be taken back by a cancellation.
     """
     await withdrawn()
     if not may_write():
@@ -50,6 +52,7 @@ async def end(
         if not may_write():
             return ""  # the log went back meanwhile
     allowed = patience.grace + STOP_SECONDS
+    telling()
     try:
         async with asyncio.timeout(allowed):
             await engine.replicas.stop(replica, grace=patience.grace)

@@ -24,7 +24,7 @@ from projections.routing import RouteTables
 from reconcilers import certifying, endpoints
 from reconcilers.endpoints import Snapshot
 from reconcilers.journal import Journal
-from reconcilers.leaving import Leaving
+from reconcilers.leaving import By, Leaving
 from reconcilers.metrics import ReconcileMetrics
 from reconcilers.ports import Replica
 from reconcilers.replicas import Seen
@@ -126,11 +126,11 @@ class Routing:
         """A replica that a pass ends gets no new request, whatever it says from now on."""
         self._leaving.mark(replica.id, "pass")
 
-    def stay(self, target: str, replica: Replica) -> None:
-        """A replica that was to be removed goes on instead, and gets requests as before."""
+    def stay(self, target: str, replica: Replica, by: By) -> None:
+        """A replica that was to end goes on instead, and gets requests as before."""
         view = self._.targets.get(target)
         driver = self._driver(view) if view is not None else None
-        if self._leaving.unmark(replica.id, "removal") and driver is not None:
+        if self._leaving.unmark(replica.id, by) and driver is not None:
             driver.endpoints_moved()
 
     async def withdrawn(

@@ -20,7 +20,7 @@ from reconcilers.status import AppStatus
 from simulation.invariants.engines import EngineInvariants
 from simulation.invariants.truth import PROBES_LAG, Truth
 from simulation.invariants.violations import Invariant, Report
-from simulation.machine import Deed, Machine, Running
+from simulation.machine import Deed, Running
 from simulation.router import SimulatedRouter
 
 TROUBLED: Final = 60.0  # seconds after a call that failed, in which what ends is not waited for
@@ -57,7 +57,7 @@ class RouterInvariants:
 
     # -- deeds --------------------------------------------------------------------------------
 
-    def deed(self, target: str, machine: Machine, deed: Deed) -> None:
+    def deed(self, target: str, deed: Deed) -> None:
         """Somebody is about to do something to a machine."""
         truth, one, router = self._truth, deed.about, self._routers.get(target)
         if router is None or one is None or deed.verb not in ("stop", "remove"):
@@ -66,7 +66,7 @@ class RouterInvariants:
         if deed.installation != truth.installation or self._engines.is_confused(stream):
             return
         disturbed = truth.disturbed.get(stream, -PROBES_LAG)
-        if not truth.is_well(machine, one) or self._clock() < disturbed + PROBES_LAG:
+        if not truth.is_well(one) or self._clock() < disturbed + PROBES_LAG:
             return
         app = truth.desired.app(stream)
         ends = app is None or (app.uid, app.target) != (one.order.uid, target) or not app.wanted
@@ -90,10 +90,11 @@ class RouterInvariants:
             for there, r in truth.running(app.ref.project, app.ref.name)
             if there == target
             and r is not one
-            and truth.is_well(truth.machines[there], r)
+            and truth.is_well(r)
             and any(router.reaches((end.host, end.number)) for end in r.seen.addresses)
         ]
-        if len(reached) < least:
+        lost = self._engines.lost_lately(app)
+        if len(reached) + len(lost) < least:
             words = f"the end of {_named(one)} leaves {len(reached)} of at least {least}"
             self._report(Invariant.REACHED, f"{words} for requests")
 
@@ -106,20 +107,18 @@ class RouterInvariants:
                 if one is None or one in self._ready or end in before.get(backend, ()):
                     continue
                 self._ready[one] = None
-                if self._is_too_early(backend, machine, one):
+                if self._is_too_early(backend, one):
                     words = f"{_named(one)} gets requests on {target}"
                     self._report(Invariant.PROVEN, f"{words}, and was never ready")
 
-    def _is_too_early(self, backend: Backend, machine: Machine, one: Running) -> bool:
-        started = one.seen.started_at
-        if one.seen.state is not ReplicaState.RUNNING or started is None:
+    def _is_too_early(self, backend: Backend, one: Running) -> bool:
+        if one.seen.state is not ReplicaState.RUNNING:
             return False
-        age = max(0.0, machine.now() - started)
-        if one.program.unready <= age and not one.program.deaf:
+        if one.program.unready <= one.age and not one.program.deaf:
             return False
         app = self._truth.desired.app(backend.app)
         is_stable = app is not None and one.order.name.revision == app.stable
-        return not (is_stable and age > self._clock() - self._born())
+        return not (is_stable and one.age > self._clock() - self._born())
 
     # -- at rest ------------------------------------------------------------------------------
 
@@ -154,7 +153,7 @@ class RouterInvariants:
             well = [
                 endpoints.endpoint_of(one.seen, backend)
                 for there, one in truth.running(app.ref.project, app.ref.name)
-                if there == target and truth.is_well(truth.machines[there], one)
+                if there == target and truth.is_well(one)
             ]
             healthy = sorted(end for end in well if end is not None)
             served = sorted(router.endpoints.get(backend, ()))

@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 from domain import intents as i
-from reconcilers.replicas import Seen, Stop
+from projections.route_table import Endpoint
+from reconcilers.replicas import Seen, Stop, needed_again
 from simulation import loop
 from simulation.faults import CALM, Trouble, on_verb
 from simulation.router import SimulatedRouter, silent
@@ -16,6 +17,10 @@ from tests.support.house import House, play
 from tests.support.intents import manifest
 from tests.support.replicas import World as Decision
 from tests.support.replicas import replica, wanting
+
+
+def ends(house: House) -> list[Endpoint]:
+    return [end for found in house.router.endpoints.values() for end in found]
 
 
 def test_what_becomes_ready_while_it_drains_gets_no_request() -> None:
@@ -153,3 +158,33 @@ def test_a_list_that_leaves_out_what_ends_brings_it_no_requests() -> None:
         assert house.router.cut == []
 
     play(story)
+
+
+def test_an_end_is_taken_back_when_what_replaces_it_dies_while_it_drains() -> None:
+    """Seeds 314 to 328: what was decided when enough others served was carried out at any cost."""
+
+    async def story(house: House) -> None:
+        drains: dict[str, Any] = {"rollout": {"drain": "10s"}}
+        await serving(house, replicas=1, **drains)
+        (first,) = house.replicas()
+        mortal = spec("web:2", replicas=1, env={"SIMULATED": "lives=6"}, **drains)
+        await house.send(manifest("App", "web", mortal))
+        await house.until(lambda: len(house.running()) == 2)
+        await house.until(lambda: behind(house) == 1)  # the old one drains
+        await house.until(lambda: (1, 0, 1) in house.running() and len(house.running()) == 1)
+        await house.until(lambda: any(first.addresses[0].host == end.host for end in ends(house)))
+        await asyncio.sleep(10)
+        assert (1, 0, 1) in house.running()
+
+    play(story)
+
+
+def test_only_as_many_ends_are_taken_back_as_are_needed() -> None:
+    want = wanting(2, 2, stable=1)
+    new, old = [replica(2, slot) for slot in range(2)], [replica(1, slot) for slot in range(2)]
+    seen = [Seen(new[0], ready=True), *(Seen(one, ready=True, routed=False) for one in old)]
+    ids = {one.id for one in old}
+    assert [one.replica for one in needed_again(want, seen, ids, ids)] == [old[0]]
+    assert [one.replica for one in needed_again(want, seen, ids, {old[1].id})] == [old[1]]
+    assert not needed_again(want, [*seen, Seen(new[1], ready=True)], ids, ids)
+    assert not needed_again(wanting(0, stable=1), seen, ids, ids)
