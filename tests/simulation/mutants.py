@@ -557,7 +557,13 @@ MUTANTS: Final = (
     Mutant(name="all pods down in a rollout", patched=bugs.all_pods_at_once, clusters=True),
     Mutant(name="objects applied at every look", patched=bugs.always_applied, clusters=True),
     Mutant(name="secret in a config map", patched=bugs.secret_in_a_config_map, clusters=True),
-    Mutant(name="stray objects left", patched=bugs.strays_left, clusters=True),
+    Mutant(
+        name="stray objects left",
+        patched=bugs.strays_left,
+        rates={Fault.INTENT_ABA: 6.0},  # specs change often
+        minutes=4.0,
+        clusters=True,
+    ),
     Mutant(name="ended before it is withdrawn", patched=routed.ended_before_withdrawn, routes=True),
     Mutant(name="propagation not waited for", patched=routed.propagation_forgotten, routes=True),
     Mutant(name="published before it is ready", patched=routed.published_before_ready, routes=True),
