@@ -117,6 +117,8 @@ class Remover:
             status = self._status.get(ref.stream)
             if status is None or not _is_there(app, status):
                 return f"kept what runs on {view.name} until it is ready on {app.target}"
+            if app.spec.routes and app.reached_at == view.name != app.target:
+                return f"kept what runs on {view.name} until requests lead to {app.target}"
         removals = self._desired.removals_of(ref.stream)
         deleted = {one.uid for one in removals if self._places.leads_to(one, view)}
         if view.objects is not None:
@@ -192,6 +194,7 @@ class Remover:
                 patience,
                 may_write=lambda: self._may_write() and goes(),
                 withdrawn=partial(self._routing.withdrawn, view.name, stream, replica, goes),
+                answered=partial(self._routing.answered, view.name, replica),
             )
         except EngineUnavailable as error:  # it was closed meanwhile
             why = str(error)

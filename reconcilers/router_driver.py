@@ -15,11 +15,12 @@ from typing import Final, NamedTuple, final
 import structlog
 
 from domain.target import TargetSpec
-from projections.route_table import RouteTable, Row
+from projections.route_table import Endpoint, RouteTable, Row
 from reconcilers import certifying
 from reconcilers.certifying import Certifying
 from reconcilers.endpoints import Snapshot
 from reconcilers.following import run_all
+from reconcilers.ports import Address
 from reconcilers.router_ports import (
     OpenedRouter,
     Router,
@@ -27,11 +28,14 @@ from reconcilers.router_ports import (
     RouterMissing,
     RouterOpener,
     RouterRefused,
+    RouterUnwanted,
 )
 
 DEBOUNCE: Final = 0.25  # seconds in which changes of routes become one
 REPLAY: Final = 10.0  # seconds after which a router is looked at although nothing has changed
 RETRY_MOST: Final = 30.0
+LOOK: Final = 0.05  # seconds until it is asked again what is not answered yet, twice as much ...
+LOOK_MOST: Final = 1.0  # ... each time, up to this
 
 _log = structlog.get_logger("routing")
 
@@ -171,6 +175,27 @@ class RouterDriver:
             except TimeoutError:
                 continue
         await asyncio.sleep(self._propagation)
+
+    async def idle(self, addresses: Iterable[Address], within: float) -> bool:
+        """Wait until everything is answered that the router sent to these addresses.
+
+        Or until so many seconds are over. Returns False, at once, where the router cannot tell.
+        """
+        asked = frozenset(Endpoint(one.host, one.number) for one in addresses)
+        end, pause = self._clock() + within, LOOK
+        while (opened := self._opened) is not None:
+            try:
+                left = await opened.router.unanswered(asked)
+            except RouterError:
+                return False
+            if left is None:
+                return False
+            over = end - self._clock()
+            if not left or over <= 0:
+                return True
+            await asyncio.sleep(min(pause, over))
+            pause = min(2 * pause, LOOK_MOST)
+        return False
 
     # -- working ------------------------------------------------------------------------------
 
@@ -327,7 +352,8 @@ class RouterDriver:
         trouble = Trouble(reason, f"router of target {self.target}: {error}")
         if self._troubles.get(part) != trouble:
             self._troubles[part] = trouble
-            _log.warning("a router does not do what it should", part=part, error=str(error))
+            if not isinstance(error, RouterUnwanted):
+                _log.warning("a router does not do what it should", part=part, error=str(error))
             self._reports.troubled()
 
     def _went_well(self, part: str) -> None:

@@ -4,11 +4,11 @@ Two calls, for two speeds. Routes change when somebody asks for it; endpoints wi
 scale and heal, and these must cut no connection.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Set
 from typing import NamedTuple, Protocol
 
 from domain.target import TargetSpec
-from projections.route_table import Endpoints, RouteTable
+from projections.route_table import Endpoint, Endpoints, RouteTable
 
 
 class RouterError(Exception):
@@ -21,6 +21,10 @@ class RouterUnavailable(RouterError):
 
 class RouterMissing(RouterUnavailable):
     """Its program is not on this host; the message says what to install."""
+
+
+class RouterUnwanted(RouterMissing):
+    """There is to be none; one that ran for the target is ended."""
 
 
 class RouterRefused(RouterError):
@@ -107,6 +111,16 @@ class Router(Protocol):
         """Say what it shows for hosts of the table over TLS; what cannot be known is left out."""
         return {}
 
+    async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:  # noqa: ARG002
+        """How many requests, streams and WebSockets of these endpoints are not over yet.
+
+        Whether they are published or not any more; weights mean nothing. None: it cannot tell.
+
+        Raises:
+            RouterUnavailable: it does not answer.
+        """
+        return None
+
     def watch(self) -> AsyncIterator[None]:
         """Yield whenever `apply` and `publish` should be called again: it started anew, say."""
         ...
@@ -123,8 +137,11 @@ class RouterOpener(Protocol):
     async def __call__(self, name: str, spec: TargetSpec) -> OpenedRouter:
         """Reach a target's router, as its `routing` says, and start it if it does not run.
 
+        Another one that ran for this target before is ended; with `none`, that is all.
+
         Raises:
             RouterMissing: its program is not installed.
+            RouterUnwanted: there is to be none.
             RouterUnavailable: it cannot be reached now.
         """
         ...

@@ -3,11 +3,13 @@
 The order in which a replica replaces another is kept here and in `reconcilers.replicas`: the new
 one is ready, it is published, what was published has reached every request (`routed`); only then
 the old one may be ended, which begins with being published no more and waiting for that to have
-reached every request, too (`withdrawn`); then it drains, and is told to stop.
+reached every request, too (`withdrawn`); then it drains until it has no request left (`answered`),
+and is told to stop.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple, final
 
@@ -19,7 +21,7 @@ from domain.names import target as target_ref
 from domain.routing import Routing as Settings
 from domain.target import TargetSpec
 from projections.desired import DesiredApp, DesiredState
-from projections.route_table import Backend, RouteTable, Row
+from projections.route_table import Backend, Reach, RouteTable, Row
 from projections.routing import RouteTables
 from reconcilers import certifying, endpoints, routed
 from reconcilers.endpoints import Snapshot
@@ -29,13 +31,29 @@ from reconcilers.metrics import ReconcileMetrics
 from reconcilers.ports import Replica
 from reconcilers.replicas import Seen
 from reconcilers.router_driver import Reports, RouterDriver, Wishes
-from reconcilers.router_ports import Certified, OpenedRouter, RouterMissing, RouterOpener
+from reconcilers.router_ports import (
+    Certified,
+    OpenedRouter,
+    RouterError,
+    RouterMissing,
+    RouterOpener,
+)
 from reconcilers.sharing import Sharing
+<<<<<<< HEAD
 from reconcilers.status import Condition
 from reconcilers.targets import Targets, TargetView
 
+=======
+from reconcilers.status import Condition, Truth
+from reconcilers.targets import Targets, TargetView, router_of
+
+AGAIN: Final = 5.0  # seconds until a router that would not end is ended again
+FORGETS: Final = 120.0  # seconds after which a replica that no list shows is gone for good
+>>>>>>> main
 LOOK_SECONDS: Final = 0.25  # between two looks whether a router is driven by now
 LEAVING: Final = 30.0  # seconds that the end of what nothing replaces waits for a silent router
+DRAIN: Final = 30.0  # seconds that requests may take, where a router says that they still do
+UNTOLD: Final = 5.0  # seconds that they are given where it does not
 
 _log = structlog.get_logger("routing")
 
@@ -46,10 +64,10 @@ async def no_router(name: str, spec: TargetSpec) -> OpenedRouter:  # noqa: ARG00
 
 
 class Surrounding(NamedTuple):
-    """What routing works with. `now` is seconds since the epoch. `again` queues an app now,
-    `wake` at a time of the clock.
+    """What routing works with. `again` queues an app now, `wake` at a time of the clock.
 
-    `was_routed` says whether the router of a target may have something from an earlier life.
+    `was_routed` says whether the router of a target may have something from an earlier life; `now`
+    is seconds since the epoch.
     """
 
     desired: DesiredState
@@ -79,6 +97,7 @@ class Routing:
     def __init__(self, around: Surrounding) -> None:
         self._ = around
         self._drivers: dict[TargetView, tuple[RouterDriver, asyncio.Task[None]]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._found: dict[str, _Found] = {}
         self._before: dict[TargetView, frozenset[str]] = {}
         self._asked: dict[str, tuple[RouteTable, dict[Backend, None]]] = {}
@@ -102,7 +121,15 @@ class Routing:
             self._found[stream] = found
             if driver is not None:
                 driver.endpoints_moved()
+<<<<<<< HEAD
         self._leaving.seen(seen)
+=======
+        for one in seen:
+            if one.replica.id in self._left:
+                self.leave(one.replica)
+        if app.reached_at != view.name:
+            return list(seen)  # it moves: requests do not come here yet
+>>>>>>> main
         mine = [Backend(stream, app.uid, route.port or "") for route in app.spec.routes]
         return [
             msgspec.structs.replace(one, routed=False)
@@ -168,6 +195,22 @@ class Routing:
                 return driver
             await asyncio.sleep(LOOK_SECONDS)
 
+    async def answered(self, target: str, replica: Replica, drain: float | None) -> None:
+        """Return when a replica that is withdrawn has no request left, or has had its time.
+
+        `drain` is that time in seconds. None leaves it to us: nothing where no router is.
+        """
+        view = self._.targets.get(target)
+        driver = self._driver(view) if view is not None else None
+        if drain == 0.0:
+            return
+        if driver is None or driver.is_missing:
+            await asyncio.sleep(drain or 0.0)
+        elif not await driver.idle(replica.addresses, DRAIN if drain is None else drain):
+            was_asked = replica.id in self._left
+            untold = UNTOLD if was_asked else 0.0
+            await asyncio.sleep(untold if drain is None else drain)
+
     def condition(self, app: DesiredApp) -> Condition | None:
         """Whether requests reach the app by its routes; None if it has none."""
         if not app.spec.routes:
@@ -188,7 +231,7 @@ class Routing:
         return certifying.ends(*self._certificates(app))
 
     def _certificates(self, app: DesiredApp) -> tuple[Sequence[Row], Mapping[str, Certified]]:
-        view = self._.targets.get(app.target) if app.spec.routes else None
+        view = self._.targets.get(app.reached_at) if app.spec.routes else None
         driver = self._driver(view) if view is not None else None
         if driver is None:
             return (), {}
@@ -201,6 +244,41 @@ class Routing:
                 if found.not_after:
                     yield driver.target, host, found.not_after
 
+<<<<<<< HEAD
+=======
+    def _judged(self, app: DesiredApp) -> tuple[Truth, str, str]:
+        view = self._.targets.get(app.reached_at)
+        driver = self._driver(view) if view is not None else None
+        if view is not None and router_of(view) == "none":
+            message = f"target {view.name} has no router; its replicas have their own addresses"
+            return "False", "NoRouter", message
+        if driver is None:
+            return "Unknown", "NotDriven", "no worker drives the router of its target"
+        if driver.trouble is not None:
+            return "False", *driver.trouble
+        return self._served(app.ref.stream, driver)
+
+    def _served(self, stream: str, driver: RouterDriver) -> tuple[Truth, str, str]:
+        rows = self._.tables.rows_of(stream)
+        if not all(map(driver.serves, rows)):
+            return "False", "Applying", "its routes are on their way to the router"
+        for row in rows:
+            if row.id in driver.unserved:
+                return "False", "RouteUnserved", driver.unserved[row.id]
+        if (lacking := certifying.lacking(rows, driver.certificates.shown)) is not None:
+            return "False", *lacking
+        behind = driver.reached[stream]
+        if not behind:
+            return "False", "NoEndpoints", "no replica takes requests; they are answered with 503"
+        urls = "1 URL leads" if len(rows) == 1 else f"{len(rows)} URLs lead"
+        replicas = "1 replica" if behind == 1 else f"{behind} replicas"
+        return "True", "Routed", f"{urls} to {replicas}"
+
+    def reach(self, app: DesiredApp) -> Reach:
+        """By which URLs an app is to be reached, for who renders its routes."""
+        return self._.tables.reach(app)
+
+>>>>>>> main
     def forget(self, stream: str) -> None:
         """There is no such app here any more."""
         self._found.pop(stream, None)
@@ -215,24 +293,53 @@ class Routing:
         self._before = {v: before[v] if v in before else _running(v) for v in observed}
         wanted = [view for view in observed if self._is_to_be_driven(view)]
         for view in [one for one in self._drivers if one not in wanted]:
-            self._drivers.pop(view)[1].cancel()
+            _, driving = self._drivers.pop(view)
+            driving.cancel()
+            if self._is_gone(view.name):
+                ending = asyncio.create_task(self._end(view, driving), name=f"end-{view.name}")
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)
         for view in wanted:
             if view not in self._drivers:
                 self._begin(view)
         for driver, _ in self._drivers.values():
             if driver.tried is not around.tables.table(driver.target):
                 driver.routes_moved()
+        for stream in around.tables.touched():
+            app = around.desired.app(stream)
+            there = around.targets.get(app.target) if app is not None else None
+            if there is not None and there.objects is not None:
+                around.again(stream)  # its objects name paths that other apps have on its hosts
 
     def _is_to_be_driven(self, view: TargetView) -> bool:
         """Whether this worker drives its router, once it is known what runs there."""
         around = self._
         if around.targets.get(view.name) is not view:
             return False
-        if _router(view) == "none" or view.spec.engine == "k8s":
+        if view.spec.engine == "k8s":
             return False  # a cluster has its routes among its objects
         asked = view.spec.routing is not None or view in self._drivers
         asked = asked or bool(around.tables.table(view.name).rows) or around.was_routed(view.name)
         return asked and around.sharing.holds_all(view.name)
+
+    def _is_gone(self, target: str) -> bool:
+        return self._.desired.resource(target_ref(target).stream) is None
+
+    async def _end(self, view: TargetView, driving: asyncio.Task[None]) -> None:
+        """End the router of a target that was deleted: nobody else will."""
+        await asyncio.wait([driving])
+        spec = replace(view.spec, routing=Settings(router="none"))
+        while self._is_gone(view.name) and self._.halted() is None:
+            try:
+                opened = await self._.opener(view.name, spec)
+            except RouterMissing:
+                return
+            except RouterError as error:
+                _log.warning("a router cannot be ended", target=view.name, error=str(error))
+                await asyncio.sleep(AGAIN)
+            else:
+                await opened.close()
+                return
 
     def _begin(self, view: TargetView) -> None:
         driver = RouterDriver(
@@ -264,12 +371,14 @@ class Routing:
     def _snapshot(self, view: TargetView, applied: RouteTable) -> Snapshot:
         def serving(stream: str) -> Sequence[Replica]:
             found = self._found.get(stream)
-            if found is not None:
+            app = self._.desired.app(stream)
+            moves = app is not None and app.reached_at == view.name != app.target
+            if found is not None and not moves:
                 return found.serving if found.target == view.name else ()
             _, project, name = stream.split("/")
-            app, before = self._.desired.app(stream), self._before.get(view, frozenset())
+            before = self._before.get(view, frozenset())
             there = view.replicas.get((project, name), ())
-            return endpoints.unlooked(app, [one for one in there if one.id in before])
+            return endpoints.unlooked(app, [one for one in there if moves or one.id in before])
 
         asked = self._backends(view.name)
         if applied is not self._.tables.table(view.name):
@@ -314,7 +423,8 @@ class Routing:
 
     async def close(self) -> None:
         """Let go of all routers; they go on serving what they have."""
-        tasks = [task for _, task in self._drivers.values()]
+        driving = (task for _, task in self._drivers.values())
+        tasks: list[asyncio.Task[None]] = [*driving, *self._ending]
         self._drivers.clear()
         for task in tasks:
             task.cancel()
@@ -327,10 +437,6 @@ def _running(view: TargetView) -> frozenset[str]:
 
 def _is_routed(driver: RouterDriver | None, one: Seen) -> bool:
     return driver is not None and driver.is_routed(one.replica.id)
-
-
-def _router(view: TargetView) -> str:
-    return (view.spec.routing or Settings()).router_for(view.spec.engine)
 
 
 def _is_asked(replica: Replica, backends: Iterable[Backend]) -> bool:

@@ -125,6 +125,7 @@ class Telling:
                 uid=uid,
                 revision=want.revision,
                 seconds=round(took, 3),
+                target=app.target,
             ):
                 around.metrics.ready(took)
             else:  # on this one depends what is healed and what may end

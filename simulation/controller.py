@@ -225,10 +225,11 @@ class Controller:
         engine = guarded(machine, self.site.installation, self.life, name, self.site.sent)
         return OpenedEngine(engine, _nothing)
 
-    async def _open_router(self, name: str, spec: TargetSpec) -> OpenedRouter:  # noqa: ARG002 -- a port
+    async def _open_router(self, name: str, spec: TargetSpec) -> OpenedRouter:
         await self.life.present()
         router = self.site.routers.get(name)
-        if router is None:
+        is_wanted = spec.routing is None or spec.routing.router != "none"
+        if router is None or not is_wanted:
             raise RouterMissing(f"target {name} has no router in this world")
         road = Road(self.life, name, self.site.sent)
         return OpenedRouter(GuardedRouter(router, road), _nothing)

@@ -27,7 +27,13 @@ from domain.routing import Routing
 from domain.target import TargetSpec
 from gateway.login import USER, VERIFY
 from gateway.server import Serving
-from reconcilers.router_ports import OpenedRouter, PolledRouter, RouterMissing, RouterOpener
+from reconcilers.router_ports import (
+    OpenedRouter,
+    PolledRouter,
+    RouterMissing,
+    RouterOpener,
+    RouterUnwanted,
+)
 
 FOLDER: Final = "routers"
 
@@ -92,6 +98,10 @@ class Routers(RouterOpener):
                 await self._end_caddy(name)
                 await self._end_haproxy(name, routing)
                 return await self._traefik(name, routing)
+            case "none":
+                await self._end_caddy(name)
+                await self._end_haproxy(name, routing)
+                raise RouterUnwanted(f"target {name} is to have no router, and has none")
             case other:
                 raise RouterMissing(
                     f"this server drives no router {other!r} for engine {spec.engine}; "

@@ -8,7 +8,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,10 +25,10 @@ from adapters.caddy.limits import limits_met
 from adapters.caddy.programs import Programs
 from adapters.caddy.render import render
 from adapters.caddy.site import IDENTITY_HEADER, Acme, CertificateFiles, Site, Verify
-from adapters.caddy.snapshot import Pool, Snapshot
+from adapters.caddy.snapshot import Pool, Snapshot, host_name
 from adapters.caddy.troubles import troubles
 from adapters.keeping.shown import shown
-from projections.route_table import Endpoints, RouteTable
+from projections.route_table import Endpoint, Endpoints, RouteTable
 from reconcilers.router_ports import Applied, Certified, Router, RouterUnavailable
 
 JSON = dict[str, Any]
@@ -130,6 +130,17 @@ class CaddyRouter(Router):
         found = await shown(self._settings.https[0], hosts)
         said = await asyncio.to_thread(troubles, self._files.directory)
         return {host: Certified(*dates, said.get(host, "")) for host, dates in found.items()}
+
+    @override
+    async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:
+        address_of = await _addresses({one.host for one in endpoints})
+        dialled = {
+            f"{host_name(address_of[one.host])}:{one.number}"
+            for one in endpoints
+            if one.host in address_of
+        }
+        found = await self._admin.requests()
+        return sum(number for address, number in found.items() if address in dialled)
 
     @override
     async def watch(self) -> AsyncIterator[None]:
