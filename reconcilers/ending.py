@@ -40,21 +40,14 @@ async def end(
     keep: bool = False,
     may_write: Callable[[], bool],
     withdrawn: Callable[[], Awaitable[None]],
-<<<<<<< HEAD
+    answered: Callable[[float | None], Awaitable[None]],
     telling: Callable[[], None] = lambda: None,
 ) -> str:
     """End a replica and, unless `keep`, remove what is left; return why that failed, or nothing.
 
-    First `withdrawn` returns: no new request meets it. It drains, and is asked to stop after that;
-    from `telling` on, this cannot be taken back by a cancellation.
-=======
-    answered: Callable[[float | None], Awaitable[None]],
-) -> str:
-    """End a replica and, unless `keep`, remove what is left; return why that failed, or nothing.
-
     First `withdrawn` returns: no new request meets it. Then `answered`, of the drain, does: it has
-    none left, or had its time. It is asked to stop after that.
->>>>>>> main
+    none left, or had its time. It is asked to stop after that: from `telling` on, this cannot be
+    taken back by a cancellation.
     """
     await withdrawn()
     if not may_write():

@@ -39,17 +39,10 @@ from reconcilers.router_ports import (
     RouterOpener,
 )
 from reconcilers.sharing import Sharing
-<<<<<<< HEAD
 from reconcilers.status import Condition
-from reconcilers.targets import Targets, TargetView
-
-=======
-from reconcilers.status import Condition, Truth
 from reconcilers.targets import Targets, TargetView, router_of
 
 AGAIN: Final = 5.0  # seconds until a router that would not end is ended again
-FORGETS: Final = 120.0  # seconds after which a replica that no list shows is gone for good
->>>>>>> main
 LOOK_SECONDS: Final = 0.25  # between two looks whether a router is driven by now
 LEAVING: Final = 30.0  # seconds that the end of what nothing replaces waits for a silent router
 DRAIN: Final = 30.0  # seconds that requests may take, where a router says that they still do
@@ -121,15 +114,9 @@ class Routing:
             self._found[stream] = found
             if driver is not None:
                 driver.endpoints_moved()
-<<<<<<< HEAD
         self._leaving.seen(seen)
-=======
-        for one in seen:
-            if one.replica.id in self._left:
-                self.leave(one.replica)
         if app.reached_at != view.name:
             return list(seen)  # it moves: requests do not come here yet
->>>>>>> main
         mine = [Backend(stream, app.uid, route.port or "") for route in app.spec.routes]
         return [
             msgspec.structs.replace(one, routed=False)
@@ -207,7 +194,7 @@ class Routing:
         if driver is None or driver.is_missing:
             await asyncio.sleep(drain or 0.0)
         elif not await driver.idle(replica.addresses, DRAIN if drain is None else drain):
-            was_asked = replica.id in self._left
+            was_asked = replica.id in self._leaving.all
             untold = UNTOLD if was_asked else 0.0
             await asyncio.sleep(untold if drain is None else drain)
 
@@ -215,8 +202,8 @@ class Routing:
         """Whether requests reach the app by its routes; None if it has none."""
         if not app.spec.routes:
             return None
-        view = self._.targets.get(app.target)
-        if view is not None and _router(view) == "none":
+        view = self._.targets.get(app.reached_at)
+        if view is not None and router_of(view) == "none":
             return routed.without_router(view.name)
         driver = self._driver(view) if view is not None else None
         return routed.condition(app.ref.stream, self._.tables.rows_of(app.ref.stream), driver)
@@ -244,41 +231,10 @@ class Routing:
                 if found.not_after:
                     yield driver.target, host, found.not_after
 
-<<<<<<< HEAD
-=======
-    def _judged(self, app: DesiredApp) -> tuple[Truth, str, str]:
-        view = self._.targets.get(app.reached_at)
-        driver = self._driver(view) if view is not None else None
-        if view is not None and router_of(view) == "none":
-            message = f"target {view.name} has no router; its replicas have their own addresses"
-            return "False", "NoRouter", message
-        if driver is None:
-            return "Unknown", "NotDriven", "no worker drives the router of its target"
-        if driver.trouble is not None:
-            return "False", *driver.trouble
-        return self._served(app.ref.stream, driver)
-
-    def _served(self, stream: str, driver: RouterDriver) -> tuple[Truth, str, str]:
-        rows = self._.tables.rows_of(stream)
-        if not all(map(driver.serves, rows)):
-            return "False", "Applying", "its routes are on their way to the router"
-        for row in rows:
-            if row.id in driver.unserved:
-                return "False", "RouteUnserved", driver.unserved[row.id]
-        if (lacking := certifying.lacking(rows, driver.certificates.shown)) is not None:
-            return "False", *lacking
-        behind = driver.reached[stream]
-        if not behind:
-            return "False", "NoEndpoints", "no replica takes requests; they are answered with 503"
-        urls = "1 URL leads" if len(rows) == 1 else f"{len(rows)} URLs lead"
-        replicas = "1 replica" if behind == 1 else f"{behind} replicas"
-        return "True", "Routed", f"{urls} to {replicas}"
-
     def reach(self, app: DesiredApp) -> Reach:
         """By which URLs an app is to be reached, for who renders its routes."""
         return self._.tables.reach(app)
 
->>>>>>> main
     def forget(self, stream: str) -> None:
         """There is no such app here any more."""
         self._found.pop(stream, None)

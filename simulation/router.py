@@ -283,7 +283,7 @@ class GuardedRouter(Router):
 
     @override
     async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:
-        await self._life.present()
+        await self._road.life.present()
         return await self._router.unanswered(endpoints)
 
     @override
