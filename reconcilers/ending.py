@@ -41,11 +41,13 @@ async def end(
     may_write: Callable[[], bool],
     withdrawn: Callable[[], Awaitable[None]],
     answered: Callable[[float | None], Awaitable[None]],
+    telling: Callable[[], None] = lambda: None,
 ) -> str:
     """End a replica and, unless `keep`, remove what is left; return why that failed, or nothing.
 
     First `withdrawn` returns: no new request meets it. Then `answered`, of the drain, does: it has
-    none left, or had its time. It is asked to stop after that.
+    none left, or had its time. It is asked to stop after that; from `telling` on, this cannot be
+    taken back by a cancellation.
     """
     await withdrawn()
     if not may_write():
@@ -54,6 +56,7 @@ async def end(
     if not may_write():
         return ""  # the log went back meanwhile
     allowed = patience.grace + STOP_SECONDS
+    telling()
     try:
         async with asyncio.timeout(allowed):
             await engine.replicas.stop(replica, grace=patience.grace)

@@ -199,7 +199,7 @@ class Remover:
         except EngineUnavailable as error:  # it was closed meanwhile
             why = str(error)
         if not goes():
-            self._routing.stay(view.name, replica)
+            self._routing.stay(view.name, replica, "removal")
         if not why:
             self._failures.pop(key, None)
             return

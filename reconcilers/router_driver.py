@@ -6,6 +6,7 @@ A failure backs off and is told; what the router had goes on serving.
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
@@ -89,6 +90,8 @@ class RouterDriver:
         self._tried = asyncio.Event()
         self._moved = asyncio.Event()
         self._taken = self._confirmed = 0  # snapshots taken, and the last that is published
+        self._certain_from = math.inf
+        """When (of the clock) nothing is met any more that an earlier life published."""
         self._again = True  # although the router may have it already
         self._present = Snapshot({}, {})
         self._since: dict[str, float] = {}
@@ -142,7 +145,7 @@ class RouterDriver:
         gone = self._gone.get(replica)
         fades = gone is not None and self._clock() < gone + self._propagation
         known = replica in self._present.behind or replica in self._uncertain
-        return not self._confirmed or known or fades
+        return known or fades or self._clock() < self._certain_from
 
     @property
     def _propagation(self) -> float:
@@ -263,6 +266,7 @@ class RouterDriver:
             self._uncertain |= found.behind.keys()
             await router.publish(found.endpoints)
         now = self._clock()
+        self._certain_from = min(self._certain_from, now + self._propagation)
         self._since = {one: self._since.get(one, now) for one in found.behind}
         before, self._present = self._present, found
         left = (before.behind.keys() | self._uncertain) - found.behind.keys()

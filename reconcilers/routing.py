@@ -26,6 +26,7 @@ from projections.routing import RouteTables
 from reconcilers import certifying, endpoints
 from reconcilers.endpoints import Snapshot
 from reconcilers.journal import Journal
+from reconcilers.leaving import By, Leaving
 from reconcilers.metrics import ReconcileMetrics
 from reconcilers.ports import Replica
 from reconcilers.replicas import Seen
@@ -42,7 +43,6 @@ from reconcilers.status import Condition, Truth
 from reconcilers.targets import Targets, TargetView, router_of
 
 AGAIN: Final = 5.0  # seconds until a router that would not end is ended again
-FORGETS: Final = 120.0  # seconds after which a replica that no list shows is gone for good
 LOOK_SECONDS: Final = 0.25  # between two looks whether a router is driven by now
 LEAVING: Final = 30.0  # seconds that the end of what nothing replaces waits for a silent router
 DRAIN: Final = 30.0  # seconds that requests may take, where a router says that they still do
@@ -94,11 +94,8 @@ class Routing:
         self._found: dict[str, _Found] = {}
         self._before: dict[TargetView, frozenset[str]] = {}
         self._asked: dict[str, tuple[RouteTable, dict[Backend, None]]] = {}
-        self._left: dict[str, float] = {}
-        """Replicas that get no new request, and when (of the clock) each was last seen.
-
-        A list that leaves one out may be wrong, so it is forgotten only a while later.
-        """
+        self._leaving = Leaving(around.clock)
+        self._met: dict[str, None] = {}  # replicas that leave, and may have a request still
 
     # -- what passes ask ----------------------------------------------------------------------
 
@@ -118,9 +115,7 @@ class Routing:
             self._found[stream] = found
             if driver is not None:
                 driver.endpoints_moved()
-        for one in seen:
-            if one.replica.id in self._left:
-                self.leave(one.replica)
+        self._leaving.seen(seen)
         if app.reached_at != view.name:
             return list(seen)  # it moves: requests do not come here yet
         mine = [Backend(stream, app.uid, route.port or "") for route in app.spec.routes]
@@ -143,24 +138,24 @@ class Routing:
         return min((at for at in times if at is not None), default=None)
 
     def leave(self, replica: Replica) -> None:
-        """A replica that is to end gets no new request, whatever it says from now on."""
-        now = self._.clock()
-        if replica.id not in self._left:
-            self._left = {one: at for one, at in self._left.items() if now < at + FORGETS}
-        self._left[replica.id] = now
+        """A replica that a pass ends gets no new request, whatever it says from now on."""
+        self._leaving.mark(replica.id, "pass")
 
-    def stay(self, target: str, replica: Replica) -> None:
+    def stay(self, target: str, replica: Replica, by: By) -> None:
         """A replica that was to end goes on instead, and gets requests as before."""
         view = self._.targets.get(target)
         driver = self._driver(view) if view is not None else None
-        if self._left.pop(replica.id, None) is not None and driver is not None:
+        if self._leaving.unmark(replica.id, by) and driver is not None:
             driver.endpoints_moved()
 
     async def withdrawn(
-        self, target: str, stream: str, replica: Replica, goes: Callable[[], bool] = lambda: True
+        self, target: str, stream: str, replica: Replica, goes: Callable[[], bool] | None = None
     ) -> None:
-        """Return when no new request meets a replica that is to end, or it `goes` no more."""
-        self.leave(replica)
+        """Return when no new request meets a replica that is to end.
+
+        A removal says by `goes` whether it still is to end; else it is waited for no longer.
+        """
+        self._leaving.mark(replica.id, "removal" if goes is not None else "pass")
         began = self._.clock()
 
         def needed() -> bool:
@@ -170,10 +165,12 @@ class Routing:
                 and (app.uid, app.target) == (replica.uid, target)
                 and app.wanted > 0
             )
-            return goes() and (replaced or self._.clock() < began + LEAVING)
+            is_over = goes is not None and not goes()
+            return not is_over and (replaced or self._.clock() < began + LEAVING)
 
         driver = await self._driver_of(target, needed)
         if driver is not None and not driver.is_missing and driver.may_meet(replica.id):
+            self._met[replica.id] = None
             await driver.without(needed)
 
     async def _driver_of(self, target: str, needed: Callable[[], bool]) -> RouterDriver | None:
@@ -192,6 +189,8 @@ class Routing:
 
         `drain` is that time in seconds. None leaves it to us: nothing where no router is.
         """
+        was_asked = replica.id in self._met
+        self._met.pop(replica.id, None)
         view = self._.targets.get(target)
         driver = self._driver(view) if view is not None else None
         if drain == 0.0:
@@ -199,7 +198,6 @@ class Routing:
         if driver is None or driver.is_missing:
             await asyncio.sleep(drain or 0.0)
         elif not await driver.idle(replica.addresses, DRAIN if drain is None else drain):
-            was_asked = replica.id in self._left
             untold = UNTOLD if was_asked else 0.0
             await asyncio.sleep(untold if drain is None else drain)
 
@@ -304,10 +302,9 @@ class Routing:
             return False
         if view.spec.engine == "k8s":
             return False  # a cluster has its routes among its objects
-        if not around.sharing.holds_all(view.name):
-            return False
         asked = view.spec.routing is not None or view in self._drivers
-        return asked or bool(around.tables.table(view.name).rows) or around.was_routed(view.name)
+        asked = asked or bool(around.tables.table(view.name).rows) or around.was_routed(view.name)
+        return asked and around.sharing.holds_all(view.name)
 
     def _is_gone(self, target: str) -> bool:
         return self._.desired.resource(target_ref(target).stream) is None
@@ -370,7 +367,7 @@ class Routing:
         asked = self._backends(view.name)
         if applied is not self._.tables.table(view.name):
             asked = asked | endpoints.backends(applied)
-        return endpoints.snapshot(asked, serving, self._left.keys())
+        return endpoints.snapshot(asked, serving, self._leaving.all)
 
     def _backends(self, target: str) -> dict[Backend, None]:
         """Those of a target's present table; found out once for each table."""

@@ -124,6 +124,8 @@ class SimulatedRouter(Router):
     async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:
         if self.silence is not None:
             raise self.silence
+        if self.away:
+            raise silent()
         if self.in_hand is None:
             return None
         return sum(self.in_hand.get(one, 0) for one in endpoints)
@@ -218,6 +220,11 @@ class SimulatedRouter(Router):
 
     # -- what is so ---------------------------------------------------------------------------
 
+    @property
+    def was_told(self) -> bool:
+        """Whether it has anything that a control plane told it."""
+        return bool(self.table.rows or self.endpoints)
+
     def meets(self, endpoint: tuple[str, int]) -> bool:
         """Whether a new request may be sent there now."""
         fading = (old for until, old in self._fading if until > _now())
@@ -278,7 +285,7 @@ class GuardedRouter(Router):
 
     @override
     async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:
-        await self._life.present()
+        await self._road.life.present()
         return await self._router.unanswered(endpoints)
 
     @override

@@ -68,8 +68,9 @@ def said(house: ClusterHouse, name: str = "web") -> str:
 
 def answer(house: ClusterHouse, route: Object, accepted: str = "True", **more: object) -> None:
     """The Gateway says what it thinks of a route."""
-    said = {"type": "Accepted", "status": accepted, "reason": "Accepted", "message": "it is taken"}
-    told = {**said, "observedGeneration": route["metadata"]["generation"], **more}
+    said = {"status": accepted, "reason": "Accepted", "message": "it is taken"}
+    told: Object = {"type": "Accepted", **said}
+    told |= {"observedGeneration": route["metadata"]["generation"], **more}
     found = {**told, "type": "ResolvedRefs", "status": "True"}
     parent = {"parentRef": route["spec"]["parentRefs"][0], "conditions": [told, found]}
     name = route["metadata"]["name"]
