@@ -148,7 +148,7 @@ class Acting:
 
     async def _stop(self, app: DesiredApp, engine: Engine, book: AppBook, stop: Stop) -> None:
         replica, rollout = stop.replica, app.spec.rollout
-        is_failing = stop.keep and app.wanted > 0
+        is_failing = _is_failing(app, stop)
         patience = Patience.of("0s" if is_failing else rollout.drain, app.spec.stop_grace)
         why = await end(
             replica,
@@ -157,8 +157,8 @@ class Acting:
             keep=stop.keep,
             may_write=lambda: self._.gate.halted() is None,
             withdrawn=partial(self._withdrawn, app, stop),
-            answered=partial(self._.routing.answered, app.target, replica),
             telling=lambda: book.draining.pop(replica.id, None),
+            answered=partial(self._.routing.answered, app.target, replica),
         )
         if not why:
             book.unstopped.pop(replica.id, None)

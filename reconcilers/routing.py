@@ -23,7 +23,7 @@ from domain.target import TargetSpec
 from projections.desired import DesiredApp, DesiredState
 from projections.route_table import Backend, Reach, RouteTable, Row
 from projections.routing import RouteTables
-from reconcilers import certifying, endpoints
+from reconcilers import certifying, endpoints, routed
 from reconcilers.endpoints import Snapshot
 from reconcilers.journal import Journal
 from reconcilers.leaving import By, Leaving
@@ -39,7 +39,7 @@ from reconcilers.router_ports import (
     RouterOpener,
 )
 from reconcilers.sharing import Sharing
-from reconcilers.status import Condition, Truth
+from reconcilers.status import Condition
 from reconcilers.targets import Targets, TargetView, router_of
 
 AGAIN: Final = 5.0  # seconds until a router that would not end is ended again
@@ -95,7 +95,6 @@ class Routing:
         self._before: dict[TargetView, frozenset[str]] = {}
         self._asked: dict[str, tuple[RouteTable, dict[Backend, None]]] = {}
         self._leaving = Leaving(around.clock)
-        self._met: dict[str, None] = {}  # replicas that leave, and may have a request still
 
     # -- what passes ask ----------------------------------------------------------------------
 
@@ -170,7 +169,6 @@ class Routing:
 
         driver = await self._driver_of(target, needed)
         if driver is not None and not driver.is_missing and driver.may_meet(replica.id):
-            self._met[replica.id] = None
             await driver.without(needed)
 
     async def _driver_of(self, target: str, needed: Callable[[], bool]) -> RouterDriver | None:
@@ -189,8 +187,6 @@ class Routing:
 
         `drain` is that time in seconds. None leaves it to us: nothing where no router is.
         """
-        was_asked = replica.id in self._met
-        self._met.pop(replica.id, None)
         view = self._.targets.get(target)
         driver = self._driver(view) if view is not None else None
         if drain == 0.0:
@@ -198,6 +194,7 @@ class Routing:
         if driver is None or driver.is_missing:
             await asyncio.sleep(drain or 0.0)
         elif not await driver.idle(replica.addresses, DRAIN if drain is None else drain):
+            was_asked = replica.id in self._leaving.all
             untold = UNTOLD if was_asked else 0.0
             await asyncio.sleep(untold if drain is None else drain)
 
@@ -205,8 +202,11 @@ class Routing:
         """Whether requests reach the app by its routes; None if it has none."""
         if not app.spec.routes:
             return None
-        status, reason, message = self._judged(app)
-        return Condition(type="Routed", status=status, reason=reason, message=message)
+        view = self._.targets.get(app.reached_at)
+        if view is not None and router_of(view) == "none":
+            return routed.without_router(view.name)
+        driver = self._driver(view) if view is not None else None
+        return routed.condition(app.ref.stream, self._.tables.rows_of(app.ref.stream), driver)
 
     def certified(self, app: DesiredApp) -> Condition | None:
         """Whether the certificates of its hosts go on for a while; None if it has none."""
@@ -230,34 +230,6 @@ class Routing:
             for host, found in sorted(driver.certificates.shown.items()):
                 if found.not_after:
                     yield driver.target, host, found.not_after
-
-    def _judged(self, app: DesiredApp) -> tuple[Truth, str, str]:
-        view = self._.targets.get(app.reached_at)
-        driver = self._driver(view) if view is not None else None
-        if view is not None and router_of(view) == "none":
-            message = f"target {view.name} has no router; its replicas have their own addresses"
-            return "False", "NoRouter", message
-        if driver is None:
-            return "Unknown", "NotDriven", "no worker drives the router of its target"
-        if driver.trouble is not None:
-            return "False", *driver.trouble
-        return self._served(app.ref.stream, driver)
-
-    def _served(self, stream: str, driver: RouterDriver) -> tuple[Truth, str, str]:
-        rows = self._.tables.rows_of(stream)
-        if not all(map(driver.serves, rows)):
-            return "False", "Applying", "its routes are on their way to the router"
-        for row in rows:
-            if row.id in driver.unserved:
-                return "False", "RouteUnserved", driver.unserved[row.id]
-        if (lacking := certifying.lacking(rows, driver.certificates.shown)) is not None:
-            return "False", *lacking
-        behind = driver.reached[stream]
-        if not behind:
-            return "False", "NoEndpoints", "no replica takes requests; they are answered with 503"
-        urls = "1 URL leads" if len(rows) == 1 else f"{len(rows)} URLs lead"
-        replicas = "1 replica" if behind == 1 else f"{behind} replicas"
-        return "True", "Routed", f"{urls} to {replicas}"
 
     def reach(self, app: DesiredApp) -> Reach:
         """By which URLs an app is to be reached, for who renders its routes."""

@@ -174,7 +174,8 @@ class EngineInvariants:
     def lost_lately(self, app: DesiredApp) -> list[Running]:
         """Those that served until they ended by themselves, when another end was decided maybe."""
         rollout = app.spec.rollout
-        ago = ON_THE_WAY + seconds(rollout.drain) + (ROUTED if app.spec.routes else 0.0)
+        drain = seconds(rollout.drain) if rollout.drain is not None else 0.0
+        ago = ON_THE_WAY + drain + (ROUTED if app.spec.routes else 0.0)
         lately = self._truth.served_lately(app.ref.project, app.ref.name, ago)
         return [one for one in lately if one.order.name not in self._ended_by_us]
 

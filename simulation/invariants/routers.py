@@ -74,7 +74,7 @@ class RouterInvariants:
         if met and not (ends and self._clock() < router.troubled_at + TROUBLED):
             words = f"{deed.verb} of {_named(one)} on {target}"
             self._report(Invariant.UNMET, f"{words}, which may still get requests")
-        if app is not None and not ends and app.spec.routes:
+        if app is not None and not ends and app.spec.routes and app.reached_at == target:
             self._check_reached(app, target, one, router)
 
     def _check_reached(
@@ -133,7 +133,7 @@ class RouterInvariants:
                 continue
             yield from self._endpoints(target, router, wanted)
         for app in self._truth.apps():
-            if app.spec.routes and self._is_routed(app.target) and self._can_serve(app):
+            if app.spec.routes and self._is_routed(app.reached_at) and self._can_serve(app):
                 status = status_of(app.ref.stream)
                 said = status.condition("Routed") if status is not None else None
                 if said is None or (said.status == "True") != (app.wanted > 0):

@@ -27,6 +27,7 @@ def test_what_becomes_ready_while_it_drains_gets_no_request() -> None:
     """Seed 8: it was not published when its end began, so nobody noted that it was to end."""
 
     async def story(house: House) -> None:
+        house.router.in_hand = None  # it tells nobody: all of the drain is waited for
         slowly: dict[str, Any] = {"rollout": {"drain": "10s"}}
         late = spec(replicas=1, env={"SIMULATED": "unready=6"}, **slowly)
         await house.send(manifest("App", "web", late))
@@ -143,6 +144,7 @@ def test_a_list_that_leaves_out_what_ends_brings_it_no_requests() -> None:
     """While it drained it was forgotten that it was to end, and then a list showed it again."""
 
     async def story(house: House) -> None:
+        house.router.in_hand = None
         await serving(house, replicas=2, rollout={"drain": "10s"})
         leaving = house.replicas()[1].id
         await house.send(i.Scale(ref=WEB, replicas=1))
@@ -164,6 +166,7 @@ def test_an_end_is_taken_back_when_what_replaces_it_dies_while_it_drains() -> No
     """Seeds 314 to 328: what was decided when enough others served was carried out at any cost."""
 
     async def story(house: House) -> None:
+        house.router.in_hand = None
         drains: dict[str, Any] = {"rollout": {"drain": "10s"}}
         await serving(house, replicas=1, **drains)
         (first,) = house.replicas()
