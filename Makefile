@@ -13,6 +13,9 @@ PYTEST := $(BIN)/python -m pytest
 FAST := $(wildcard tests/domain tests/projections tests/reconcilers tests/contracts tests/k8s tests/caddy tests/routers \
         tests/test_house.py)
 
+# Most tests wait for servers most of the time: two at once for each core, a file in one of them.
+AT_ONCE = -n $$((2 * $$(nproc))) --dist loadfile
+
 # Of `make simulate` and `make soak`.
 SEED := 1
 SEEDS := 50
@@ -52,7 +55,7 @@ fast: setup ## tests that need no server: pure parts, contracts over what runs i
 check: lint imports types fast docs-check ## everything that says within a minute whether a change is sound
 
 test: setup system-packages ## all tests; what the machine cannot offer is skipped, counted and explained
-	@$(PYTEST)
+	@$(PYTEST) $(AT_ONCE)
 
 simulate: setup ## worlds under faults, from SEED=1 on, SEEDS=50 of them, on all cores
 	@$(BIN)/stateward simulate --seed $(SEED) --seeds $(SEEDS) --jobs $$(nproc)

@@ -314,7 +314,7 @@ class IntentService:
             return decided_by(intents[0])
         facts: list[Fact] = []
         for intent in intents:
-            decided = decided_by(intent)
+            decided = decided_by(intent, beside=intents)
             facts += decided
             for fact in decided:
                 context.fold(fact)

@@ -243,11 +243,15 @@ class RolloutStarted(Transition, frozen=True, kw_only=True):
 
 
 class RolloutCompleted(Transition, frozen=True, kw_only=True):
-    """All replicas of the revision are healthy and no other is left."""
+    """All replicas of the revision are healthy and no other is left.
+
+    `target` is where that is so; requests lead there from now on.
+    """
 
     type = "rollout.completed"
     revision: int
     seconds: float = 0.0
+    target: str = ""
 
 
 class RolloutStalled(Transition, frozen=True, kw_only=True):

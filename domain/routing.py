@@ -4,8 +4,8 @@ A target without these settings has the names of this host alone, and no ports.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -17,6 +17,9 @@ from domain.schema import SPEC
 
 _ON_HOSTS: Final = ("caddy", "haproxy", "traefik")
 _ON_CLUSTERS: Final = ("gateway", "ingress", "traefik")
+_PEM: Final = re.compile(
+    r"(-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+"
+)
 _ENTRY: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]*):\d{1,5}")
 
 
@@ -32,6 +35,16 @@ def _entry(text: str) -> str:
     return text
 
 
+def _certificates(text: str) -> str:
+    if text and _PEM.fullmatch(text.strip()) is None:
+        raise ValueError("it is one or more PEM certificates, and nothing else: no key, no path")
+    return text
+
+
+ObjectName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)
+]
+LabelText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9./_-]*$", max_length=253)]
 Pattern = Annotated[str, Field(max_length=255), AfterValidator(_pattern)]
 Entry = Annotated[str, Field(max_length=255), AfterValidator(_entry)]
 
@@ -65,13 +78,21 @@ class PortRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acme:
-    """Who gives certificates to routes with `tls.mode: auto`: a directory, asked in this name."""
+    """Who gives certificates to routes with `tls.mode: auto`: a directory, asked in this name.
+
+    `trust` is what a directory of one's own is known by: PEM certificates; left out, what the host
+    of the router trusts. `challenges` are the ways in which hosts are proven, over port 80 or 443.
+    """
 
     __pydantic_config__ = SPEC
     directory: Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=1000)] = (
         "https://acme-v02.api.letsencrypt.org/directory"
     )
     email: Annotated[str, StringConstraints(pattern=r"^$|^\S+@\S+$", max_length=254)] = ""
+    trust: Annotated[str, Field(max_length=65536), AfterValidator(_certificates)] = ""
+    challenges: Annotated[
+        tuple[Literal["http", "tls-alpn"], ...], Field(min_length=1, max_length=2)
+    ] = ("http", "tls-alpn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +105,76 @@ class Entries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """A Gateway of the operator's that routes are attached to, and two of its listeners."""
+
+    __pydantic_config__ = SPEC
+    name: ObjectName = "stateward"
+    namespace: ObjectName = "stateward-routing"
+    http: ObjectName = "http"
+    https: ObjectName = "https"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraefikEntries:
+    """How a Traefik in a cluster is set up: two of its entry points, and what else it has.
+
+    `certResolver` gets the certificates of routes with `tls.mode: auto`; `verify` is the URL at
+    which it asks who a user is (`/auth/verify` of Stateward, as it is reached from there).
+    """
+
+    __pydantic_config__ = SPEC
+    http: ObjectName = "web"
+    https: ObjectName = "websecure"
+    cert_resolver: ObjectName | None = None
+    verify: (
+        Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#]+$", max_length=1000)] | None
+    ) = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngressClass:
+    """Which controller serves Ingresses; left out, the cluster's default.
+
+    `issuer` is a ClusterIssuer of cert-manager, for routes with `tls.mode: auto`.
+    """
+
+    __pydantic_config__ = SPEC
+    class_name: ObjectName | None = None
+    issuer: ObjectName | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterPods:
+    """Where the pods of a cluster's router are: they alone are let in from other namespaces.
+
+    `namespace` left out is the Gateway's; without `labels`, all pods there are let in.
+    """
+
+    __pydantic_config__ = SPEC
+    namespace: ObjectName | None = None
+    labels: Annotated[Mapping[LabelText, LabelText], Field(max_length=16)] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRouter:
+    """The router of a cluster, which is the operator's: Stateward only gives it routes."""
+
+    __pydantic_config__ = SPEC
+    gateway: Gateway = Gateway()
+    traefik: TraefikEntries = TraefikEntries()
+    ingress: IngressClass = IngressClass()
+    pods: RouterPods = RouterPods()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
     """How requests reach the apps of a target.
 
     `router` left out is `caddy`, on Kubernetes `gateway` (its Gateway API); with `none`, routes are
-    not served by Stateward.
+    not served by Stateward. `cluster` says of a Kubernetes target's router what is not usual.
     """
 
     __pydantic_config__ = SPEC
@@ -100,6 +186,7 @@ class Routing:
     port_ranges: Annotated[tuple[PortRange, ...], Field(max_length=64)] = ()
     acme: Acme = Acme()
     entries: Entries = Entries()
+    cluster: ClusterRouter | None = None
 
     def router_for(self, engine: str) -> str:
         """The router of a target that runs this engine."""
@@ -118,6 +205,9 @@ def check(routing: Routing, engine: str) -> None:
     if routing.router not in (None, "none", *has):
         rule = f"a target of engine {engine} has the routers {', '.join(has)} and none"
         raise BadValue("spec.routing.router", routing.router, rule)
+    if routing.cluster is not None and engine != "k8s":
+        rule = f"only a target of engine k8s has a router in its cluster, and this is {engine}"
+        raise BadValue("spec.routing.cluster", "set", rule)
     for index, one in enumerate(routing.port_ranges):
         if one.last < one.first:
             rule = f"the last port of a range is not below its first, {one.first}"

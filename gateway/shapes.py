@@ -222,6 +222,9 @@ class RouteRow(Shape):
     strip_prefix: bool
     auth: Literal["off", "soft", "hard"]
     tls: Literal["auto", "internal", "secret", "off"]
+    certificate_ends: datetime | None = Field(
+        description="When the certificate that the router shows for the host ends, if known."
+    )
     status: str = Field(description="The reason of the app's condition Routed.")
 
 

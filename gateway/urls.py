@@ -17,6 +17,7 @@ from gateway import openapi, shapes
 from gateway.asking import Freshness, actor_of, may_read, reply
 from gateway.ports import Services
 from gateway.routes import StrictRoute
+from gateway.times import shown
 from projections import route_matching
 from projections.route_matching import Match
 from projections.route_table import RouteTable, Row, Scheme, Share
@@ -127,8 +128,13 @@ class Urls:
             "stripPrefix": row.strip_prefix,
             "auth": row.auth,
             "tls": row.tls.mode if row.tls is not None else "off",
+            "certificateEnds": self._certificate_ends(row),
             "status": self._status(row),
         }
+
+    def _certificate_ends(self, row: Row) -> str | None:
+        status = self._services.status.get(row.app) if row.tls is not None else None
+        return shown(status.certificates.get(row.host)) if status is not None else None
 
     def _status(self, row: Row) -> str:
         status = self._services.status.get(row.app)

@@ -62,9 +62,9 @@ _rollouts = msgspec.json.Decoder(Rollout)
 class DesiredApp(msgspec.Struct, frozen=True, kw_only=True):
     """What one app should be.
 
-    `begun` is the last revision whose rollout started, `stable` the last that completed one and
-    `stalled` the last that missed its deadline (0: none). `asked_at` is when its last event was
-    recorded (seconds since the epoch).
+    `begun` is the last revision whose rollout started, `stable` the last that completed one (on
+    `stable_target`) and `stalled` the last that missed its deadline (0: none). `asked_at` is when
+    its last event was recorded (seconds since the epoch).
     """
 
     ref: Ref
@@ -82,6 +82,7 @@ class DesiredApp(msgspec.Struct, frozen=True, kw_only=True):
     stable: int
     stalled: int
     asked_at: float
+    stable_target: str = ""
 
     @property
     def wanted(self) -> int:
@@ -93,6 +94,12 @@ class DesiredApp(msgspec.Struct, frozen=True, kw_only=True):
         """Where it runs now: while it is paused, where the revision runs that is held."""
         held = self.paused.target if self.paused else ""
         return held or self.spec.target or ""
+
+    @property
+    def reached_at(self) -> str:
+        """Whose router leads to it: while it moves, that of the target where it was rolled out."""
+        moves = self.stable != self.revision and self.wanted > 0
+        return (self.stable_target if moves else "") or self.target
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,6 +184,7 @@ class DesiredState:
                     one = kept[stream] = Kept()
                 if kind == _COMPLETED:
                     one.stable_uid, one.stable = rollout.uid, rollout.revision
+                    one.stable_target = rollout.target
                 elif kind == _STALLED:
                     one.stalled_uid, one.stalled = rollout.uid, rollout.revision
                 else:
@@ -402,6 +410,7 @@ def _view(stream: str, kept: Kept, event: e.AppEvent) -> DesiredApp:
         paused=event.paused,
         begun=kept.begun if kept.begun_uid == uid else 0,
         stable=kept.stable if kept.stable_uid == uid else 0,
+        stable_target=kept.stable_target if kept.stable_uid == uid else "",
         stalled=kept.stalled if kept.stalled_uid == uid else 0,
         asked_at=event.at.timestamp(),
     )

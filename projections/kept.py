@@ -20,7 +20,7 @@ class Kept(msgspec.Struct, array_like=True, gc=False):
     `position`, `kind` and `data` are of the last event that shaped the resource; `revisions` are
     the positions that made an app's revisions, of `WIDTH` bytes each. `begun`, `stable` and
     `stalled` are the last revisions whose rollout started, completed and missed its deadline, each
-    with the uid of the app it was of.
+    with the uid of the app it was of; `stable_target` is where it completed.
     """
 
     position: int = 0
@@ -33,6 +33,7 @@ class Kept(msgspec.Struct, array_like=True, gc=False):
     stable: int = 0
     stalled_uid: int = 0
     stalled: int = 0
+    stable_target: str = ""
 
     def revision_positions(self) -> tuple[int, ...]:
         return unpack(f"<{len(self.revisions) // WIDTH}Q", self.revisions)
@@ -58,4 +59,5 @@ class Rollout(msgspec.Struct):
 
     uid: int
     revision: int
+    target: str = ""
     v: int = 1

@@ -164,9 +164,11 @@ class Acting:
         await pause(failures)
 
     async def _withdrawn(self, app: DesiredApp, stop: Stop) -> None:
-        """What fails gets no requests already, and its successor waits for its end."""
+        """What fails is not waited for: its successor waits for its end."""
         is_failing = stop.keep and app.wanted > 0
-        if not is_failing:
+        if is_failing:
+            self._.routing.leave(stop.replica)
+        else:
             await self._.routing.withdrawn(app.target, app.ref.stream, stop.replica)
 
 

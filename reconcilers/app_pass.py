@@ -143,7 +143,7 @@ class AppReconciler:
             seen = [one for one in seen if one.replica.id not in book.stopping]
         plan = diff(want, seen, book.slots.memory(), now)
         actions = tuple(a for a in plan.actions if self._may(a, want, book))
-        times = (plan.wake_at, book.slots.steady_at(now))
+        times = (plan.wake_at, book.slots.steady_at(now), around.routing.reached_at(view, seen))
         book.wake_at = min((at for at in times if at is not None), default=None)
         return seen, want, known, Plan(actions, book.wake_at)
 

@@ -75,6 +75,7 @@ class World(NamedTuple):
     serves: Callable[[str, TargetSpec], bool] = _all
     name: str = ""
     open_router: RouterOpener = no_router
+    was_routed: Callable[[str], bool] = lambda _target: False
 
 
 class Assembled(NamedTuple):
@@ -145,10 +146,12 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
             targets=targets,
             sharing=sharing,
             opener=world.open_router,
+            was_routed=world.was_routed,
             journal=journal,
             metrics=world.metrics,
             halted=world.halted,
             clock=world.clock,
+            now=world.now,
             again=again,
             wake=lambda stream, at: queue.add_at(stream, at, Priority.ENGINE),
         )

@@ -4,6 +4,7 @@ import asyncio
 from typing import Final, NamedTuple, final
 
 from projections.desired import DesiredApp
+from projections.route_table import Reach
 from reconcilers.backoff import SlotBook
 from reconcilers.ports import Replica, ReplicaState
 from reconcilers.queue import BACKOFF_MOST
@@ -21,9 +22,10 @@ class Unstopped(NamedTuple):
 
 
 class Still(NamedTuple):
-    """That a pass found nothing to do: over which app, with its objects where, when, and how."""
+    """That a pass found nothing to do: over which app, reached how, its objects where, when."""
 
     app: DesiredApp
+    reach: Reach
     mark: tuple[int, int]
     at: float
     result: str

@@ -16,7 +16,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     `troubles` are (reason, sentence), the most telling first. `progressing` says that something is
     being done about the difference, `stalled` that a rollout missed its deadline. `messages` say of
     replicas, by id, what keeps them from being ready. `adopting` is the installation from which it
-    takes over, or empty.
+    takes over, or empty. `certificates` are the ends of those of its hosts.
     """
 
     troubles: Sequence[tuple[str, str]] = ()
@@ -25,6 +25,8 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     messages: Mapping[str, str] = {}
     adopting: str = ""
     routed: Condition | None = None
+    certified: Condition | None = None
+    certificates: Mapping[str, float] = {}
 
 
 def judge(
@@ -45,7 +47,7 @@ def judge(
         _degraded(want, ready, findings),
         _synced(findings),
         paused(desired),
-        *((findings.routed,) if findings.routed is not None else ()),
+        *(one for one in (findings.routed, findings.certified) if one is not None),
     )
     return AppStatus(
         uid=desired.uid,
@@ -58,6 +60,7 @@ def judge(
         updated=len(updated),
         conditions=tuple(dated(c, before, now) for c in conditions),
         replicas=tuple(_replica(one, findings) for one in seen),
+        certificates=findings.certificates,
     )
 
 

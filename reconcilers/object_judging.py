@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from projections.desired import DesiredApp
 from reconcilers.judging import claim, dated, paused
-from reconcilers.object_planning import Action, ApplyObject, DeleteObject, Plan
+from reconcilers.object_actions import Action, ApplyObject, DeleteObject
+from reconcilers.object_planning import Plan
 from reconcilers.object_ports import ObjectView
 from reconcilers.status import AppStatus, Condition
 
@@ -17,10 +18,11 @@ def judge(
     now: float,
     before: AppStatus | None,
     waits: str = "",
+    routed: Condition | None = None,
 ) -> AppStatus:
     """What the app is like, once `plan` was made from the same objects as `view`.
 
-    `waits` is why nothing of it may be there yet, or empty.
+    `waits` is why nothing of it may be there yet, or empty. `routed` is of one with URLs.
     """
     conditions = (
         _ready(desired, view, waits),
@@ -28,6 +30,7 @@ def judge(
         _degraded(desired, view),
         _synced(plan),
         paused(desired),
+        *((routed,) if routed is not None else ()),
     )
     return AppStatus(
         uid=desired.uid,

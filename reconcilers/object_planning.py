@@ -15,24 +15,22 @@ from typing import Final, Literal
 import msgspec
 
 from reconcilers import object_comparing as comparing
+from reconcilers import object_counts as counts
+from reconcilers.object_actions import Action, ApplyObject, DeleteObject
 from reconcilers.object_comparing import Addition
+from reconcilers.object_counts import WORKLOADS
 from reconcilers.object_labels import DIGEST, INSTALLATION, PART_OF, TARGET
-from reconcilers.object_ports import (
-    HANDOVER,
-    MANAGER,
-    Json,
-    Manifest,
-    ObjectKey,
-    Propagation,
-    Stage,
-)
+from reconcilers.object_ports import Json, Manifest, ObjectKey
 
-WORKLOADS: Final = frozenset({"Deployment", "StatefulSet"})
 KEPT: Final = frozenset({"PersistentVolumeClaim", "Namespace"})  # never pruned
 _MADE: Final = frozenset({"ReplicaSet", "Pod"})  # by workloads, which own them
 _CONFIG: Final = frozenset({"ConfigMap", "Secret"})
-# what may make pods goes first, then what runs them, then what they need; a namespace last
+# what leads requests there and what may make pods goes first, then what runs them, then what they
+# need; a namespace last
 _ENDING: Final[Mapping[str, int]] = {
+    "HTTPRoute": 0,
+    "Ingress": 0,
+    "IngressRoute": 0,
     "HorizontalPodAutoscaler": 0,
     "Deployment": 1,
     "StatefulSet": 2,
@@ -48,38 +46,6 @@ class Whose(msgspec.Struct, frozen=True):
     installation: str
     target: str
     set_id: str
-
-
-class ApplyObject(msgspec.Struct, frozen=True, kw_only=True):
-    """Apply an object. `fields` are those edited by hand (`by` whom, as far as known)."""
-
-    manifest: Manifest
-    uid: str | None
-    because: Literal["missing", "changed", "edited", "handover"]
-    fields: tuple[str, ...] = ()
-    by: tuple[str, ...] = ()
-    manager: str = MANAGER
-
-    @property
-    def key(self) -> ObjectKey:
-        return self.manifest.key
-
-
-class DeleteObject(msgspec.Struct, frozen=True, kw_only=True):
-    """End an object, if it still has this uid.
-
-    `immutable`: it comes again at once, as wanted; `fields` say what no server would change. Its
-    pods stay meanwhile.
-    """
-
-    key: ObjectKey
-    uid: str
-    because: Literal["unwanted", "immutable", "removed"]
-    propagation: Propagation = "Background"
-    fields: tuple[str, ...] = ()
-
-
-type Action = ApplyObject | DeleteObject
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +85,7 @@ def plan(wanted: Sequence[Manifest] | None, live: Sequence[Json], whose: Whose) 
             continue
         if there is not None and (found := comparing.additions(manifest.body, there)):
             told[manifest.key] = found
-        actions += _handover(manifest, there, wanted, seen)
+        actions += counts.handover(manifest, there, wanted, seen)
         actions += _towards(manifest, there)
     replaced = any(isinstance(action, DeleteObject) for action in actions)
     strays = list(_strays(wanted, live, whose))
@@ -183,38 +149,6 @@ def _towards(manifest: Manifest, there: Json | None) -> Iterator[Action]:
     elif fields:
         by = comparing.editors(there, fields)
         yield ApplyObject(manifest=manifest, uid=uid, because="edited", fields=fields, by=by)
-
-
-def _handover(
-    manifest: Manifest,
-    there: Json | None,
-    wanted: Sequence[Manifest],
-    seen: Mapping[ObjectKey, Json],
-) -> Iterator[Action]:
-    """Have the present `replicas` kept by somebody until a new autoscaler decides them.
-
-    A field that its last owner lets go of gets its default: 1 replica, whatever ran.
-    """
-    if there is None or manifest.key.kind not in WORKLOADS or "replicas" in manifest.body["spec"]:
-        return
-    for other in wanted:
-        if other.key.kind == "HorizontalPodAutoscaler" and other.key not in seen:
-            bounds = other.body["spec"]
-            now = there.get("spec", {}).get("replicas", 1)
-            count = min(max(now, bounds["minReplicas"]), bounds["maxReplicas"])
-            api_version, kind, namespace, name = manifest.key
-            body = {
-                "apiVersion": api_version,
-                "kind": kind,
-                "metadata": {"name": name, "namespace": namespace},
-                "spec": {"replicas": count},
-            }
-            yield ApplyObject(
-                manifest=Manifest(stage=Stage.WORKLOAD, body=body, digest=""),
-                uid=there["metadata"]["uid"],
-                because="handover",
-                manager=HANDOVER,
-            )
 
 
 # -- away with what is not -------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
+from reconcilers.object_actions import Action, ApplyObject, DeleteObject
 from reconcilers.object_labels import DIGEST, POSITION
-from reconcilers.object_planning import Action, ApplyObject, DeleteObject
 from reconcilers.object_ports import Json, Manifest, ObjectKey, Objects
 from reconcilers.ports import EngineError, EngineUnavailable
 

@@ -8,8 +8,9 @@ from collections.abc import Collection, Sequence
 from typing import Final, final, override
 
 from projections.desired import Removal
+from reconcilers.object_actions import DeleteObject
 from reconcilers.object_labels import UID
-from reconcilers.object_planning import DeleteObject, Plan, Whose, removal
+from reconcilers.object_planning import Plan, Whose, removal
 from reconcilers.object_ports import Json, Objects
 from reconcilers.ports import EngineError, Grounds
 

@@ -194,13 +194,12 @@ class Passing:
         app = self._desired.app(key)
         if key in self._desired.frozen or self._owner_frozen(key, app):
             return Outcome("noop", "frozen: its history cannot be read")
-        outcome: Outcome | None = None
+        outcome: Outcome | EngineError | None = None
         if app is None:
             self._apps.forget(key)
         elif self._sharing.holds(app.target, key):
             with self._sharing.working(app.target, key):
                 outcome = await self._reconcile_app(app)
-                await self._adopt(app)
         said, failures = await self._clear_elsewhere(key, app)
         if outcome is None:
             if failures:
@@ -209,6 +208,8 @@ class Passing:
             return Outcome("success" if said else "noop", "; ".join(said) or nothing)
         for failure in failures:  # the tick asks again; the app where it is must not wait for it
             _log.warning("something is left elsewhere", error=str(failure))
+        if isinstance(outcome, EngineError):
+            raise outcome
         return outcome
 
     async def _clear_elsewhere(
@@ -244,14 +245,18 @@ class Passing:
                     failures.append(error)
         return said, failures
 
-    async def _reconcile_app(self, app: DesiredApp) -> Outcome:
+    async def _reconcile_app(self, app: DesiredApp) -> Outcome | EngineError:
+        """Pass over the app where it should be; what its target could not do keeps no other."""
         try:
-            return await self._apps.reconcile(app, self.view(app.target))
+            outcome = await self._apps.reconcile(app, self.view(app.target))
         except LeaseEnded:  # whoever decides now says how it is
             raise
-        except EngineUnavailable as error:
-            self._apps.unreachable(app, str(error))
-            raise
+        except EngineError as error:
+            if isinstance(error, EngineUnavailable):
+                self._apps.unreachable(app, str(error))
+            return error
+        await self._adopt(app)
+        return outcome
 
     async def _adopt(self, app: DesiredApp) -> None:
         try:

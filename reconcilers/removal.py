@@ -113,10 +113,12 @@ class Remover:
         """
         if not self._may_write():
             return "kept what is left: nothing may be taken away now"
-        if app is not None:
+        if app is not None and app.wanted:  # one that should not run needs to be nowhere first
             status = self._status.get(ref.stream)
             if status is None or not _is_there(app, status):
                 return f"kept what runs on {view.name} until it is ready on {app.target}"
+            if app.spec.routes and app.reached_at == view.name != app.target:
+                return f"kept what runs on {view.name} until requests lead to {app.target}"
         removals = self._desired.removals_of(ref.stream)
         deleted = {one.uid for one in removals if self._places.leads_to(one, view)}
         if view.objects is not None:
@@ -184,22 +186,30 @@ class Remover:
         self, key: _Ended, view: TargetView, replica: Replica, patience: Patience
     ) -> None:
         stream = f"App/{replica.name.project}/{replica.name.app}"
+        goes = partial(self._goes, stream, view, replica)
         try:
             why = await end(
                 replica,
                 view.engine,
                 patience,
-                may_write=self._may_write,
-                withdrawn=partial(self._routing.withdrawn, view.name, stream, replica),
+                may_write=lambda: self._may_write() and goes(),
+                withdrawn=partial(self._routing.withdrawn, view.name, stream, replica, goes),
                 answered=partial(self._routing.answered, view.name, replica),
             )
         except EngineUnavailable as error:  # it was closed meanwhile
             why = str(error)
+        if not goes():
+            self._routing.stay(view.name, replica)
         if not why:
             self._failures.pop(key, None)
             return
         self._failures[key] = self._failures.get(key, 0) + 1
         await pause(self._failures[key])
+
+    def _goes(self, stream: str, view: TargetView, replica: Replica) -> bool:
+        """Whether it still is to end: an app that moved may have come back meanwhile."""
+        is_deleted = any(one.uid == replica.uid for one in self._desired.removals_of(stream))
+        return is_deleted or bool(self._places.strays(view, [replica]))
 
     def _ended(self, key: _Ended, stream: str, done: asyncio.Task[None]) -> None:
         del self._ending[key]
@@ -263,4 +273,5 @@ class Remover:
 def _is_there(app: DesiredApp, status: AppStatus) -> bool:
     """Whether an app is up where it should be now; a status may be older than its last move."""
     is_current = status.uid == app.uid and status.observed_generation == app.generation
-    return is_current and status.updated >= app.wanted
+    is_known = all(condition.status != "Unknown" for condition in status.conditions[:1])
+    return is_current and is_known and status.updated >= app.wanted

@@ -295,11 +295,19 @@ def _stops(want: Want, view: _View) -> list[Stop]:
         makes_room = may_thin and (view.proven or (crowded and not view.failing and not view.new))
         if not (replaced or surplus or makes_room):
             continue
-        if (one.ready or not one.known) and serving - 1 < least:
+        if (one.ready or not one.known) and serving - _counts(one) < least:
             continue
         serving -= one.serves
         stops.append(Stop(one.replica, keep=False, reason=_why(one, want)))
     return stops
+
+
+def _counts(one: Seen) -> bool:
+    """Whether one fewer may serve without it. One that is ready and gets no requests adds nothing:
+
+    it comes, or an end of it failed that had begun.
+    """
+    return one.serves or not one.known
 
 
 def _scaled_down(want: Want, view: _View) -> list[Stop]:
@@ -308,7 +316,7 @@ def _scaled_down(want: Want, view: _View) -> list[Stop]:
     stops: list[Stop] = []
     for number in sorted((n for n in view.new if n >= want.replicas), reverse=True):
         one = view.new[number]
-        if (one.ready or not one.known) and spare <= 0:
+        if (one.ready or not one.known) and spare - _counts(one) < 0:
             continue
         spare -= one.serves
         stops.append(Stop(one.replica, keep=False, reason="scaled down"))

@@ -15,6 +15,8 @@ import structlog
 
 from domain.target import TargetSpec
 from projections.route_table import Endpoint, RouteTable, Row
+from reconcilers import certifying
+from reconcilers.certifying import Certifying
 from reconcilers.endpoints import Snapshot
 from reconcilers.following import run_all
 from reconcilers.ports import Address
@@ -25,6 +27,7 @@ from reconcilers.router_ports import (
     RouterMissing,
     RouterOpener,
     RouterRefused,
+    RouterUnwanted,
 )
 
 DEBOUNCE: Final = 0.25  # seconds in which changes of routes become one
@@ -77,6 +80,7 @@ class RouterDriver:
         wishes: Wishes,
         reports: Reports,
         clock: Callable[[], float],
+        now: Callable[[], float],
     ) -> None:
         self.target, self._spec, self._opener = target, spec, opener
         self._wishes, self._reports, self._clock = wishes, reports, clock
@@ -99,6 +103,9 @@ class RouterDriver:
         self._rows: dict[str, Row] = {}
         self.unserved: dict[str, str] = {}
         """Why the router does not serve a row, by the row's id."""
+        self.certificates = Certifying(
+            lambda: certifying.hosts(self._applied), clock, now, self._other_certificates
+        )
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -122,8 +129,13 @@ class RouterDriver:
 
     def is_routed(self, replica: str) -> bool:
         """Whether requests reach a replica by now, wherever they come in."""
+        at = self.routed_at(replica)
+        return at is not None and self._clock() >= at
+
+    def routed_at(self, replica: str) -> float | None:
+        """When (of the clock) requests reach a replica; None if it is not published."""
         since = self._since.get(replica)
-        return since is not None and self._clock() >= since + self._propagation
+        return since + self._propagation if since is not None else None
 
     def may_meet(self, replica: str) -> bool:
         """Whether a new request may still be sent to a replica, as far as this worker knows."""
@@ -198,6 +210,7 @@ class RouterDriver:
                         ("endpoints", lambda: self._publishing(router)),
                         ("routes", lambda: self._applying(router)),
                         ("router", lambda: self._watching(router)),
+                        ("certificates", lambda: self.certificates.run(router)),
                     )
                 ),
                 lost=self._reports.lost,
@@ -312,7 +325,13 @@ class RouterDriver:
         moved = [row for name, row in rows.items() if self._rows.get(name) != row]
         self._applied, self._rows = table, rows
         self._publish_due.set()
+        self.certificates.look(certifying.hosts_of(moved))
         self._reports.applied(dict.fromkeys(s.backend.app for row in moved for s in row.shares))
+
+    def _other_certificates(self, hosts: frozenset[str]) -> None:
+        self._reports.applied(
+            dict.fromkeys(row.app for row in self._applied.rows if row.host in hosts)
+        )
 
     async def _watching(self, router: Router) -> None:
         async with aclosing(router.watch()) as news:  # type: ignore[type-var]
@@ -329,7 +348,8 @@ class RouterDriver:
         trouble = Trouble(reason, f"router of target {self.target}: {error}")
         if self._troubles.get(part) != trouble:
             self._troubles[part] = trouble
-            _log.warning("a router does not do what it should", part=part, error=str(error))
+            if not isinstance(error, RouterUnwanted):
+                _log.warning("a router does not do what it should", part=part, error=str(error))
             self._reports.troubled()
 
     def _went_well(self, part: str) -> None:

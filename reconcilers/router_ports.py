@@ -4,7 +4,7 @@ Two calls, for two speeds. Routes change when somebody asks for it; endpoints wi
 scale and heal, and these must cut no connection.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Set
 from typing import NamedTuple, Protocol
 
 from domain.target import TargetSpec
@@ -21,6 +21,10 @@ class RouterUnavailable(RouterError):
 
 class RouterMissing(RouterUnavailable):
     """Its program is not on this host; the message says what to install."""
+
+
+class RouterUnwanted(RouterMissing):
+    """There is to be none; one that ran for the target is ended."""
 
 
 class RouterRefused(RouterError):
@@ -44,6 +48,17 @@ class Applied(NamedTuple):
     changed: bool
     drift: tuple[str, ...] = ()
     unserved: tuple[Unserved, ...] = ()
+
+
+class Certified(NamedTuple):
+    """What a router shows for a host, in seconds since the epoch; zero: no certificate.
+
+    `trouble` is why it has none, or why it gets no newer one; empty while that is not known.
+    """
+
+    not_before: float = 0.0
+    not_after: float = 0.0
+    trouble: str = ""
 
 
 class Document(NamedTuple):
@@ -92,6 +107,10 @@ class Router(Protocol):
         """
         ...
 
+    async def certified(self, hosts: Collection[str]) -> Mapping[str, Certified]:  # noqa: ARG002
+        """Say what it shows for hosts of the table over TLS; what cannot be known is left out."""
+        return {}
+
     async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:  # noqa: ARG002
         """How many requests, streams and WebSockets of these endpoints are not over yet.
 
@@ -118,8 +137,11 @@ class RouterOpener(Protocol):
     async def __call__(self, name: str, spec: TargetSpec) -> OpenedRouter:
         """Reach a target's router, as its `routing` says, and start it if it does not run.
 
+        Another one that ran for this target before is ended; with `none`, that is all.
+
         Raises:
             RouterMissing: its program is not installed.
+            RouterUnwanted: there is to be none.
             RouterUnavailable: it cannot be reached now.
         """
         ...

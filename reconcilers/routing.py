@@ -8,7 +8,8 @@ and is told to stop.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple, final
 
@@ -20,20 +21,29 @@ from domain.names import target as target_ref
 from domain.routing import Routing as Settings
 from domain.target import TargetSpec
 from projections.desired import DesiredApp, DesiredState
-from projections.route_table import Backend, RouteTable
+from projections.route_table import Backend, Reach, RouteTable, Row
 from projections.routing import RouteTables
-from reconcilers import endpoints
+from reconcilers import certifying, endpoints
 from reconcilers.endpoints import Snapshot
 from reconcilers.journal import Journal
 from reconcilers.metrics import ReconcileMetrics
 from reconcilers.ports import Replica
 from reconcilers.replicas import Seen
 from reconcilers.router_driver import Reports, RouterDriver, Wishes
-from reconcilers.router_ports import OpenedRouter, RouterMissing, RouterOpener
+from reconcilers.router_ports import (
+    Certified,
+    OpenedRouter,
+    RouterError,
+    RouterMissing,
+    RouterOpener,
+)
 from reconcilers.sharing import Sharing
 from reconcilers.status import Condition, Truth
-from reconcilers.targets import Targets, TargetView
+from reconcilers.targets import Targets, TargetView, router_of
 
+AGAIN: Final = 5.0  # seconds until a router that would not end is ended again
+FORGETS: Final = 120.0  # seconds after which a replica that no list shows is gone for good
+LOOK_SECONDS: Final = 0.25  # between two looks whether a router is driven by now
 LEAVING: Final = 30.0  # seconds that the end of what nothing replaces waits for a silent router
 DRAIN: Final = 30.0  # seconds that requests may take, where a router says that they still do
 UNTOLD: Final = 5.0  # seconds that they are given where it does not
@@ -47,17 +57,23 @@ async def no_router(name: str, spec: TargetSpec) -> OpenedRouter:  # noqa: ARG00
 
 
 class Surrounding(NamedTuple):
-    """What routing works with. `again` queues an app now, `wake` at a time of the clock."""
+    """What routing works with. `again` queues an app now, `wake` at a time of the clock.
+
+    `was_routed` says whether the router of a target may have something from an earlier life; `now`
+    is seconds since the epoch.
+    """
 
     desired: DesiredState
     tables: RouteTables
     targets: Targets
     sharing: Sharing
     opener: RouterOpener
+    was_routed: Callable[[str], bool]
     journal: Journal
     metrics: ReconcileMetrics
     halted: Callable[[], str | None]
     clock: Callable[[], float]
+    now: Callable[[], float]
     again: Callable[[str], None]
     wake: Callable[[str, float], None]
 
@@ -74,10 +90,15 @@ class Routing:
     def __init__(self, around: Surrounding) -> None:
         self._ = around
         self._drivers: dict[TargetView, tuple[RouterDriver, asyncio.Task[None]]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._found: dict[str, _Found] = {}
         self._before: dict[TargetView, frozenset[str]] = {}
         self._asked: dict[str, tuple[RouteTable, dict[Backend, None]]] = {}
-        self._left: dict[str, str] = {}  # replicas that get no new request: their streams
+        self._left: dict[str, float] = {}
+        """Replicas that get no new request, and when (of the clock) each was last seen.
+
+        A list that leaves one out may be wrong, so it is forgotten only a while later.
+        """
 
     # -- what passes ask ----------------------------------------------------------------------
 
@@ -85,33 +106,61 @@ class Routing:
         """Take in what a pass sees of an app; say of what is ready whether it is reached."""
         stream = app.ref.stream
         driver = self._driver(view)
-        if driver is None or driver.is_missing or not app.spec.routes:
+        is_awaited = driver is None and bool(app.spec.routes) and self._is_to_be_driven(view)
+        if not is_awaited and (driver is None or driver.is_missing):
             self._found.pop(stream, None)
+            return list(seen)
+        if not app.spec.routes and stream not in self._found:
             return list(seen)
         before = self._before.get(view, frozenset())
         found = _Found(view.name, endpoints.serving(app, seen, before))
         if self._found.get(stream) != found:
             self._found[stream] = found
-            driver.endpoints_moved()
-        present = {one.replica.id for one in seen}
-        for gone in [one for one, its in self._left.items() if its == stream]:
-            if gone not in present:
-                del self._left[gone]
+            if driver is not None:
+                driver.endpoints_moved()
+        for one in seen:
+            if one.replica.id in self._left:
+                self.leave(one.replica)
+        if app.reached_at != view.name:
+            return list(seen)  # it moves: requests do not come here yet
         mine = [Backend(stream, app.uid, route.port or "") for route in app.spec.routes]
         return [
             msgspec.structs.replace(one, routed=False)
-            if one.ready and _is_asked(one.replica, mine) and not driver.is_routed(one.replica.id)
+            if one.ready and _is_asked(one.replica, mine) and not _is_routed(driver, one)
             else one
             for one in seen
         ]
 
-    async def withdrawn(self, target: str, stream: str, replica: Replica) -> None:
-        """Return when no new request meets a replica that is to end."""
+    def reached_at(self, view: TargetView, seen: Iterable[Seen]) -> float | None:
+        """When (of the clock) the next of these is reached that is published and not reached yet.
+
+        Whatever leads to a look before that takes its place in the queue.
+        """
+        driver = self._driver(view)
+        if driver is None:
+            return None
+        times = (driver.routed_at(one.replica.id) for one in seen if not one.routed)
+        return min((at for at in times if at is not None), default=None)
+
+    def leave(self, replica: Replica) -> None:
+        """A replica that is to end gets no new request, whatever it says from now on."""
+        now = self._.clock()
+        if replica.id not in self._left:
+            self._left = {one: at for one, at in self._left.items() if now < at + FORGETS}
+        self._left[replica.id] = now
+
+    def stay(self, target: str, replica: Replica) -> None:
+        """A replica that was to end goes on instead, and gets requests as before."""
         view = self._.targets.get(target)
         driver = self._driver(view) if view is not None else None
-        if driver is None or driver.is_missing or not driver.may_meet(replica.id):
-            return
-        self._left[replica.id] = stream
+        if self._left.pop(replica.id, None) is not None and driver is not None:
+            driver.endpoints_moved()
+
+    async def withdrawn(
+        self, target: str, stream: str, replica: Replica, goes: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Return when no new request meets a replica that is to end, or it `goes` no more."""
+        self.leave(replica)
         began = self._.clock()
 
         def needed() -> bool:
@@ -121,9 +170,22 @@ class Routing:
                 and (app.uid, app.target) == (replica.uid, target)
                 and app.wanted > 0
             )
-            return replaced or self._.clock() < began + LEAVING
+            return goes() and (replaced or self._.clock() < began + LEAVING)
 
-        await driver.without(needed)
+        driver = await self._driver_of(target, needed)
+        if driver is not None and not driver.is_missing and driver.may_meet(replica.id):
+            await driver.without(needed)
+
+    async def _driver_of(self, target: str, needed: Callable[[], bool]) -> RouterDriver | None:
+        """Who drives a target's router; where that is still to begin, it is waited for."""
+        while True:
+            view = self._.targets.get(target)
+            if view is None:
+                return None
+            driver = self._driver(view)
+            if driver is not None or not (self._is_to_be_driven(view) and needed()):
+                return driver
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def answered(self, target: str, replica: Replica, drain: float | None) -> None:
         """Return when a replica that is withdrawn has no request left, or has had its time.
@@ -148,10 +210,33 @@ class Routing:
         status, reason, message = self._judged(app)
         return Condition(type="Routed", status=status, reason=reason, message=message)
 
-    def _judged(self, app: DesiredApp) -> tuple[Truth, str, str]:
-        view = self._.targets.get(app.target)
+    def certified(self, app: DesiredApp) -> Condition | None:
+        """Whether the certificates of its hosts go on for a while; None if it has none."""
+        rows, shown = self._certificates(app)
+        return certifying.condition(rows, shown, self._.now()) if shown else None
+
+    def certificates(self, app: DesiredApp) -> Mapping[str, float]:
+        """When the certificate of each of its hosts ends, in seconds since the epoch."""
+        return certifying.ends(*self._certificates(app))
+
+    def _certificates(self, app: DesiredApp) -> tuple[Sequence[Row], Mapping[str, Certified]]:
+        view = self._.targets.get(app.reached_at) if app.spec.routes else None
         driver = self._driver(view) if view is not None else None
-        if view is not None and _router(view) == "none":
+        if driver is None:
+            return (), {}
+        return self._.tables.rows_of(app.ref.stream), driver.certificates.shown
+
+    def ends(self) -> Iterator[tuple[str, str, float]]:
+        """Target, host and end of every certificate that routers which are driven here show."""
+        for driver, _ in self._drivers.values():
+            for host, found in sorted(driver.certificates.shown.items()):
+                if found.not_after:
+                    yield driver.target, host, found.not_after
+
+    def _judged(self, app: DesiredApp) -> tuple[Truth, str, str]:
+        view = self._.targets.get(app.reached_at)
+        driver = self._driver(view) if view is not None else None
+        if view is not None and router_of(view) == "none":
             message = f"target {view.name} has no router; its replicas have their own addresses"
             return "False", "NoRouter", message
         if driver is None:
@@ -167,12 +252,18 @@ class Routing:
         for row in rows:
             if row.id in driver.unserved:
                 return "False", "RouteUnserved", driver.unserved[row.id]
+        if (lacking := certifying.lacking(rows, driver.certificates.shown)) is not None:
+            return "False", *lacking
         behind = driver.reached[stream]
         if not behind:
             return "False", "NoEndpoints", "no replica takes requests; they are answered with 503"
         urls = "1 URL leads" if len(rows) == 1 else f"{len(rows)} URLs lead"
         replicas = "1 replica" if behind == 1 else f"{behind} replicas"
         return "True", "Routed", f"{urls} to {replicas}"
+
+    def reach(self, app: DesiredApp) -> Reach:
+        """By which URLs an app is to be reached, for who renders its routes."""
+        return self._.tables.reach(app)
 
     def forget(self, stream: str) -> None:
         """There is no such app here any more."""
@@ -183,31 +274,61 @@ class Routing:
     def follow(self) -> None:
         """Targets, leases or routes have changed: drive what is ours, and let go of the rest."""
         around = self._
-        wanted = [view for view in around.targets if self._is_ours(view)]
+        observed = [view for view in around.targets if view.observed_at]
+        before = self._before
+        self._before = {v: before[v] if v in before else _running(v) for v in observed}
+        wanted = [view for view in observed if self._is_to_be_driven(view)]
         for view in [one for one in self._drivers if one not in wanted]:
-            self._drivers.pop(view)[1].cancel()
-            self._before.pop(view, None)
+            _, driving = self._drivers.pop(view)
+            driving.cancel()
+            if self._is_gone(view.name):
+                ending = asyncio.create_task(self._end(view, driving), name=f"end-{view.name}")
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)
         for view in wanted:
             if view not in self._drivers:
                 self._begin(view)
         for driver, _ in self._drivers.values():
             if driver.tried is not around.tables.table(driver.target):
                 driver.routes_moved()
+        for stream in around.tables.touched():
+            app = around.desired.app(stream)
+            there = around.targets.get(app.target) if app is not None else None
+            if there is not None and there.objects is not None:
+                around.again(stream)  # its objects name paths that other apps have on its hosts
 
-    def _is_ours(self, view: TargetView) -> bool:
+    def _is_to_be_driven(self, view: TargetView) -> bool:
+        """Whether this worker drives its router, once it is known what runs there."""
         around = self._
-        if around.targets.get(view.name) is not view or not view.observed_at:
-            return False  # what runs there is not known yet
-        if _router(view) == "none" or view.spec.engine == "k8s":
+        if around.targets.get(view.name) is not view:
+            return False
+        if view.spec.engine == "k8s":
             return False  # a cluster has its routes among its objects
         if not around.sharing.holds_all(view.name):
             return False
         asked = view.spec.routing is not None or view in self._drivers
-        return asked or bool(around.tables.table(view.name).rows)
+        return asked or bool(around.tables.table(view.name).rows) or around.was_routed(view.name)
+
+    def _is_gone(self, target: str) -> bool:
+        return self._.desired.resource(target_ref(target).stream) is None
+
+    async def _end(self, view: TargetView, driving: asyncio.Task[None]) -> None:
+        """End the router of a target that was deleted: nobody else will."""
+        await asyncio.wait([driving])
+        spec = replace(view.spec, routing=Settings(router="none"))
+        while self._is_gone(view.name) and self._.halted() is None:
+            try:
+                opened = await self._.opener(view.name, spec)
+            except RouterMissing:
+                return
+            except RouterError as error:
+                _log.warning("a router cannot be ended", target=view.name, error=str(error))
+                await asyncio.sleep(AGAIN)
+            else:
+                await opened.close()
+                return
 
     def _begin(self, view: TargetView) -> None:
-        running = (one.id for found in view.replicas.values() for one in found)
-        self._before[view] = frozenset(running)
         driver = RouterDriver(
             view.name,
             view.spec,
@@ -225,6 +346,7 @@ class Routing:
                 lost=self._.metrics.lost,
             ),
             clock=self._.clock,
+            now=self._.now,
         )
         task = asyncio.create_task(driver.run(), name=f"router-{view.name}")
         self._drivers[view] = driver, task
@@ -236,11 +358,14 @@ class Routing:
     def _snapshot(self, view: TargetView, applied: RouteTable) -> Snapshot:
         def serving(stream: str) -> Sequence[Replica]:
             found = self._found.get(stream)
-            if found is not None:
+            app = self._.desired.app(stream)
+            moves = app is not None and app.reached_at == view.name != app.target
+            if found is not None and not moves:
                 return found.serving if found.target == view.name else ()
             _, project, name = stream.split("/")
-            app = self._.desired.app(stream)
-            return endpoints.unlooked(app, view.replicas.get((project, name), ()))
+            before = self._before.get(view, frozenset())
+            there = view.replicas.get((project, name), ())
+            return endpoints.unlooked(app, [one for one in there if moves or one.id in before])
 
         asked = self._backends(view.name)
         if applied is not self._.tables.table(view.name):
@@ -285,15 +410,20 @@ class Routing:
 
     async def close(self) -> None:
         """Let go of all routers; they go on serving what they have."""
-        tasks = [task for _, task in self._drivers.values()]
+        driving = (task for _, task in self._drivers.values())
+        tasks: list[asyncio.Task[None]] = [*driving, *self._ending]
         self._drivers.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _router(view: TargetView) -> str:
-    return (view.spec.routing or Settings()).router_for(view.spec.engine)
+def _running(view: TargetView) -> frozenset[str]:
+    return frozenset(one.id for found in view.replicas.values() for one in found)
+
+
+def _is_routed(driver: RouterDriver | None, one: Seen) -> bool:
+    return driver is not None and driver.is_routed(one.replica.id)
 
 
 def _is_asked(replica: Replica, backends: Iterable[Backend]) -> bool:

@@ -12,8 +12,8 @@ import msgspec
 
 type Truth = Literal["True", "False", "Unknown"]
 
-CONDITIONS: Final = ("Ready", "Progressing", "Degraded", "Synced", "Paused", "Routed")
-"""The last one only of apps that have routes."""
+CONDITIONS: Final = ("Ready", "Progressing", "Degraded", "Synced", "Paused", "Routed", "Certified")
+"""The last two only of apps that have routes, and routes with TLS."""
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -45,7 +45,8 @@ class AppStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An app as it was seen at `observed_at` (seconds since the epoch).
 
     `observed_generation` is the generation the conditions speak of. `serving` is the revision
-    that the ready replicas run (the newest if several).
+    that the ready replicas run (the newest if several). `certificates` says of hosts of its routes
+    when their certificate ends (seconds since the epoch).
     """
 
     uid: int
@@ -58,6 +59,7 @@ class AppStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     updated: int
     conditions: tuple[Condition, ...]
     replicas: tuple[ReplicaStatus, ...] = ()
+    certificates: Mapping[str, float] = {}
 
     def condition(self, kind: str) -> Condition | None:
         for condition in self.conditions:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol, final
 
 import structlog
 
+from domain.routing import Routing
 from domain.target import Place, TargetSpec, place
 from reconcilers.object_ports import Objects
 from reconcilers.ports import (
@@ -51,6 +52,11 @@ class EngineOpener(Protocol):
         ...
 
 
+def router_of(view: "TargetView") -> str:
+    """Which router serves the routes of a target."""
+    return (view.spec.routing or Routing()).router_for(view.spec.engine)
+
+
 def fingerprint(uid: int, revision: int, digest: str, replicas: int) -> str:
     """What converged replicas look like, in one string that is cheap to compare."""
     return f"{uid}:{revision}:{digest}:{replicas}" if replicas else ""
@@ -89,8 +95,8 @@ class TargetView:
 
     `is_served` says whether this worker may work there: if not, it is never opened.
 
-    `check` is told the highest position found on any replica of each list, before anybody acts on
-    it: one above the log's head means that the log went backwards.
+    `check` is told the highest position found on any replica of each list, or on any object, before
+    anybody acts on it: one above the log's head means that the log went backwards.
     """
 
     def __init__(
@@ -147,6 +153,7 @@ class TargetView:
             EngineUnavailable: it could not be listed; what was known stays.
         """
         self.take(await self._list(None))
+        self.check_objects()
         if self.objects is not None:
             self._compare_marks(self.objects.engine.marks())
         self._answered()
@@ -205,6 +212,7 @@ class TargetView:
         """
         found = tuple(await self._list(key))
         if self.objects is not None:
+            self.check_objects()
             if found:
                 self.replicas[key] = found
             return found
@@ -244,6 +252,11 @@ class TargetView:
     def _check_positions(self, replicas: Sequence[Replica]) -> None:
         highest = max((one.position for one in replicas), default=0)
         self._check(highest, f"a replica on target {self.name}")
+
+    def check_objects(self) -> None:
+        """Compare what objects there tell of the log's head, as `check` says."""
+        if self.objects is not None:
+            self._check(self.objects.engine.position(), f"an object on target {self.name}")
 
     def _answered(self) -> None:
         self.trouble, self._failed_lists = "", 0
@@ -345,6 +358,7 @@ class Targets:
         if self._views.get(view.located) is not view:  # it went meanwhile
             await self._close(view)
             return
+        view.check_objects()
         _log.info("target opened", target=view.name, engine=view.spec.engine)
         opened(view)
 

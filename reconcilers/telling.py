@@ -61,6 +61,8 @@ class Telling:
             synced=converged and not plan.actions and want.revision == app.revision,
             messages=messages,
             routed=around.routing.condition(app),
+            certified=around.routing.certified(app),
+            certificates=around.routing.certificates(app),
             adopting=next((a.installation for a in around.desired.adoptions(stream)), ""),
         )
         status = judging.judge(
@@ -123,6 +125,7 @@ class Telling:
                 uid=uid,
                 revision=want.revision,
                 seconds=round(took, 3),
+                target=app.target,
             ):
                 around.metrics.ready(took)
             else:  # on this one depends what is healed and what may end

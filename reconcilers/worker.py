@@ -235,6 +235,7 @@ class Worker(Tenant):
             self._queue_all_of(view)
             return
         self._targets.publish(view)
+        self._routing.follow()  # only now it is known whom its router may send requests to
         if is_back:  # no object may have moved meanwhile, and still all is told anew
             self._queue_all_of(view, Priority.ENGINE)
         if view not in self._met:  # what runs there as it should is neither judged nor probed yet

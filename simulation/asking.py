@@ -16,6 +16,8 @@ from domain.names import Ref, app
 
 PROJECTS: Final = ("shop", "blog")
 SECRET_MARK: Final = "marked-as-secret"  # noqa: S105 -- every secret value holds it; see `sinks`
+ROUTELESS: Final = 0.2  # of all specs in worlds with routes
+HOSTS: Final = 12
 PROBE: Final = {"http": {"path": "/", "port": "http"}, "interval": "10s"}
 
 
@@ -49,6 +51,34 @@ def app_spec(image: str, how: str = "", **more: Any) -> dict[str, Any]:
 
 
 @final
+class Routes:
+    """Draws by which URLs apps on `targets` are reached, and what their programs do besides."""
+
+    def __init__(self, rng: random.Random, targets: Sequence[str]) -> None:
+        self._rng, self._targets = rng, targets
+
+    def of(self, target: str) -> Sequence[Mapping[str, Any]]:
+        """The routes of an app on a target: often the only ones of their URL, at times not."""
+        rng = self._rng
+        if target not in self._targets or rng.random() < ROUTELESS:
+            return ()
+        route: dict[str, Any] = {"host": f"h{rng.randrange(HOSTS)}.localhost"}
+        draw = rng.random()
+        if draw < 0.3:
+            route["path"] = rng.choice(["/api", "/api/v2"])
+        elif draw < 0.5:
+            route["contexts"] = [{"header": "x-feature", "value": rng.choice(["blue", "green"])}]
+        return (route,)
+
+    def how(self) -> str:
+        """Many programs take a while until they are ready, or until they obey."""
+        return self._rng.choice(["", "", "unready=2", "unready=7", "unready=4,slow=3"])
+
+    def drain(self) -> str:
+        return self._rng.choice(["0s", "0s", "3s"])
+
+
+@final
 class People:
     """Draws what is asked next. `apps` are the names they may use, `images` what those may run,
     on `targets` and `clusters`.
@@ -64,6 +94,8 @@ class People:
     ) -> None:
         self._rng, self.apps, self._targets = rng, apps, (*targets, *clusters)
         self._clusters = clusters
+        self.routes: Routes | None = None
+        """By which URLs apps are reached; by none without it."""
         self._images = images or [f"web:{number}" for number in range(1, 8)]
         self._numbers = count(1)
         self._draws: Sequence[tuple[int, Callable[[Ref], Asked]]] = (
@@ -125,7 +157,16 @@ class People:
             spec["env"]["PASSWORD"] = {"secretRef": {"name": "db", "key": "password"}}
         if rng.random() < 0.2:
             spec["rollout"] |= {"maxUnavailable": 1, "maxSurge": rng.randrange(3)}
+        if self.routes is not None:
+            self._add_routes(spec, self.routes)
         return spec
+
+    @staticmethod
+    def _add_routes(spec: dict[str, Any], routes: Routes) -> None:
+        spec["routes"] = list(routes.of(spec["target"]))
+        spec["rollout"]["drain"] = routes.drain()
+        if "SIMULATED" not in spec["env"]:
+            spec["env"]["SIMULATED"] = routes.how()
 
     def secret(self, ref: Ref) -> Asked:
         value = f"{SECRET_MARK}-{next(self._numbers)}"

@@ -14,16 +14,17 @@ from simulation.cluster.cluster import REFUSED
 from simulation.cluster_chaos import ClusterChaos
 from simulation.disk import Request
 from simulation.invariants.violations import Invariant
-from simulation.knobs import CLUSTER_DEEDS, DEEDS, Fault
+from simulation.knobs import CLUSTER_DEEDS, DEEDS, ROUTER_DEEDS, Fault
 from simulation.machine import Machine, Running
 from simulation.messages import MessageTroubles
 from simulation.producers import ACTOR
 from simulation.program import ImpossibleWorld
+from simulation.router_chaos import RouterChaos, RouterTroubles
 from simulation.troubles import Troubles
 from simulation.world import World
 
 MINUTE: Final = 60.0
-ALL_DEEDS: Final = (*DEEDS, *CLUSTER_DEEDS)
+ALL_DEEDS: Final = (*DEEDS, *CLUSTER_DEEDS, *ROUTER_DEEDS)
 NONSENSE: Final = (
     b"{",
     b"[]",
@@ -48,6 +49,8 @@ class Chaos:
         self._rng = world.rng("chaos")
         self.troubles = Troubles(world, rates)
         self._messages = MessageTroubles(world, self.troubles)
+        self._router_calls = RouterTroubles(world, self.troubles)
+        self._routers = RouterChaos(world, self._later)
         self._beside: dict[asyncio.Task[object], None] = {}
         self._numbers = 0
         self._deeds: Mapping[Fault, Deed] = {
@@ -94,6 +97,7 @@ class Chaos:
         while True:
             await asyncio.sleep(1.0)
             deeds = {**self._deeds, **(self._in_clusters if self._world.clusters else {})}
+            deeds |= self._routers.deeds if self._world.routers else {}
             for fault in ALL_DEEDS:  # in one order, whatever order the rates were given in
                 rate = self._rates.get(fault)
                 deed = deeds.get(fault)
@@ -114,6 +118,7 @@ class Chaos:
         world.broker.faults.down = False
         self._mend_machines()
         self._clusters.calm()
+        self._routers.calm()
         for controller in world.controllers[1:]:
             await world.kill(controller, "one is enough")
         for controller in world.controllers:

@@ -25,7 +25,7 @@ from reconcilers.targets import OpenedEngine
 from simulation.cluster.cluster import Cluster
 from simulation.cluster.guarded import guarded_cluster
 from simulation.disk import Disk
-from simulation.guarded import GuardedIO, GuardedLog, GuardedSecrets, Sent, guarded
+from simulation.guarded import GuardedIO, GuardedLog, GuardedSecrets, Road, Sent, guarded
 from simulation.lives import Life
 from simulation.log import LogFaults, SimulatedLog
 from simulation.looking import SimulatedProber
@@ -118,6 +118,7 @@ class Controller:
                 report_seen=self.log.report_seen,
                 appended=self._appended,
                 open_router=self._open_router,
+                was_routed=self._was_routed,
             ),
             site.settings,
         )
@@ -224,12 +225,18 @@ class Controller:
         engine = guarded(machine, self.site.installation, self.life, name, self.site.sent)
         return OpenedEngine(engine, _nothing)
 
-    async def _open_router(self, name: str, spec: TargetSpec) -> OpenedRouter:  # noqa: ARG002 -- a port
+    async def _open_router(self, name: str, spec: TargetSpec) -> OpenedRouter:
         await self.life.present()
         router = self.site.routers.get(name)
-        if router is None:
+        is_wanted = spec.routing is None or spec.routing.router != "none"
+        if router is None or not is_wanted:
             raise RouterMissing(f"target {name} has no router in this world")
-        return OpenedRouter(GuardedRouter(router, self.life), _nothing)
+        road = Road(self.life, name, self.site.sent)
+        return OpenedRouter(GuardedRouter(router, road), _nothing)
+
+    def _was_routed(self, target: str) -> bool:
+        router = self.site.routers.get(target)
+        return router is not None and bool(router.table.rows or router.endpoints)
 
 
 @final

@@ -75,6 +75,16 @@ class Fault(StrEnum):
     CLUSTER_DELETED = "cluster-deleted"
     CLUSTER_SQUATTED = "cluster-squatted"
     CLUSTER_REFUSES = "cluster-refuses"
+    # Routers.
+    ROUTER_DEAD = "router-dead"
+    ROUTER_REFUSES = "router-refuses"
+    ROUTER_LOST_BEFORE = "router-lost-before"
+    ROUTER_LOST_AFTER = "router-lost-after"
+    ROUTER_LATE = "router-late"
+    ROUTER_SLOW = "router-slow"
+    ROUTER_STALE_READ = "router-stale-read"
+    ROUTER_EDITED = "router-edited"
+    ROUTER_TAKEN_OUT = "router-taken-out"
     # What is asked.
     POISON_EVENT = "poison-event"
     INTENT_CONTRADICTORY = "intent-contradictory"
@@ -161,8 +171,32 @@ CLUSTER_DEEDS: Final[Rates] = {
     Fault.CLUSTER_REFUSES: 0.2,
 }
 
+ROUTER_CALLS: Final[Rates] = {
+    Fault.ROUTER_LOST_BEFORE: 0.1,
+    Fault.ROUTER_LOST_AFTER: 0.1,
+    Fault.ROUTER_LATE: 0.03,
+    Fault.ROUTER_SLOW: 0.2,
+    Fault.ROUTER_STALE_READ: 0.1,
+}
+"""The same of worlds with routers."""
+
+ROUTER_DEEDS: Final[Rates] = {
+    Fault.ROUTER_DEAD: 0.2,
+    Fault.ROUTER_REFUSES: 0.2,
+    Fault.ROUTER_EDITED: 0.5,
+    Fault.ROUTER_TAKEN_OUT: 0.3,
+}
+
 # in this order, for a seed draws them one after the other
-MOST: Final[Rates] = {**CALLS, **DEEDS, **CLUSTER_CALLS, **CLUSTER_DEEDS}
+MOST: Final[Rates] = {
+    **CALLS,
+    **DEEDS,
+    **CLUSTER_CALLS,
+    **CLUSTER_DEEDS,
+    **ROUTER_CALLS,
+    **ROUTER_DEEDS,
+}
+PROBABILITIES: Final = frozenset({*CALLS, *CLUSTER_CALLS, *ROUTER_CALLS})
 CALM_ONE_IN: Final = 10  # worlds have no fault at all: what fails there is no fault's doing
 
 

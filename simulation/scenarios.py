@@ -23,6 +23,8 @@ LOOK_SECONDS: Final = 1.0  # between two looks whether the world is at rest
 WEB: Final = app("shop", "web")
 API: Final = app("shop", "api")
 DATA: Final = [{"name": "data", "path": "/data"}]
+ROUTES: Final = [{"host": "web.localhost"}]
+PROPAGATION: Final = 1.0  # seconds
 CLOUD: Final = ("cloud",)  # a target that is a cluster
 CLUSTER_BOUND: Final = 120.0  # seconds; its controllers and nodes act once a second
 
@@ -41,7 +43,7 @@ class Scene:
 
     def __init__(self, world: World, bound: float) -> None:
         self.world, self._bound = world, bound
-        self._rest = RestInvariants(world.truth, world.objects)
+        self._rest = RestInvariants(world.truth, world.objects, world.routing)
         self._asked = 0
         self.longest = 0.0
         """How many seconds the longest wait for rest took."""
@@ -116,6 +118,9 @@ class Scene:
             summary[f"objects of {target}"] = sorted(
                 str(key) for key, _ in cluster.store.all() if key.kind not in {"Pod", "ReplicaSet"}
             )
+        for target, router in world.routers.items():
+            ends = router.endpoints.items()
+            summary[f"endpoints of {target}"] = [(one.app, len(there)) for one, there in ends]
         for row in world.disk.events:
             if not row.stream.endswith("#status"):
                 summary.setdefault(f"history of {row.stream}", []).append(row.type)
@@ -159,7 +164,8 @@ class Scenario(NamedTuple):
     """A story and the world for it.
 
     `before` is told first and without crashes: another scenario has its effects. `bound` is how
-    many seconds after its last intent, crash or mischief the world may need to come to rest.
+    many seconds after its last intent, crash or mischief the world may need to come to rest. With
+    `propagation`, the machines have routers.
     """
 
     name: str
@@ -168,6 +174,7 @@ class Scenario(NamedTuple):
     targets: Sequence[str] = ("local",)
     bound: float = 60.0
     clusters: Sequence[str] = ()
+    propagation: float | None = None
 
     def furniture(self) -> list[Asked]:
         """The targets and the project that everything else needs."""
@@ -330,6 +337,18 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             ("local",),
             CLUSTER_BOUND,
             CLOUD,
+        ),
+        Scenario(
+            "rollout-behind-a-router",
+            _running(2, routes=ROUTES),
+            _asked(spec_of(WEB, "web:2", "unready=3", routes=ROUTES)),
+            propagation=PROPAGATION,
+        ),
+        Scenario(
+            "delete-behind-a-router",
+            _running(1, routes=ROUTES),
+            _asked(i.Delete(ref=WEB)),
+            propagation=PROPAGATION,
         ),
         Scenario("heal", _running(3), _healed),
         Scenario("squatted-name", _nothing, _squatted),

@@ -13,7 +13,7 @@ from domain.names import app
 from reconcilers.passing import WorkerSettings
 from reconcilers.status import AppStatus
 from simulation import loop, releases
-from simulation.asking import PROJECTS, People
+from simulation.asking import PROJECTS, People, Routes
 from simulation.chaos import Chaos
 from simulation.invariants.rest import Broken, RestInvariants
 from simulation.invariants.violations import Invariant, Violation
@@ -31,6 +31,8 @@ PROMPT_SECONDS: Final = 5.0  # until a fresh intent is done: the tail, if there 
 TARGETS: Final = ("local", "spare")
 CLUSTERS: Final = ("cloud",)
 CLUSTERED: Final = 0.4  # of all worlds
+ROUTED: Final = 0.5  # of the others
+PROPAGATIONS: Final = (0.25, 1.0, 3.0)  # seconds
 
 
 class Outcome(NamedTuple):
@@ -52,6 +54,7 @@ def run(
     minutes: float = 20.0,
     apps: int | None = None,
     clusters: bool | None = None,
+    routes: bool | None = None,
     told: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Live through one world.
@@ -62,12 +65,15 @@ def run(
         minutes: how long chaos lasts, in virtual time.
         apps: how many there are at most; by default as many as the seed gives itself.
         clusters: whether one of the targets is a cluster; by default the seed says.
+        routes: whether the machines have routers, and apps routes; by default the seed says.
         told: gets every line of the trace.
     """
 
     async def live() -> Outcome:
         there = has_clusters(seed) if clusters is None else clusters
-        return await _live(seed, rates_of(seed, rates), minutes, apps, told, clusters=there)
+        routed = has_routes(seed) and not there if routes is None else routes
+        chosen = rates_of(seed, rates)
+        return await _live(seed, chosen, minutes, apps, told, clusters=there, routes=routed)
 
     return alone(live)
 
@@ -75,6 +81,11 @@ def run(
 def has_clusters(seed: int) -> bool:
     """Whether a seed gives its world a cluster."""
     return random.Random(f"{seed}:clusters").random() < CLUSTERED
+
+
+def has_routes(seed: int) -> bool:
+    """Whether a seed gives its world routers; one with a cluster has none."""
+    return not has_clusters(seed) and random.Random(f"{seed}:routes").random() < ROUTED
 
 
 def rates_of(seed: int, rates: Mapping[Fault, float] | None) -> dict[Fault, float]:
@@ -98,16 +109,25 @@ async def _live(
     told: Callable[[str], None] | None,
     *,
     clusters: bool,
+    routes: bool,
 ) -> Outcome:
     rng = random.Random(f"{seed}:shape")
     settings = settings_of(rng)
     there = CLUSTERS if clusters else ()
     direct = rng.random() < 0.7
     world = World(
-        seed, targets=TARGETS, clusters=there, settings=settings, direct=direct, told=told
+        seed,
+        targets=TARGETS,
+        clusters=there,
+        propagation=random.Random(f"{seed}:router").choice(PROPAGATIONS) if routes else None,
+        settings=settings,
+        direct=direct,
+        told=told,
     )
     apps = [app(project, f"a{n}") for project in PROJECTS for n in range(rng.randrange(1, 5))]
     people = People(world.rng("people"), apps[:most], TARGETS, clusters=there)
+    if routes:
+        people.routes = Routes(world.rng("routes"), TARGETS)
     return await lived(world, people, rates, minutes=minutes, furniture=people.furniture())
 
 
@@ -211,7 +231,7 @@ def _undecided(world: World) -> list[Broken]:
 
 async def _rest(world: World) -> None:
     """Wait until all is as it should be, and see that it stays so."""
-    rest = RestInvariants(world.truth, world.objects)
+    rest = RestInvariants(world.truth, world.objects, world.routing)
     until = world.clock() + SETTLE_SECONDS
 
     def status_of(stream: str) -> AppStatus | None:
@@ -227,9 +247,11 @@ async def _rest(world: World) -> None:
                 world.report(invariant, what)
             return
         await asyncio.sleep(5.0)
-    before = world.written()
+    before, routed = world.written(), world.routing.counts()
     await asyncio.sleep(QUIET_SECONDS)
     for invariant, what in rest.quiet(world.written() - before):
+        world.report(invariant, what)
+    for invariant, what in world.routing.quiet(routed, QUIET_SECONDS):
         world.report(invariant, what)
     world.compare()
     if not world.violations:
@@ -244,6 +266,7 @@ async def _compare(world: World, summary: Mapping[str, object]) -> None:
         world.seed,
         targets=[name for name in world.machines if name not in world.clusters],
         clusters=list(world.clusters),
+        propagation=min((one.propagation for one in world.routers.values()), default=None),
         settings=world.site.settings,
         disk=world.disk.copy(),
         secrets=world.site.secrets,
@@ -251,7 +274,7 @@ async def _compare(world: World, summary: Mapping[str, object]) -> None:
     )
     for name, machine in other.machines.items():
         machine.present_images |= world.machines[name].present_images
-    rest = RestInvariants(other.truth, other.objects)
+    rest = RestInvariants(other.truth, other.objects, other.routing)
     async with other.living():
         until = other.clock() + SETTLE_SECONDS
         while other.clock() < until and rest.summary() != summary:  # noqa: ASYNC110 -- virtual

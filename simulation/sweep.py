@@ -151,6 +151,7 @@ async def _tell(run: Run, scenario: Scenario, line_told: Callable[[str], None] |
         SEED,
         targets=scenario.targets,
         clusters=scenario.clusters,
+        propagation=scenario.propagation,
         settings=SETTINGS,
         told=line_told,
     )
@@ -206,8 +207,10 @@ def _choose(world: World, crashes: Sequence[Crash], begin: int) -> None:
 async def _stays(scene: Scene) -> None:
     """What is at rest stays so, and nothing more is done to it."""
     world = scene.world
-    before = world.written()
+    before, routed = world.written(), world.routing.counts()
     await asyncio.sleep(QUIET_SECONDS)
+    for invariant, what in world.routing.quiet(routed, QUIET_SECONDS):
+        world.report(invariant, what)
     if more := world.written() - before:
         world.report(Invariant.QUIET, f"{dict(more)} written at rest")
     for invariant, what in scene.broken():

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, final
 
 from bus.intents import Answer, IntentService
@@ -30,6 +31,7 @@ from simulation.disk import Disk
 from simulation.invariants.clusters import ClusterInvariants
 from simulation.invariants.engines import EngineInvariants
 from simulation.invariants.history import HistoryInvariants, app_of
+from simulation.invariants.routers import RouterInvariants
 from simulation.invariants.truth import Truth
 from simulation.invariants.violations import Invariant, Violation
 from simulation.knobs import Fault
@@ -37,6 +39,7 @@ from simulation.lives import Effects, Life
 from simulation.machine import Deed, Machine
 from simulation.mischief import Mischief
 from simulation.producers import ACTOR, Producer
+from simulation.router import SimulatedRouter
 from simulation.secrets import SimulatedSecrets
 from simulation.sinks import Sinks
 from simulation.tracing import Trace
@@ -60,6 +63,7 @@ class World:
         seed: decides everything that is not decided by who uses the world.
         targets: the names of the machines.
         clusters: the names of the targets that are clusters; each has a machine, its nodes.
+        propagation: of the routers that the machines have, in seconds; none have one without it.
         settings: how its control planes run.
         direct: whether a control plane hints itself; else hints come over the bus alone.
         told: gets every line of the trace.
@@ -74,6 +78,7 @@ class World:
         *,
         targets: Sequence[str] = ("local",),
         clusters: Sequence[str] = (),
+        propagation: float | None = None,
         settings: WorkerSettings | None = None,
         direct: bool = True,
         told: Callable[[str], None] | None = None,
@@ -91,6 +96,11 @@ class World:
             name: Machine(self.now, name=name) for name in (*targets, *clusters)
         }
         self.clusters = {name: Cluster(name, self.machines[name]) for name in clusters}
+        self.routers: Mapping[str, SimulatedRouter] = {
+            name: SimulatedRouter(propagation=propagation)
+            for name in targets
+            if propagation is not None
+        }
         self.disk = disk or Disk()
         self.sinks = Sinks(self.report)
         self.site = Site(
@@ -103,6 +113,7 @@ class World:
             settings=settings or WorkerSettings(passes=8),
             direct=direct,
             read=self.sinks.read,
+            routers=self.routers,
         )
         self.broker = Broker(
             heard=lambda line: self.trace.note("broker", line), read=self.sinks.read
@@ -112,6 +123,9 @@ class World:
         self.history = HistoryInvariants(self.disk, self.report, self.rng("history"))
         self.engines = EngineInvariants(self.truth, self.report, self.clock)
         self.objects = ClusterInvariants(self.truth, self.report)
+        self.routing = RouterInvariants(
+            self.truth, self.routers, self.engines, self.report, self.clock, lambda: self._born
+        )
         self.mischief = {
             name: Mischief(machine, INSTALLATION) for name, machine in self.machines.items()
         }
@@ -122,7 +136,7 @@ class World:
         self.keeps: Callable[[], bool] = lambda: True
         self.is_forgetful = False  # whether the disk ever lost what was acknowledged
         self.asking: dict[asyncio.Task[object], None] = {}
-        self._lives = 0
+        self._lives, self._born = 0, 0.0
         self._gone = asyncio.Event()  # a life has ended
         self._rewound_at: float | None = None
         self.engines.rewound_since = self._rewound_since
@@ -132,6 +146,8 @@ class World:
         self.site.mismatched = lambda: self.report(Invariant.PURE, "a snapshot told another story")
         for name, machine in self.machines.items():
             machine.witness = self._witness(name)
+        for name, router in self.routers.items():
+            router.told = partial(self.routing.published, name)
 
     def settle_neighbour(self, apps: Sequence[Ref]) -> None:
         """Let another installation run one replica of each of these apps on every machine.
@@ -213,7 +229,7 @@ class World:
 
     async def boot(self) -> Controller | None:
         """Start one more control plane; None if it finds no log."""
-        self._lives += 1
+        self._lives, self._born = self._lives + 1, self.clock()
         life = Life(f"life-{self._lives}", self.effects, self.trace, self._gone.set)
         if not self.controllers:
             self.recover()
@@ -282,7 +298,9 @@ class World:
             self.controllers.remove(controller)
             await controller.bury(keeps=True)
         await self.broker.close()
-        sent = list(self.site.sent)
+        sent = [*self.site.sent]
+        for router in self.routers.values():
+            sent += router.working
         for task in sent:
             task.cancel()
         await asyncio.gather(*sent, return_exceptions=True)
@@ -340,7 +358,12 @@ class World:
 
     def _witness(self, target: str) -> Callable[[Deed], None]:
         machine = self.machines[target]
-        return lambda deed: self.engines.deed(machine, deed)
+
+        def witness(deed: Deed) -> None:
+            self.engines.deed(machine, deed)
+            self.routing.deed(target, machine, deed)
+
+        return witness if target in self.routers else partial(self.engines.deed, machine)
 
     async def _run(self, cluster: Cluster) -> None:
         """Let a cluster work; what breaks it is a fault of this world."""

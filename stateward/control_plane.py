@@ -133,6 +133,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
                 serves=serves(settings),
                 name=shares.name,
                 open_router=routers,
+                was_routed=routers.was_begun,
             ),
             WorkerSettings(
                 passes=settings.reconcile.concurrency,
@@ -166,7 +167,10 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
                 ("calls", shares.serve),
             ):
                 stack.push_async_callback(_ended, asyncio.create_task(loop(), name=part))
-        metrics.observe(lambda: gauges(log, desired, assembled, clock(), shares.leasing))
+        metrics.observe(
+            lambda: gauges(log, desired, assembled, clock(), shares.leasing),
+            assembled.routing.ends,
+        )
         api_tokens = Tokens(
             data.directory / "tokens.json",
             now=now,

@@ -1,7 +1,8 @@
 """Metrics: what Prometheus reads. Names copy controller-runtime's where the idea is the same.
 
-Labels are bounded: kinds, results, reasons and field names, never apps or users. Counters that an
-alert watches begin at 0 for every label that is known, so that their first increase shows.
+Labels are bounded: kinds, results, reasons and field names, never apps or users; only ends of
+certificates are told host by host. Counters that an alert watches begin at 0 for every label that
+is known, so that their first increase shows.
 """
 
 import math
@@ -60,9 +61,17 @@ class Metrics:
         build = Gauge("stateward_build_info", "Always 1.", ["version"], registry=self.registry)
         self.build = build
 
-    def observe(self, gauges: Callable[[], Mapping[str, tuple[str, float]]]) -> None:
-        """Ask for values at each scrape: name to (help, value); a counter's ends in `_total`."""
+    def observe(
+        self,
+        gauges: Callable[[], Mapping[str, tuple[str, float]]],
+        certificates: Callable[[], Iterable[tuple[str, str, float]]] = tuple,
+    ) -> None:
+        """Ask for values at each scrape: name to (help, value); a counter's ends in `_total`.
+
+        Of certificates: target, host and end.
+        """
         self.registry.register(_Asked(gauges))
+        self.registry.register(_Certificates(certificates))
 
     def page(self) -> bytes:
         """What `/metrics` answers."""
@@ -81,6 +90,26 @@ class _Asked(Collector):
                 yield CounterMetricFamily(name, text, value=value)
             else:
                 yield GaugeMetricFamily(name, text, value=value)
+
+
+@final
+class _Certificates(Collector):
+    _labelnames = ("target", "host")
+
+    def __init__(self, ends: Callable[[], Iterable[tuple[str, str, float]]]) -> None:
+        self._ends = ends
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "stateward_certificate_not_after_seconds",
+            "When the certificate that a router shows for a host of its routes ends, since the "
+            "epoch.",
+            labels=self._labelnames,
+        )
+        for target, host, end in self._ends():
+            family.add_metric((target, host), end)
+        yield family
 
 
 @final

@@ -27,7 +27,13 @@ from domain.routing import Routing
 from domain.target import TargetSpec
 from gateway.login import USER, VERIFY
 from gateway.server import Serving
-from reconcilers.router_ports import OpenedRouter, PolledRouter, RouterMissing, RouterOpener
+from reconcilers.router_ports import (
+    OpenedRouter,
+    PolledRouter,
+    RouterMissing,
+    RouterOpener,
+    RouterUnwanted,
+)
 
 FOLDER: Final = "routers"
 
@@ -69,6 +75,10 @@ class Routers(RouterOpener):
         """The open router of a target, if it is one that comes to read."""
         return self._polled.get(target)
 
+    def was_begun(self, target: str) -> bool:
+        """Whether a target ever had a router here: it may serve still what it had."""
+        return (self._root / target).is_dir()
+
     async def __call__(self, name: str, spec: TargetSpec) -> OpenedRouter:
         routing = spec.routing or Routing()
         match routing.router_for(spec.engine):
@@ -88,6 +98,10 @@ class Routers(RouterOpener):
                 await self._end_caddy(name)
                 await self._end_haproxy(name, routing)
                 return await self._traefik(name, routing)
+            case "none":
+                await self._end_caddy(name)
+                await self._end_haproxy(name, routing)
+                raise RouterUnwanted(f"target {name} is to have no router, and has none")
             case other:
                 raise RouterMissing(
                     f"this server drives no router {other!r} for engine {spec.engine}; "
@@ -98,7 +112,10 @@ class Routers(RouterOpener):
         settings = CaddySettings(
             http=(routing.entries.http,),
             https=(routing.entries.https,),
-            acme=Acme(routing.acme.directory, routing.acme.email),
+            acme=Acme(
+                routing.acme.directory, routing.acme.email, challenges=routing.acme.challenges
+            ),
+            trust=routing.acme.trust,
             verify=Verify(await self._api, VERIFY) if self._login else None,
             identity_header=USER,
         )

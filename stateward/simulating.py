@@ -183,7 +183,7 @@ def read_faults(text: str) -> Mapping[Fault, float] | None:
     for fault, rate in rates.items():
         if not 0 <= rate < float("inf"):
             raise ValueError(f"the rate of {fault} is {rate}; it is a number from 0 on")
-        if fault in knobs.CALLS and rate > 1:
+        if fault in knobs.PROBABILITIES and rate > 1:
             most = f"it is the probability at each call; name one from 0 to 1, such as {fault}=0.5"
             raise ValueError(f"the rate of {fault} is {rate}, and {most}")
     return rates

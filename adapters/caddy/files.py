@@ -98,6 +98,11 @@ class Files:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password=lambda: "")
         return CertificateFiles(str(chain), str(key))
 
+    def write_trust(self, text: str) -> Path:
+        """A file of the certificates that a directory is known by."""
+        self._write("trust.pem", text.encode(), durable=True)
+        return self.directory / "trust.pem"
+
     def read_certificates(self) -> dict[str, CertificateFiles]:
         """Those that Caddy has, by the Secret that each came from."""
         config = self.read_config() or {}

@@ -5,6 +5,7 @@ It names pools and no addresses (`adapters.caddy.pools`), so replicas come and g
 
 from typing import Any, Final
 
+from adapters.caddy import troubles
 from adapters.caddy.pages import NO_REPLICA, TROUBLE, page
 from adapters.caddy.routes import routes
 from adapters.caddy.site import Site, port_of
@@ -41,7 +42,7 @@ def render(table: RouteTable, site: Site) -> JSON:
             "origins": [ORIGIN],
             "config": {"persist": False},
         },
-        "logging": {"logs": {"default": {"level": "WARN"}}},
+        "logging": {"logs": {"default": {"level": "WARN"}, "certificates": troubles.LOG}},
         "storage": {"module": "file_system", "root": site.storage},
         "apps": apps,
     }
@@ -94,8 +95,21 @@ def _tls(table: RouteTable, site: Site) -> JSON:
 
 def _acme(site: Site) -> JSON:
     issuer: JSON = {"module": "acme", "ca": site.acme.directory}
+    if challenges := _challenges(site):
+        issuer["challenges"] = challenges
     if site.acme.email:
         issuer["email"] = site.acme.email
     if site.acme.roots:
         issuer["trusted_roots_pem_files"] = list(site.acme.roots)
     return issuer
+
+
+def _challenges(site: Site) -> JSON:
+    """How a host is proven: who asks comes to ports 80 and 443, whatever ours are behind them."""
+    found: JSON = {}
+    for name, entries, usual in (("http", site.http, 80), ("tls-alpn", site.https, 443)):
+        if name not in site.acme.challenges or not entries:
+            found[name] = {"disabled": True}
+        elif (port := port_of(entries[0])) != usual:
+            found[name] = {"alternate_port": port}
+    return found

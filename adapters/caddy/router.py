@@ -8,7 +8,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,8 +25,10 @@ from adapters.caddy.programs import Programs
 from adapters.caddy.render import render
 from adapters.caddy.site import IDENTITY_HEADER, Acme, CertificateFiles, Site, Verify
 from adapters.caddy.snapshot import Pool, Snapshot, host_name
+from adapters.caddy.troubles import troubles
+from adapters.keeping.shown import shown
 from projections.route_table import Endpoint, Endpoints, RouteTable
-from reconcilers.router_ports import Applied, Router, RouterUnavailable
+from reconcilers.router_ports import Applied, Certified, Router, RouterUnavailable
 
 JSON = dict[str, Any]
 
@@ -46,6 +48,7 @@ class CaddySettings:
     refresh: float = 0.25
     drain: float = 30.0
     acme: Acme = field(default_factory=Acme)
+    trust: str = ""  # PEM certificates that the directory is known by
     verify: Verify | None = None
     identity_header: str = IDENTITY_HEADER
 
@@ -120,6 +123,14 @@ class CaddyRouter(Router):
             self._write(Snapshot(self._snapshot.page, self._pools, places))
 
     @override
+    async def certified(self, hosts: Collection[str]) -> Mapping[str, Certified]:
+        if not self._settings.https:
+            return {}
+        found = await shown(self._settings.https[0], hosts)
+        said = await asyncio.to_thread(troubles, self._files.directory)
+        return {host: Certified(*dates, said.get(host, "")) for host, dates in found.items()}
+
+    @override
     async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:
         address_of = await _addresses({one.host for one in endpoints})
         dialled = {
@@ -184,6 +195,9 @@ class CaddyRouter(Router):
 
     def _prepare(self, version: tuple[int, int, int]) -> Site:
         self._files.prepare()
+        acme, trust = self._settings.acme, self._settings.trust
+        if trust:
+            acme = acme._replace(roots=(str(self._files.write_trust(trust)),))
         port, chosen = self._port()
         site = Site(
             http=self._settings.http,
@@ -193,7 +207,7 @@ class CaddyRouter(Router):
             storage=str(self._files.storage),
             refresh=self._settings.refresh,
             drain=self._settings.drain,
-            acme=self._settings.acme,
+            acme=acme,
             verify=self._settings.verify,
             identity_header=self._settings.identity_header,
             version=version,

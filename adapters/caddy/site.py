@@ -13,11 +13,15 @@ IDENTITY_HEADER = "X-Forwarded-User"
 
 
 class Acme(NamedTuple):
-    """An issuer of certificates. `roots` are PEM files to trust it by; empty: the system's."""
+    """An issuer of certificates. `roots` are PEM files to trust it by; empty: the system's.
+
+    `challenges` are the ways in which hosts are proven to it: `http`, `tls-alpn`.
+    """
 
     directory: str = "https://acme-v02.api.letsencrypt.org/directory"
     email: str = ""
     roots: tuple[str, ...] = ()
+    challenges: tuple[str, ...] = ("http", "tls-alpn")
 
 
 class Verify(NamedTuple):

@@ -7,7 +7,7 @@ change, so that it starts again as it was.
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Set
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Set
 from pathlib import Path
 from typing import final, override
 
@@ -28,8 +28,9 @@ from adapters.haproxy.settings import (
     HAProxySettings,
 )
 from adapters.haproxy.wanted import Wanted, differences, filled, wanted, written
+from adapters.keeping.shown import shown
 from projections.route_table import Endpoint, Endpoints, RouteTable
-from reconcilers.router_ports import Applied, Router, Unserved
+from reconcilers.router_ports import Applied, Certified, Router, Unserved
 
 
 @final
@@ -220,6 +221,13 @@ class HAProxyRouter(Router):
     async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:
         used = await self.runtime.in_use()
         return sum(one.connections for one in used if one.endpoint in endpoints)
+
+    @override
+    async def certified(self, hosts: Collection[str]) -> Mapping[str, Certified]:
+        if not self._settings.https:
+            return {}
+        found = await shown(self._settings.https[0], hosts)
+        return {host: Certified(*dates) for host, dates in found.items()}
 
     @override
     async def watch(self) -> AsyncIterator[None]:

@@ -1,12 +1,13 @@
 """The `ObjectEngine` of one cluster: writes go to it, what is there is read from the copy.
 
 A write is only done when the copy shows it, so whoever looks after a write sees it. Nothing that is
-not ours is written to: what the copy does not have is looked for in the cluster first.
+not ours is written to: what the copy does not have is made on the condition that there is none, and
+only where that fails the cluster is asked whose it is.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, final, override
+from typing import Any, Final, final, override
 
 from adapters.k8s import errors
 from adapters.k8s.access import AccessRefused
@@ -29,7 +30,10 @@ from reconcilers.object_ports import (
     ObjectRefused,
     Propagation,
 )
-from reconcilers.ports import EngineUnavailable, NameTaken
+from reconcilers.ports import EngineError, EngineUnavailable, NameTaken
+
+# No object was ever stored in it, so an apply that asks for it makes one, or is refused.
+_OF_NONE: Final = "1"
 
 type _Shown = Callable[[], bool]
 
@@ -54,32 +58,44 @@ class KubernetesObjects(ObjectEngine):
     ) -> Applied:
         key = manifest.key
         with _translated():
-            if uid is None:
-                await self._look_before(key)
             body = sent(manifest, position)
-            if uid is not None:
-                body["metadata"] = {**body["metadata"], "uid": uid}
-            done = await self._cluster.apply(body, manager=manager, dry_run=dry_run)
+            try:
+                sure = (
+                    _only(body, resourceVersion=_OF_NONE) if uid is None else _only(body, uid=uid)
+                )
+                done = await self._cluster.apply(sure, manager=manager, dry_run=dry_run)
+            except errors.Conflict:
+                if uid is not None:
+                    raise
+                sure = _only(body, uid=await self._uid_of_ours(key))
+                done = await self._cluster.apply(sure, manager=manager, dry_run=dry_run)
         if not dry_run:
             self._written.setdefault(owner, {})[key] = self._shows(key, done.body)
         if "deletionTimestamp" in done.body["metadata"]:
             raise ObjectChanged(f"{key} is being deleted, and what was applied goes with it")
         return Applied(done.body, done.warnings)
 
-    async def _look_before(self, key: ObjectKey) -> None:
-        """Raises: NameTaken, when an object of somebody else has the name."""
+    async def _uid_of_ours(self, key: ObjectKey) -> str:
+        """That of an object which the copy does not show yet.
+
+        Raises:
+            NameTaken: it belongs to somebody else.
+            ObjectChanged: it has gone meanwhile.
+        """
         kind = await self._cluster.kind(key.api_version, key.kind)
         try:
             there = await self._cluster.get(kind, key.namespace, key.name)
         except errors.KindMissing:
             raise
-        except errors.NotFound:
-            return
+        except errors.NotFound as error:
+            raise ObjectChanged(f"{key} was there a moment ago, and has gone") from error
         labels = there["metadata"].get("labels") or {}
         if any(labels.get(name) != value for name, value in self._ours.items()):
             raise NameTaken(
                 f"{key} belongs to somebody else and was not touched; rename it, or take it away"
             )
+        uid: str = there["metadata"]["uid"]
+        return uid
 
     def _shows(self, key: ObjectKey, body: Mapping[str, Any]) -> _Shown:
         uid, version = body["metadata"]["uid"], int(body["metadata"]["resourceVersion"])
@@ -138,8 +154,24 @@ class KubernetesObjects(ObjectEngine):
         }
 
     @override
+    def lacks(self, api_version: str, kind: str) -> EngineError | None:
+        error = self._copy.absent(api_version, kind)
+        if isinstance(error, errors.Forbidden):
+            return ObjectForbidden(str(error))
+        return KindMissing(str(error)) if error is not None else None
+
+    @override
+    def position(self) -> int:
+        return self._copy.position
+
+    @override
     def watch(self) -> AsyncIterator[ObjectEvent]:
         return self._copy.watch()
+
+
+def _only(body: Mapping[str, Any], **conditions: str) -> dict[str, Any]:
+    """The body as an apply that is refused unless the conditions hold of what is there."""
+    return {**body, "metadata": {**body["metadata"], **conditions}}
 
 
 @contextmanager

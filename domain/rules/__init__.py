@@ -4,7 +4,7 @@
 the condition that every stream it read is still as it was.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from domain import intents as i
@@ -26,16 +26,20 @@ def decide(
     now: datetime,
     installation: str = "",
     may: Callable[[str, Ref], bool] = nothing,
+    beside: Sequence[i.Intent] = (),
 ) -> tuple[Fact, ...]:
     """Return the facts `intent` brings about, in order; none if it changes nothing.
 
     `installation` is the one whose log the facts go to. `may` says what else the actor may do: what
-    touches another resource's claims needs rights on that, too.
+    touches another resource's claims needs rights on that, too. `beside` are all intents that are
+    decided together, if there are several: what one of them gives up another may take.
 
     Raises:
         Refusal: nothing may change; the message says what to do.
     """
-    moment = Moment(actor=actor, cause=cause, now=now, installation=installation, may=may)
+    moment = Moment(
+        actor=actor, cause=cause, now=now, installation=installation, may=may, beside=beside
+    )
     match intent.ref.kind:
         case "App":
             return apps.decide(context, intent, moment)

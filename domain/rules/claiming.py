@@ -11,14 +11,17 @@ import msgspec
 from domain import app as spec_of
 from domain import claims, names, route, routing, state
 from domain import events as e
+from domain import intents as i
 from domain import shape as shape_of
 from domain.claims import Claim, Url
 from domain.events import Fact
 from domain.names import Ref
 from domain.refusals import BadValue, Forbidden, NotFound, NotPossible, Taken
 from domain.route import Publish, Route
+from domain.rules import placement
 from domain.rules.context import Context, Moment
 from domain.rules.placement import Place
+from domain.wish import AppWish
 
 _PUBLISHES = b'"publish":['
 
@@ -112,7 +115,7 @@ def moved(context: Context, ref: Ref, before: Reach, after: Reach, at: Moment) -
     for stream in sorted(taken):
         held = context.claims(stream)
         for one in taken[stream]:
-            _check(held, ref, one, at)
+            _check(context, held, ref, one, at)
         texts = tuple(one.text for one in taken[stream])
         facts.append(Fact(stream, e.ClaimsTaken(**at.stamp, owner=ref.stream, claims=texts)))
     return tuple(facts)
@@ -141,6 +144,19 @@ def of(ref: Ref, stored: bytes, at: Moment) -> list[Fact]:
     return released(ref, claims.wanted(had.target, had.routes, had.publish), at)
 
 
+def _gives_up(context: Context, owner: str, one: Claim, at: Moment) -> bool:
+    """Whether an intent that is decided together with this one ends the owner's claim."""
+    intent = next((other for other in at.beside if other.ref.stream == owner), None)
+    if isinstance(intent, i.Delete):
+        return True
+    if not isinstance(intent, i.Apply) or not isinstance(intent.spec, AppWish):
+        return False
+    target = placement.target_of(context, intent.ref, intent.spec.target).name
+    frame = intent.spec.frame
+    wanted = claims.wanted(target, route.decode(frame.routes), frame.spec.publish)
+    return (one.stream, one.text) not in {(other.stream, other.text) for other in wanted}
+
+
 def _distinct(want: Iterable[Claim]) -> None:
     seen: set[tuple[str, str]] = set()
     for one in want:
@@ -149,11 +165,14 @@ def _distinct(want: Iterable[Claim]) -> None:
         seen.add((one.stream, one.text))
 
 
-def _check(held: state.Claims, ref: Ref, one: Claim, at: Moment) -> None:
+def _check(context: Context, held: state.Claims, ref: Ref, one: Claim, at: Moment) -> None:
     owner = held.held.get(one.text)
-    if owner is not None and owner != ref.stream:
+    if owner is not None and owner != ref.stream and not _gives_up(context, owner, one, at):
         what = "port" if claims.is_port(one.text) else "URL"
-        remedy = f"take another {what}, or let {owner} give it up first"
+        remedy = (
+            f"take another {what}, let {owner} give it up first, or apply both apps in one "
+            "submission, which hands it over"
+        )
         raise Taken(one.field, one.text, owner, remedy)
     if claims.is_port(one.text):
         return

@@ -1,6 +1,6 @@
 """What rules may know: the state of other streams, and the moment of the decision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol, TypedDict
 
@@ -51,6 +51,7 @@ class Moment(msgspec.Struct, gc=False, frozen=True):
     """Who decides now, because of what, and in which installation.
 
     `may` says whether the actor may do a verb to another resource than the one that is asked for.
+    `beside` are all intents of the submission, which happen together or not at all.
     """
 
     actor: str
@@ -58,6 +59,7 @@ class Moment(msgspec.Struct, gc=False, frozen=True):
     now: datetime
     installation: str = ""
     may: Callable[[str, Ref], bool] = nothing
+    beside: Sequence[Intent] = ()
 
     @property
     def stamp(self) -> Stamp:

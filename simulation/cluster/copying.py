@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, final, override
 
-from reconcilers.object_labels import APP, INSTALLATION, PROJECT, TARGET
+from reconcilers.object_labels import APP, INSTALLATION, POSITION, PROJECT, TARGET
 from reconcilers.object_ports import Json, ObjectEvent, ObjectKey
 from reconcilers.ports import EngineUnavailable
 from simulation.cluster.cluster import Cluster, Follower
@@ -39,6 +39,8 @@ class Copy(Follower):
         self._objects: dict[ObjectKey, Json] = {}
         self._marks: dict[Owner, int] = {}
         self._changes = 0
+        self.position = 0
+        """The highest head of the log that an object was seen to tell."""
         self._coming: deque[Change] = deque()
         self._passed: dict[ObjectKey, int] = {}  # versions at which objects were seen to go
         self._listed_at = 0  # version
@@ -118,6 +120,7 @@ class Copy(Follower):
         self._objects.pop(change.key, None)
         if after is not None:
             self._objects[change.key] = after
+            self.position = max(self.position, int(after["metadata"]["labels"].get(POSITION, 0)))
         for body in (before, after):
             if body is not None:
                 self._touch(_owner(body))

@@ -165,20 +165,20 @@ class EngineInvariants:
         self._ended_by_us.add(one.order.name)
         if app.spec.rollout.strategy == "stopFirst" or app.paused is not None:
             return
-        if self._is_settled(app) and self._is_wanted(app, one) and not _doubled(one, well):
+        if self.is_settled(app) and self._is_wanted(app, one) and not _doubled(one, well):
             self._report(Invariant.NEEDED, f"{words}, which is of the present revision")
-        least = self._least(app)
+        least = self.least(app)
         slots = {r.order.name.slot for r in well if r is not one}
         if len(well) - 1 < least and len(slots) < least and app.stable:
             self._report(
                 Invariant.HEALTHY, f"{words} leaves {len(well) - 1} of at least {least} healthy"
             )
 
-    def _is_settled(self, app: DesiredApp) -> bool:
+    def is_settled(self, app: DesiredApp) -> bool:
         """Whether the last intent is long enough ago for everybody to know it."""
         return self._clock() > self._spoken.get(app.ref.stream, -KNOWS_AFTER) + KNOWS_AFTER
 
-    def _least(self, app: DesiredApp) -> int:
+    def least(self, app: DesiredApp) -> int:
         """How many have to serve, as whoever acts may know it: an intent takes time to be read."""
         agreed = app.wanted - app.spec.rollout.max_unavailable
         earlier = [

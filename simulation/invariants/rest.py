@@ -9,6 +9,7 @@ from projections.desired import DesiredApp
 from reconcilers.ports import ReplicaState
 from reconcilers.status import AppStatus
 from simulation.invariants.clusters import ClusterInvariants
+from simulation.invariants.routers import RouterInvariants
 from simulation.invariants.truth import Truth
 from simulation.invariants.violations import Invariant
 from simulation.machine import Machine, Running
@@ -23,13 +24,19 @@ HOT: Final = 150  # writes on an app at rest that cannot run, while it is watche
 class RestInvariants:
     """What keeps a world from being at rest as it should, in sentences. Reports nothing itself."""
 
-    def __init__(self, truth: Truth, clusters: ClusterInvariants | None = None) -> None:
-        self._truth, self._clusters = truth, clusters
+    def __init__(
+        self,
+        truth: Truth,
+        clusters: ClusterInvariants | None = None,
+        routers: RouterInvariants | None = None,
+    ) -> None:
+        self._truth, self._clusters, self._routers = truth, clusters, routers
 
     def broken(self, status_of: StatusOf) -> list[Broken]:
         """All that is not (yet) as it should be."""
         objects = self._clusters.broken() if self._clusters is not None else ()
-        return [*self._apps(status_of), *self._left_behind(), *objects]
+        routes = self._routers.broken(status_of) if self._routers is not None else ()
+        return [*self._apps(status_of), *self._left_behind(), *objects, *routes]
 
     def quiet(self, written: Counter[str]) -> Iterator[Broken]:
         """What was written at rest, though only for what cannot run anything is tried again.
@@ -51,10 +58,14 @@ class RestInvariants:
                 yield Invariant.QUIET, f"{count} writes on {about} at rest"
 
     def summary(self) -> dict[str, list[tuple[str, int, str]]]:
-        """What serves, by app that can run: target, revision and digest of each replica."""
+        """What serves, by app that can run: target, revision and digest of each replica.
+
+        Also what each router serves.
+        """
         truth = self._truth
         frozen = set(truth.frozen)
-        return {
+        routes = self._routers.summary() if self._routers is not None else {}
+        return routes | {
             app.ref.stream: [
                 (target, one.order.name.revision, one.order.digest)
                 for target, one in truth.running(app.ref.project, app.ref.name)
@@ -71,7 +82,7 @@ class RestInvariants:
                 continue
             running = truth.running(app.ref.project, app.ref.name)
             if not app.wanted:
-                if running and not truth.is_refused(app):
+                if running:
                     yield Invariant.SETTLED, f"{app.ref} should not run, and {_names(running)} do"
             elif self._truth.runs_as_held(app):
                 yield from self._as_wanted(app, running, status_of(app.ref.stream))

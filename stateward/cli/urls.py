@@ -1,15 +1,17 @@
 """By which URLs apps are reached: `get routes`, and `why route` about one request."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from stateward.cli.flags import Format
 from stateward.cli.screen import Cell, Row
 from stateward.cli.session import Session
+from stateward.cli.times import span
 from stateward.cli.trouble import BadUse
 
 WORDS: Final = frozenset({"route", "routes"})
-_HEADS: Final = ("URL", "CONTEXT", "APP", "PORT", "TLS", "STATUS")
+_HEADS: Final = ("URL", "CONTEXT", "APP", "PORT", "TLS", "CERTIFICATE", "STATUS")
 _WIDE: Final = (*_HEADS, "FALLBACK", "AUTH", "PRECEDENCE", "TARGET", "ID")
 
 
@@ -27,7 +29,9 @@ def show_routes(at: Session, project: str, output: Format) -> None:
         at.screen.note("There is no route here.", "dim")
     else:
         wide = output is Format.WIDE
-        at.screen.table(_WIDE if wide else _HEADS, [_row(one, wide=wide) for one in found])
+        at.screen.table(
+            _WIDE if wide else _HEADS, [_row(one, at.now(), wide=wide) for one in found]
+        )
 
 
 def tell_why(at: Session, words: Sequence[str], headers: Sequence[str], output: Format) -> None:
@@ -53,7 +57,14 @@ def tell_why(at: Session, words: Sequence[str], headers: Sequence[str], output: 
         at.screen.words(Cell(f"not {one['url']}{context}", "dim"), f"{one['why']}")
 
 
-def _row(found: Mapping[str, Any], *, wide: bool) -> Row:
+def _ends_in(end: str | None, now: datetime) -> str:
+    if end is None:
+        return "-"
+    left = datetime.fromisoformat(end) - now
+    return f"{span(left)} left" if left > timedelta() else "ended"
+
+
+def _row(found: Mapping[str, Any], now: datetime, *, wide: bool) -> Row:
     leads = "redirect to https" if found["redirect"] else found["app"]
     status = Cell(found["status"], "green" if found["status"] == "Routed" else "yellow")
     cells: list[Cell | str] = [
@@ -62,6 +73,7 @@ def _row(found: Mapping[str, Any], *, wide: bool) -> Row:
         leads,
         found["port"] or "-",
         found["tls"],
+        _ends_in(found["certificateEnds"], now),
         status,
     ]
     if wide:

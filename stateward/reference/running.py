@@ -40,7 +40,8 @@ def metrics() -> str:
     return page(
         "Metrics",
         "`GET /metrics` in the text format of Prometheus. Labels are bounded: never an app, never "
-        "a user. Histograms have `_bucket`, `_sum` and `_count`.",
+        "a user; of hosts, only when their certificates end. Histograms have `_bucket`, `_sum` and "
+        "`_count`.",
         table(("name", "type", "labels", "what"), sorted(rows)),
     )
 

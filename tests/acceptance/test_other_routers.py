@@ -56,6 +56,25 @@ def test_another_router_takes_over_the_entries_of_the_one_before(serve: Serve) -
         town.until_said("one")
     town.give("traefik")
     town.plane.until(partial(_runs_alone, town.plane), "the entries are free for Traefik")
+    for router in ("caddy", "none"):
+        town.give(router)
+        town.plane.until(partial(_is_left, town.plane, router), f"of {router} all runs, or nothing")
+    assert town.plane.condition("Routed") == ("False", "NoRouter")
+    town.give("caddy")
+    town.until_said("one")
+    town.plane.delete("web")
+    answer = town.plane.http.delete("/api/v1/targets/local")
+    assert answer.is_success, answer.text
+    town.plane.until(partial(_is_left, town.plane, "none"), "its router ends with the target")
+
+
+def _is_left(plane: ControlPlane, router: str) -> bool:
+    """Whether Caddy and its two resolvers run, or none of them."""
+    found = 0
+    for process in plane.routers():
+        with suppress(psutil.NoSuchProcess):
+            found += process.name() == "caddy" or "resolver" in " ".join(process.cmdline())
+    return found == (0 if router == "none" else 3)
 
 
 def _runs_alone(plane: ControlPlane, *routers: str) -> bool:

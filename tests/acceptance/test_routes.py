@@ -1,5 +1,9 @@
 """Apps by their names, through a real Caddy: rollouts, contexts, deaths of ours under load."""
 
+import re
+import time
+from datetime import datetime
+
 import pytest
 
 from tests.acceptance.conftest import Serve
@@ -75,3 +79,16 @@ def test_an_app_without_a_healthy_replica_answers_503(town: Town) -> None:
     plane.act("web", "stop")
     plane.until(lambda: town.get().status_code == 503, "nothing serves it")
     assert "no healthy replica" in town.get().text
+
+
+def test_the_end_of_a_certificate_is_shown_and_measured(town: Town) -> None:
+    plane = town.plane
+    plane.apply("web", web("hello", routes=[{"host": HOST, "tls": {"mode": "internal"}}]))
+    plane.until(lambda: plane.condition("Certified") == ("True", "Certified"), "it is certified")
+    assert plane.condition("Routed")[1] == "Routed"
+    [end] = [row["certificateEnds"] for row in plane.get("/api/v1/routes")["items"] if row["port"]]
+    seconds = datetime.fromisoformat(end).timestamp()
+    page = plane.http.get("/metrics").text
+    name = "stateward_certificate_not_after_seconds"
+    [told] = re.findall(rf'{name}{{host="{HOST}",target="local"}} (\S+)', page)
+    assert float(told) == seconds > time.time()

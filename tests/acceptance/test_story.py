@@ -130,7 +130,8 @@ def test_health_that_never_passes_degrades_at_its_deadline_and_the_old_serves(
 def test_while_a_rollout_goes_on_somebody_always_answers(shop: ControlPlane) -> None:
     shop.apply("web", web("old", replicas=2))
     shop.rolled_out()
-    generation = shop.apply("web", web("new", replicas=2))["generation"]
+    slow = web("new", replicas=2, env={"HEALTHY_AFTER": "2"})  # so that it is seen on its way
+    generation = shop.apply("web", slow)["generation"]
     answers: list[set[str]] = []
     missed: list[list[str]] = []
 
@@ -147,7 +148,7 @@ def test_while_a_rollout_goes_on_somebody_always_answers(shop: ControlPlane) -> 
         return bool(status["observedGeneration"] == generation and answers[-1] == {"new"})
 
     shop.until(is_done, "only the new revision answers")
-    assert answers[0] == {"old"}
+    assert "old" in answers[0]
 
 
 def test_a_stopped_app_keeps_its_settings_and_starts_again(shop: ControlPlane) -> None:

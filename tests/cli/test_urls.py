@@ -23,9 +23,9 @@ spec:
     - {host: a.localhost, path: /api, contexts: [{header: X-Feature, value: blue}]}
 """
 LISTED = """\
-URL                      CONTEXT           APP                PORT   TLS   STATUS
-http://a.localhost/api   x-feature: blue   App/shop/feature   http   off   NotObserved
-http://a.localhost/      -                 App/shop/web       http   off   NotObserved
+URL                      CONTEXT           APP                PORT   TLS   CERTIFICATE   STATUS
+http://a.localhost/api   x-feature: blue   App/shop/feature   http   off   -             NotObserved
+http://a.localhost/      -                 App/shop/web       http   off   -             NotObserved
 """
 HIT = """\
 http://a.localhost/api, for x-feature is blue: precedence 1000400000

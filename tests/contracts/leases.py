@@ -65,10 +65,11 @@ class LeaseStoreContract:
         assert (await store.look()).entries == [Entry("session.a", b"2", second)]
 
     async def test_thousands_of_records_are_seen_in_one_look(self, store: LeaseStore) -> None:
-        await asyncio.gather(
-            *(store.write(f"lease.t{n // 64}.{n % 64}", b"x", after=0) for n in range(2100))
-        )
-        assert len((await store.look()).entries) == 2100
+        for target in range(33):
+            await asyncio.gather(
+                *(store.write(f"lease.t{target}.{n}", b"x", after=0) for n in range(64))
+            )
+        assert len((await store.look()).entries) == 33 * 64
 
     async def test_others_hear_that_there_is_something_to_see(
         self, store: LeaseStore, other: LeaseStore

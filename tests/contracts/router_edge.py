@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
 
 from projections.route_table import Auth, Header, Tls
 from tests.contracts.router_world import (
@@ -130,6 +131,26 @@ class EdgeContract:
         assert name_of(answer) == "web"
         assert answer.http_version == ("HTTP/2" if http2 else "HTTP/1.1")
         assert answer.json()["headers"]["x-forwarded-proto"] == "https"
+
+    async def test_it_is_told_until_when_the_certificate_of_each_host_is_good(
+        self, world: RouterWorld, tmp_path: Path
+    ) -> None:
+        made = Authority(tmp_path).certify("own", "own.test", days=40)
+        world.certificates[SECRET] = Pem(made.certificate.read_bytes(), made.key.read_bytes())
+        secret = Tls(mode="secret", secret=SECRET)
+        await world.apply(
+            row("own.test", scheme="https", tls=secret),
+            row("a.test", scheme="https", tls=INTERNAL),
+        )
+        await world.certified("a.test")
+        found = await world.router.certified(["own.test", "a.test", "nobody.test"])
+        held = x509.load_pem_x509_certificate(made.certificate.read_bytes())
+        own, internal = found["own.test"], found["a.test"]
+        assert own.not_after == held.not_valid_after_utc.timestamp()
+        assert own.not_before == held.not_valid_before_utc.timestamp()
+        assert internal.not_before < internal.not_after
+        assert internal != own
+        assert found["nobody.test"].not_after == 0
 
     async def test_a_certificate_of_a_secret_is_served_and_replaced(
         self, world: RouterWorld, tmp_path: Path

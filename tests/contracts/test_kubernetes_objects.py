@@ -11,8 +11,9 @@ from adapters.k8s.access import Kubeconfig
 from adapters.k8s.engine import Identity, open_engine
 from domain.target import K8sSettings
 from reconcilers.object_ports import Json, ObjectKey
+from reconcilers.ports import NameTaken
 from tests.contracts.objects import ObjectsContract
-from tests.contracts.objects_world import Place, World
+from tests.contracts.objects_world import Place, World, with_digest
 from tests.support.cluster_house import TOKEN
 from tests.support.deployment import account
 from tests.support.kubernetes.reaching import kubeconfig
@@ -69,3 +70,24 @@ class TestKubernetesObjects(ObjectsContract):
             yield World(ours.objects, theirs.objects, ServerPlace(server))
             for engine in engines:
                 await engine.close()
+
+
+async def test_what_is_not_there_is_made_by_one_request(tmp_path: Path) -> None:
+    async with KubernetesServer() as server:
+        server.access.users[TOKEN] = account()
+        path = kubeconfig(tmp_path / "config", server.url, {"token": TOKEN})
+        who = Identity(OURS, "prod", "stateward/test")
+        engine = await open_engine(Kubeconfig(path=path), K8sSettings(), who, rng=random.Random(5))
+        world = World(engine.objects, engine.objects, ServerPlace(server))
+        await world.furnish()
+        service = world.rendered()["Service"]
+        before = len(server.calls)
+        await world.apply(service)
+        made = [call.verb for call in list(server.calls)[before:] if call.name == "web"]
+        world.place.squat(service.key._replace(name="theirs"))
+        metadata = {**service.body["metadata"], "name": "theirs"}
+        squatted = with_digest(service, {**service.body, "metadata": metadata})
+        with pytest.raises(NameTaken):
+            await world.apply(squatted)
+        await engine.close()
+    assert made == ["patch"]

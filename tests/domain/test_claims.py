@@ -88,6 +88,54 @@ async def test_claims_go_with_their_owner_and_with_what_it_gives_up() -> None:
     assert await held(found) == {}
 
 
+async def test_two_apps_swap_their_urls_in_one_submission_and_not_in_two() -> None:
+    found = await desk()
+    other = "b.localhost"
+    await found.send(routed("blue", {"host": HOST}), routed("green", {"host": other}))
+    with pytest.raises(
+        Taken, match=r"belongs to App/shop/green.* apply both apps in one submission"
+    ):
+        await found.send(routed("blue", {"host": other}))
+    await found.send(routed("blue", {"host": other}), routed("green", {"host": HOST}))
+    assert await held(found) == {f"http://{HOST}/": "App/shop/green"}
+    assert await held(found, f"Host/{other}#claims") == {f"http://{other}/": "App/shop/blue"}
+    await found.send(routed("green", {"host": "c.localhost"}))
+    assert await held(found) == {}
+
+
+async def test_a_port_and_a_url_pass_on_to_whom_the_same_submission_names() -> None:
+    found = await desk()
+    published: dict[str, Any] = {"publish": [{"port": "http", "hostPort": 5000}]}
+    await found.send(routed("old", {"host": HOST}, **published))
+    taken = routed("new", {"host": HOST}, **published)
+    await found.send(taken, i.Delete(ref=app("shop", "old")))
+    assert await held(found) == {f"http://{HOST}/": "App/shop/new"}
+    assert await held(found, "Target/local#claims") == {"tcp/5000": "App/shop/new"}
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param({"host": HOST}, id="the same URL"),
+        pytest.param({"host": HOST, "tls": {"mode": "internal"}}, id="the redirect from it"),
+    ],
+)
+async def test_what_its_owner_keeps_is_not_handed_over(kept: dict[str, Any]) -> None:
+    found = await desk()
+    await found.send(routed("web", {"host": HOST}))
+    with pytest.raises(Taken):
+        await found.send(routed("new", {"host": HOST}), routed("web", kept, image="b:2"))
+    with pytest.raises(Taken):
+        await found.send(routed("new", {"host": HOST}), i.Scale(ref=app("shop", "web"), replicas=2))
+    with pytest.raises(Taken):  # of two who want it
+        await found.send(
+            routed("new", {"host": HOST}),
+            routed("newer", {"host": HOST}),
+            i.Delete(ref=app("shop", "web")),
+        )
+    assert await held(found) == {f"http://{HOST}/": "App/shop/web"}
+
+
 async def test_https_and_its_redirect_are_claims_of_their_own() -> None:
     found = await desk()
     await found.send(routed("web", {"host": HOST, "tls": {"mode": "internal"}}))

@@ -1,5 +1,6 @@
 """What goes wrong with a cluster in the middle of an intent: told clearly, and nothing is lost."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.support.intents import manifest
 from tests.support.kubernetes.access import Rule, User
 from tests.support.kubernetes.faults import Fault
 from tests.support.kubernetes.pod_states import Fate
+from tests.support.kubernetes.server import ADMIN_TOKEN, KubernetesServer
 
 WEB = app("shop", "web")
 SCHEMA = "failed to create typed patch object (stw-shop/web): .spec.colour: field not declared"
@@ -181,3 +183,30 @@ async def test_an_answer_that_was_lost_is_found_out_and_nothing_is_made_twice(
     await house.send(manifest("App", "web", spec()))
     await house.ready()
     assert images(house) == ["web:1"] * 2
+
+
+async def test_a_log_that_went_backwards_is_noticed_by_objects_and_nothing_is_written(
+    tmp_path: Path,
+) -> None:
+    async with KubernetesServer() as server:
+        house = ClusterHouse(server, tmp_path, token=ADMIN_TOKEN)
+        async with house.working():
+            await house.furnish()
+            await house.send(manifest("App", "web", spec()))
+            await house.ready()
+            await house.rest()
+        await house.parts.targets.close()
+        there = house.found("Deployment")
+        restored = ClusterHouse(server, tmp_path, token=ADMIN_TOKEN)  # from before there was an app
+        written = restored.written
+        async with restored.working():
+            await restored.furnish()
+            await restored.until(lambda: restored.rewound)
+            await restored.send(manifest("App", "other", spec()))
+            await restored.until(lambda: restored.reason("Degraded", "other")[1] == "LogRewound")
+            await restored.tick()
+        await restored.parts.targets.close()
+        assert re.fullmatch(
+            r"an object on target prod has seen position \d+", restored.rewound or ""
+        )
+        assert (restored.found("Deployment"), restored.written) == (there, written)

@@ -144,6 +144,7 @@ async def test_whichever_server_goes_intents_and_events_go_on(scene: Scene, desk
         await both_ways(producer, "b")
         assert scene.servers.number(place.bus.status().url) != ours
         await scene.servers.start(ours)
+        await scene.servers.healthy(ours)
         for stream in STREAMS:
             await scene.copied(stream, 3)
 

@@ -1,5 +1,6 @@
 """Plans for an app's objects: what is applied, what is left alone, and what is never pruned."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -7,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconcilers.object_actions import Action, ApplyObject, DeleteObject
+from reconcilers.object_counts import stops
 from reconcilers.object_labels import INSTALLATION as OF_INSTALLATION
 from reconcilers.object_labels import PART_OF
-from reconcilers.object_planning import ApplyObject, DeleteObject, is_rolled_out, plan, removal
+from reconcilers.object_planning import is_rolled_out, plan, removal
 from reconcilers.object_ports import HANDOVER, AppOrder, Manifest, ObjectKey, Stage
 from tests.support import k8s_orders as orders
 from tests.support.k8s_cluster import Cluster, converge, merge, whose
@@ -208,6 +211,51 @@ def test_what_an_autoscaler_decided_is_left_alone_and_is_no_addition() -> None:
     }
     found = plan(busy, cluster.live(), whose(busy))
     assert (found.actions, found.additions) == ((), {})
+
+
+def test_an_autoscaler_that_found_none_gets_some_to_begin_with() -> None:
+    busy = RENDERER.app(order(orders.BUSY, app="busy"))
+    cluster = converged(busy)
+    cluster.others[key(busy, "Deployment")] = {"spec": {"replicas": 0}}
+    [action] = plan(busy, cluster.live(), whose(busy)).actions
+    assert isinstance(action, ApplyObject)
+    assert (action.because, action.manager) == ("handover", HANDOVER)
+    assert action.manifest.body["spec"] == {"replicas": 2}
+
+
+# --- that none runs needs nothing new -----------------------------------------------------------
+
+
+def stopped(cluster: Cluster, spec: Mapping[str, Any], revision: int = 2) -> list[Action]:
+    asked = order({**spec, "replicas": 0}, revision=revision)
+    planned = plan(RENDERER.app(asked), cluster.live(), OWNER).actions
+    return [*stops(asked.uid, cluster.live(), planned), *planned]
+
+
+def test_a_mere_stop_is_one_write() -> None:
+    found = stopped(converged(), orders.WEB, revision=1)
+    assert "stopped" not in {action.because for action in found}
+    assert [action.key.kind for action in found][:1] == ["Deployment"]
+
+
+@pytest.mark.parametrize("more", [{"image": "web:2"}, {"env": {"NEW": "1"}}], ids=str)
+def test_a_stop_with_something_new_says_the_number_first_and_once(more: dict[str, Any]) -> None:
+    cluster = converged()
+    first, *_ = stopped(cluster, {**orders.WEB, **more})
+    assert isinstance(first, ApplyObject)
+    assert (first.key, first.because) == (key(WEB, "Deployment"), "stopped")
+    cluster.execute(first)
+    template = cluster.find("Deployment")["spec"]["template"]
+    assert template["spec"]["containers"][0]["image"] == order(orders.WEB).image
+    cluster.others[first.key] = {"spec": {"replicas": 0}}
+    assert not any(
+        isinstance(a, ApplyObject) and a.because == "stopped"
+        for a in stopped(cluster, {**orders.WEB, **more})
+    )
+
+
+def test_what_a_former_life_left_is_not_for_the_app_to_stop() -> None:
+    assert not list(stops(order(orders.WEB).uid + 1, converged().live(), ()))
 
 
 # --- what goes, and what never does -------------------------------------------------------------

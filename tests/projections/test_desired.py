@@ -191,8 +191,11 @@ def test_revision_n_was_made_at_index_n_less_one(told: list[Told]) -> None:
 def test_it_knows_which_rollouts_of_the_present_app_began_and_ended(told: list[Told]) -> None:
     rows = played(told)
     last: dict[tuple[str, str], tuple[int, int]] = {}
+    where: dict[str, str] = {}
     for row in rows:
         event = codec.decode(row.type, row.data)
+        if isinstance(event, e.RolloutCompleted):
+            where[row.stream.removesuffix("#status")] = event.target
         if isinstance(event, e.RolloutStarted | e.RolloutCompleted | e.RolloutStalled):
             last[row.stream.removesuffix("#status"), row.type] = (event.uid, event.revision)
     desired = folded(rows)
@@ -205,6 +208,7 @@ def test_it_knows_which_rollouts_of_the_present_app_began_and_ended(told: list[T
         assert app.stalled == (stalled[1] if stalled[0] == app.uid else 0)
         assert app.begun == (begun[1] if begun[0] == app.uid else 0)
         assert app.stable == (stable[1] if stable[0] == app.uid else 0)
+        assert app.stable_target == (where[stream] if app.stable else "")
 
 
 @given(told=histories)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain import intents as i
-from domain.names import app
+from domain.names import Ref, app
 from projections.route_matching import Request, match
 from reconcilers.ports import ReplicaName
 from reconcilers.router_driver import RouterDriver
@@ -27,6 +27,7 @@ CHECKED = {
     "ports": [{"name": "http", "port": 80}],
     "health": {"readiness": {"http": {"path": "/", "port": "http"}, "interval": "1s"}},
 }
+NO_ROUTER = {"engine": "simulated", "routing": {"router": "none"}}
 BLUE = {"header": "x-feature", "value": "blue"}
 
 
@@ -216,6 +217,25 @@ def test_a_target_may_have_no_router_at_all() -> None:
         await house.ready()
         await house.until(lambda: routed(house).reason == "NoRouter")
         assert not house.router.published
+
+    play(story)
+
+
+def test_a_router_that_is_not_wanted_any_more_is_ended_and_so_is_that_of_a_target_that_goes() -> (
+    None
+):
+    async def story(house: House) -> None:
+        await serving(house)
+        await house.send(manifest("Target", "local", NO_ROUTER))
+        await house.until(lambda: house.unwanted)
+        await house.until(lambda: routed(house).reason == "NoRouter")
+        await house.send(manifest("Target", "local", {"engine": "simulated", "routing": {}}))
+        await house.until(lambda: routed(house).status == "True")
+        house.unwanted.clear()
+        await house.send(i.Delete(ref=WEB))
+        await house.until(lambda: house.of() is None)
+        await house.send(i.Delete(ref=Ref("Target", "", "local")))
+        await house.until(lambda: house.unwanted == ["local"])
 
     play(story)
 

@@ -11,8 +11,9 @@ from unittest.mock import patch
 from adapters.k8s.render import variables, workloads
 from domain.secret import SecretText
 from reconcilers import object_planning
+from reconcilers.object_actions import ApplyObject
 from reconcilers.object_pass import ObjectReconciler
-from reconcilers.object_planning import ApplyObject, Whose
+from reconcilers.object_planning import Whose
 from reconcilers.object_ports import Json, Manifest, ObjectKey, ObjectRefused
 from reconcilers.outcome import Outcome
 from simulation import seeds

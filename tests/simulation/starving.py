@@ -13,6 +13,9 @@ from simulation.world import World
 
 APPS: Final = 150
 CALL_SECONDS: Final = 0.1
+PROJECTS: Final = 3
+"""Every start prepares its project's ground, which no project takes more than 100 times at once."""
+LIMIT_SECONDS: Final = 600.0
 PROMPT_SECONDS: Final = 3.0
 """What an intent may wait for its replica: some engine calls, and no other app's turn."""
 
@@ -27,12 +30,14 @@ def wait_of_a_fresh_intent() -> float:
             await world.client.ask(
                 [
                     manifest("Target", "local", {"engine": "simulated"}),
+                    *(manifest("Project", f"shop{number}", {}) for number in range(PROJECTS)),
                     manifest("Project", "shop", {}),
                 ],
                 "furniture",
             )
             for number in range(APPS):
-                asked = manifest("App", f"w{number}", app_spec("web:1"))
+                project = f"shop{number % PROJECTS}"
+                asked = manifest("App", f"w{number}", app_spec("web:1"), project=project)
                 await world.client.ask([asked], f"w{number}")
             await asyncio.sleep(60)
             machine.faults.loses = lambda _event: True
@@ -48,12 +53,14 @@ def wait_of_a_fresh_intent() -> float:
                 for one in machine.owned(world.site.installation, (fresh.project, fresh.name))
             ):
                 await asyncio.sleep(0.05)
+            world.check()
             return world.clock() - began
 
     waited: list[float] = []
 
     async def measured() -> None:
-        waited.append(await main())
+        async with asyncio.timeout(LIMIT_SECONDS):  # a world that stopped would wait for ever
+            waited.append(await main())
 
     loop.run(measured())
     return waited[0]

@@ -1,7 +1,8 @@
 """What simulated worlds with a cluster found broken, and what the simulated cluster itself does."""
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import pytest
 
@@ -14,7 +15,7 @@ from simulation.cluster.merging import fields, merged, without
 from simulation.cluster.rollout import Set, scaled
 from simulation.faults import CALM, Trouble, on_verb
 from simulation.invariants.violations import Invariant
-from simulation.scenarios import SCENARIOS, WEB, Scene
+from simulation.scenarios import CLOUD, SCENARIOS, WEB, Scene
 from simulation.sweep import SETTINGS
 from simulation.world import World
 from tests.simulation import replacing
@@ -24,10 +25,10 @@ HELD_SECONDS: Final = 60.0
 _AWAY: Final = Trouble(before=EngineUnavailable("no answer"))
 
 
-async def told(story: Any) -> World:
-    """Tell a story in a world with a machine and a cluster."""
-    scenario = SCENARIOS["move-to-a-cluster"]
-    world = World(1, targets=scenario.targets, clusters=scenario.clusters, settings=SETTINGS)
+async def told(story: Any, clusters: Sequence[str] = CLOUD) -> World:
+    """Tell a story in a world with a machine and clusters."""
+    scenario = SCENARIOS["move-to-a-cluster"]._replace(clusters=clusters)
+    world = World(1, targets=scenario.targets, clusters=clusters, settings=SETTINGS)
     world.site.bus_of = None
     async with world.living():
         await world.client.ask(scenario.furniture(), "furniture")
@@ -102,6 +103,48 @@ def test_a_stopped_app_keeps_its_objects_and_no_pods() -> None:
         assert found["spec"]["replicas"] == 0
 
     loop.run(told(story))
+
+
+class Asked(NamedTuple):
+    """How somebody says that an app should have no replica, and where it is then."""
+
+    of: i.Intent
+    target: str
+
+
+NONE_WANTED: Final = {
+    "a stop": Asked(i.Stop(ref=WEB), "cloud"),
+    "no replica": Asked(i.Scale(ref=WEB, replicas=0), "cloud"),
+    "a stop elsewhere": Asked(i.Stop(ref=WEB), "other"),
+}
+
+
+@pytest.mark.parametrize("asked", NONE_WANTED.values(), ids=NONE_WANTED)
+def test_no_pod_stays_because_a_cluster_refuses_what_is_new(asked: Asked) -> None:
+    """Seed 72: what ran before went on, for the plan began with what the cluster refused."""
+
+    async def story(scene: Scene) -> None:
+        world = scene.world
+        await scene.apply(WEB, replicas=2, target="cloud")
+        await scene.rest()
+        assert len(pods_of(world, "cloud")) == 2
+        await scene.apply(WEB, "web:2", "refused", replicas=2, target=asked.target)
+        await scene.until_told(WEB, "Degraded")
+        assert len(pods_of(world, "cloud")) == 2, "what serves stays while its successor cannot be"
+        await scene.ask(asked.of)
+        await scene._until(
+            lambda: [(Invariant.SETTLED, "a pod runs")] if pods_of(world, "cloud") else []
+        )
+        await scene.apply(WEB, "web:3", replicas=3, running=True, target="cloud")
+        await scene.rest()
+        assert len(pods_of(world, "cloud")) == 3
+
+    loop.run(told(story, ("cloud", "other")))
+
+
+def pods_of(world: World, cluster: str) -> list[ObjectKey]:
+    found = world.clusters[cluster].store.all("Pod")
+    return [key for key, _ in found if key.namespace == DEPLOYMENT.namespace]
 
 
 @pytest.mark.parametrize("seed", [30, 72, 78, 224, 225], ids=lambda seed: f"seed-{seed}")

@@ -175,7 +175,7 @@ def visited(world: World, host: str) -> Iterator[list[set[str]]]:
         over.set()
         visitor.join()
         client.close()
-    assert len(rounds) > 10
+    assert len(rounds) > 2
     assert all(rounds), f"nobody answered in rounds {[n for n, r in enumerate(rounds) if not r]}"
 
 

@@ -82,6 +82,8 @@ def _transition(name: str, kind: type[e.Transition], late: int) -> Told:
         fields: dict[str, Any] = {"uid": max(0, present.uid - late)}
         if kind in (e.RolloutStarted, e.RolloutCompleted, e.RolloutStalled):
             fields["revision"] = present.revision
+        if kind is e.RolloutCompleted and present.revision % 2:
+            fields["target"] = "spare"  # it was rolled out there, and moves to where it is now
         if kind is e.RolloutStalled:
             fields["message"] = "it did not become healthy"
         if kind is e.ReplicaHealed:

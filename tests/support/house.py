@@ -19,7 +19,7 @@ from reconcilers.assembling import World, assemble
 from reconcilers.metrics import ReconcileMetrics, Uncounted
 from reconcilers.passing import WorkerSettings
 from reconcilers.ports import Replica, ReplicaState
-from reconcilers.router_ports import OpenedRouter, RouterError
+from reconcilers.router_ports import OpenedRouter, RouterError, RouterUnwanted
 from reconcilers.status import AppStatus, StatusMemory
 from reconcilers.targets import OpenedEngine
 from simulation import loop
@@ -74,6 +74,8 @@ class House:
         self.desired = DesiredState(codec.decode)
         self.rewound: str | None = None
         self.router_trouble: RouterError | None = None
+        self.unwanted: list[str] = []
+        """Targets whose router was to be ended."""
         self.intents = IntentService(
             self.log,
             self.secrets,
@@ -127,6 +129,9 @@ class House:
     async def _open_router(self, name: str, spec: TargetSpec) -> OpenedRouter:
         if self.router_trouble is not None:
             raise self.router_trouble
+        if spec.routing is not None and spec.routing.router == "none":
+            self.unwanted.append(name)
+            raise RouterUnwanted(f"target {name} is to have none")
 
         async def close() -> None:
             return

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.k8s.render.manifests import sent
+from reconcilers.object_actions import Action, ApplyObject, DeleteObject
 from reconcilers.object_labels import PART_OF
-from reconcilers.object_planning import Action, ApplyObject, DeleteObject, Plan, Whose, plan
+from reconcilers.object_planning import Plan, Whose, plan
 from reconcilers.object_ports import Json, Manifest, ObjectKey
 from tests.support.k8s_orders import INSTALLATION
 

