@@ -68,8 +68,12 @@ def said(house: ClusterHouse, name: str = "web") -> str:
 
 def answer(house: ClusterHouse, route: Object, accepted: str = "True", **more: object) -> None:
     """The Gateway says what it thinks of a route."""
-    said = {"status": accepted, "reason": "Accepted", "message": "it is taken"}
-    told: Object = {"type": "Accepted", **said}
+    told: dict[str, object] = {
+        "type": "Accepted",
+        "status": accepted,
+        "reason": "Accepted",
+        "message": "it is taken",
+    }
     told |= {"observedGeneration": route["metadata"]["generation"], **more}
     found = {**told, "type": "ResolvedRefs", "status": "True"}
     parent = {"parentRef": route["spec"]["parentRefs"][0], "conditions": [told, found]}
