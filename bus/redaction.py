@@ -145,7 +145,7 @@ class _Redaction:
             case e.AppDeleted(target=target, drain=drain, stop_grace=grace):
                 return {
                     "target": self._target(target),
-                    "drain": _duration(drain),
+                    "drain": drain and _duration(drain),
                     "stop_grace": _duration(grace),
                 }
             case e.ProjectDefined(spec=spec, labels=labels):

@@ -28,6 +28,12 @@ def is_closed(host: str) -> bool:
     return address is not None and any(address in network for network in _CLOSED)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host is written as this one."""
+    address = _address(host.strip("[]"))
+    return host == "localhost" if address is None else address.is_loopback
+
+
 def registry_of(image: str) -> str:
     """The host of the registry that an image names, without its port; empty for the default."""
     first, slash, _ = image.partition("/")

@@ -151,7 +151,7 @@ class AppImageResolved(AppEvent, frozen=True, kw_only=True):
 class AppDeleted(Event, frozen=True, kw_only=True):
     """The app should be gone; with `orphan` its replicas are left alone and forgotten.
 
-    `drain` and `stop_grace` are how long its last spec lets them take.
+    `drain` (null: nobody said) and `stop_grace` are how long its last spec lets them take.
     """
 
     type = "app.deleted"
@@ -160,7 +160,7 @@ class AppDeleted(Event, frozen=True, kw_only=True):
     target: str
     volumes: bool = False
     orphan: bool = False
-    drain: str = "0s"
+    drain: str | None = "0s"
     stop_grace: str = "10s"
 
 

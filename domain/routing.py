@@ -4,8 +4,8 @@ A target without these settings has the names of this host alone, and no ports.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -42,6 +42,10 @@ def _certificates(text: str) -> str:
     return text
 
 
+ObjectName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)
+]
+LabelText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9./_-]*$", max_length=253)]
 Pattern = Annotated[str, Field(max_length=255), AfterValidator(_pattern)]
 Entry = Annotated[str, Field(max_length=255), AfterValidator(_entry)]
 
@@ -102,12 +106,77 @@ class Entries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """A Gateway of the operator's that routes are attached to, and two of its listeners."""
+
+    __pydantic_config__ = SPEC
+    name: ObjectName = "stateward"
+    namespace: ObjectName = "stateward-routing"
+    http: ObjectName = "http"
+    https: ObjectName = "https"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraefikEntries:
+    """How a Traefik in a cluster is set up: two of its entry points, and what else it has.
+
+    `certResolver` gets the certificates of routes with `tls.mode: auto`; `verify` is the URL at
+    which it asks who a user is (`/auth/verify` of Stateward, as it is reached from there).
+    """
+
+    __pydantic_config__ = SPEC
+    http: ObjectName = "web"
+    https: ObjectName = "websecure"
+    cert_resolver: ObjectName | None = None
+    verify: (
+        Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#]+$", max_length=1000)] | None
+    ) = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngressClass:
+    """Which controller serves Ingresses; left out, the cluster's default.
+
+    `issuer` is a ClusterIssuer of cert-manager, for routes with `tls.mode: auto`.
+    """
+
+    __pydantic_config__ = SPEC
+    class_name: ObjectName | None = None
+    issuer: ObjectName | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterPods:
+    """Where the pods of a cluster's router are: they alone are let in from other namespaces.
+
+    `namespace` left out is the Gateway's; without `labels`, all pods there are let in.
+    """
+
+    __pydantic_config__ = SPEC
+    namespace: ObjectName | None = None
+    labels: Annotated[Mapping[LabelText, LabelText], Field(max_length=16)] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRouter:
+    """The router of a cluster, which is the operator's: Stateward only gives it routes."""
+
+    __pydantic_config__ = SPEC
+    gateway: Gateway = Gateway()
+    traefik: TraefikEntries = TraefikEntries()
+    ingress: IngressClass = IngressClass()
+    pods: RouterPods = RouterPods()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
     """How requests reach the apps of a target.
 
     `router` left out is `caddy`, on Kubernetes `gateway` (its Gateway API); with `none`, routes are
     not served by Stateward. A Docker target whose host has no Caddy runs it as a container of
-    `image`.
+    `image`. `cluster` says of a Kubernetes target's router what is not usual.
     """
 
     __pydantic_config__ = SPEC
@@ -120,6 +189,7 @@ class Routing:
     acme: Acme = Acme()
     entries: Entries = Entries()
     image: Annotated[str, StringConstraints(pattern=_IMAGE, max_length=512)] | None = None
+    cluster: ClusterRouter | None = None
 
     def router_for(self, engine: str) -> str:
         """The router of a target that runs this engine."""
@@ -143,6 +213,9 @@ def check(routing: Routing, engine: str) -> None:
         raise BadValue("spec.routing.image", routing.image, rule)
     if routing.image is not None and addresses.is_closed(addresses.registry_of(routing.image)):
         raise BadValue("spec.routing.image", routing.image, addresses.RULE)
+    if routing.cluster is not None and engine != "k8s":
+        rule = f"only a target of engine k8s has a router in its cluster, and this is {engine}"
+        raise BadValue("spec.routing.cluster", "set", rule)
     for index, one in enumerate(routing.port_ranges):
         if one.last < one.first:
             rule = f"the last port of a range is not below its first, {one.first}"

@@ -44,7 +44,7 @@ class _Stored(msgspec.Struct, gc=False):
 
 
 class _Drain(msgspec.Struct):
-    drain: str = "0s"
+    drain: str | None = None
 
 
 class _Ending(msgspec.Struct, rename="camel"):
@@ -80,8 +80,8 @@ def _autoscale_of(raw: msgspec.Raw) -> Autoscale | None:
 _known_shape = lru_cache(maxsize=1024)(_shape)
 
 
-def ending(stored: bytes) -> tuple[str, str]:
-    """How long replicas of a stored spec drain, and how long they may take to stop."""
+def ending(stored: bytes) -> tuple[str | None, str]:
+    """How long replicas of a stored spec drain, if it says so, and may take to stop."""
     found = _ending_decoder.decode(stored)
     return found.rollout.drain, found.stop_grace
 

@@ -32,6 +32,7 @@ class K8sSettings:
     without it, the cluster is the one that the control plane runs in. A project's namespace is
     `namespacePrefix` and its name. A kubeconfig that names a program to run for credentials is
     refused unless `allowExec`. `userNamespaces`: its nodes can give each pod users of its own.
+    `resolveImages`: registries are asked which digest a tag names; without, nodes pull it as named.
     """
 
     __pydantic_config__ = SPEC
@@ -41,6 +42,7 @@ class K8sSettings:
     namespace_prefix: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,21}-$")] = "stw-"
     allow_exec: bool = False
     user_namespaces: bool = False
+    resolve_images: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

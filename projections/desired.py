@@ -110,7 +110,7 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
     uid: int
     target: str
     volumes: bool
-    drain: str
+    drain: str | None
     stop_grace: str
 
 

@@ -91,6 +91,13 @@ class RouteTable(msgspec.Struct, frozen=True, kw_only=True):
     published: tuple[Published, ...] = ()
 
 
+class Reach(msgspec.Struct, frozen=True):
+    """By which URLs one app is to be reached, and all `rows` of these hosts; both in order."""
+
+    rows: tuple[Row, ...] = ()
+    beside: tuple[Row, ...] = ()
+
+
 class Endpoint(NamedTuple):
     """A healthy replica's port, as this host reaches it. `weight` against those beside it."""
 

@@ -1,31 +1,23 @@
 """Route tables: folds what apps say of their routes into one ordered table for each target.
 
 When an app changes, only the rows of its hosts are made anew. What a whole rebuild gives is equal,
-row by row. Rows are ordered by their precedence: those with a context before all others, then the
-longer path; each class has room, so that nobody's number depends on how many others there are.
+row by row.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
 from itertools import chain
 from typing import Final, NamedTuple, final
 
-from domain import claims
 from domain.events import RolloutCompleted
-from domain.names import Ref
-from domain.route import Publish, Route, RouteContext, RouteHeaders
+from domain.route import Publish, Route
 from projections.desired import DesiredApp, DesiredState, Row
-from projections.route_table import Backend, Header, Published, RouteTable, Scheme, Share, Tls
+from projections.route_rows import Claimed, Key, key_of, rows_of_host
+from projections.route_table import Backend, Published, Reach, RouteTable
 from projections.route_table import Row as RouteRow
 
-CONTEXTS: Final = 1_000_000_000  # the class of rows with a context; the others begin at 0
-ROOM: Final = 100_000  # for each letter of a path: contexts on one path differ within it
-
-type _Key = tuple[int, str, str, str, Header, str]
 _WORDS: Final = (b'"routes":[', b'"publish":[')
 _COMPLETED: Final = RolloutCompleted.type
-_NO_HEADER: Final = Header("", "")
 
 
 class _Reached(NamedTuple):
@@ -38,20 +30,12 @@ class _Reached(NamedTuple):
     publish: tuple[Publish, ...]
 
 
-class _Claimed(NamedTuple):
-    """One route of one app, for one scheme."""
-
-    stream: str
-    uid: int
-    route: Route
-
-
 @final
 class _Ordered:
     """The rows of one target in order, found by the host that they are of."""
 
     def __init__(self) -> None:
-        self._keys: list[_Key] = []
+        self._keys: list[Key] = []
         self._rows: list[RouteRow] = []
         self._of_host: dict[str, tuple[RouteRow, ...]] = {}
         self.published: dict[str, tuple[Published, ...]] = {}
@@ -59,10 +43,10 @@ class _Ordered:
 
     def replace(self, host: str, rows: tuple[RouteRow, ...]) -> None:
         for row in self._of_host.pop(host, ()):
-            place = bisect_left(self._keys, _key(row))
+            place = bisect_left(self._keys, key_of(row))
             del self._keys[place], self._rows[place]
         for row in rows:
-            key = _key(row)
+            key = key_of(row)
             place = bisect_left(self._keys, key)
             self._keys.insert(place, key)
             self._rows.insert(place, row)
@@ -101,6 +85,7 @@ class RouteTables:
         self._hosts: dict[tuple[str, str], dict[str, None]] = {}
         self._targets: dict[str, _Ordered] = {}
         self._dirty: dict[str, None] = dict.fromkeys(desired.streams("App"))
+        self._touched: dict[str, None] = {}
 
     def fold(self, rows: Iterable[Row]) -> None:
         """The last events of these streams may say something else of their routes."""
@@ -133,6 +118,37 @@ class RouteTables:
             if row.app == stream and not row.redirect
         )
 
+    def reach(self, app: DesiredApp) -> Reach:
+        """How an app is to be reached where it runs, as it is desired or as it might be.
+
+        While it moves there, the tables have its rows on the target that it leaves.
+        """
+        self._catch_up()
+        stream = app.ref.stream
+        said = _reached(stream, app)
+        if said is None or not said.routes:
+            return _NOWHERE
+        reached = said._replace(target=app.target)
+        is_present = reached == self._reached.get(stream)
+        rows = [
+            row
+            for at in _hosts_of(reached)
+            for row in (
+                self._ordered(app.target).of_host(at[1])
+                if is_present
+                else rows_of_host(app.target, self._claimed(at, reached))
+            )
+        ]
+        rows.sort(key=key_of)
+        return Reach(tuple(row for row in rows if row.app == stream), tuple(rows))
+
+    def touched(self) -> Sequence[str]:
+        """Apps of hosts whose rows were made anew, each told once: perhaps another's did change."""
+        self._catch_up()
+        touched = list(self._touched)
+        self._touched.clear()
+        return touched
+
     def targets(self) -> Sequence[str]:
         """Those that have a route or a published port, in order."""
         self._catch_up()
@@ -148,16 +164,22 @@ class RouteTables:
             if before != after:
                 self._take_over(stream, before, after, hosts)
         self._dirty.clear()
-        for target, host in hosts:
-            there = self._hosts.get((target, host), {})
-            claimed = [
-                _Claimed(stream, reached.uid, route)
-                for reached in map(self._reached.__getitem__, there)
-                for stream in (reached.stream,)
-                for route in reached.routes
-                if route.host == host
-            ]
-            self._ordered(target).replace(host, rows_of_host(target, claimed))
+        for at in hosts:
+            target, host = at
+            self._ordered(target).replace(host, rows_of_host(target, self._claimed(at)))
+            self._touched.update(self._hosts.get(at, {}))
+
+    def _claimed(self, at: tuple[str, str], instead: _Reached | None = None) -> list[Claimed]:
+        """All routes of a host; of one app, what it says `instead`."""
+        there = {stream: self._reached[stream] for stream in self._hosts.get(at, {})}
+        if instead is not None:
+            there[instead.stream] = instead
+        return [
+            Claimed(reached.stream, reached.uid, route)
+            for reached in there.values()
+            for route in reached.routes
+            if route.host == at[1]
+        ]
 
     def _present(self, stream: str) -> _Reached | None:
         """What an app says now; of most apps a look at the bytes tells that they say nothing."""
@@ -195,59 +217,8 @@ def rebuilt(desired: DesiredState) -> RouteTables:
     return RouteTables(desired)
 
 
-def rows_of_host(target: str, claimed: Sequence[_Claimed]) -> tuple[RouteRow, ...]:
-    """All rows of one host on a target, in no order."""
-    bases: dict[tuple[str, str], tuple[Share, ...]] = {}
-    for one in claimed:
-        if not one.route.contexts:
-            for scheme in claims.schemes(one.route):
-                if not _redirects(one.route, scheme):
-                    bases[scheme, one.route.path] = _shares(one)
-    ranks = _ranks(claimed)
-    return tuple(
-        _row(target, one, scheme, context, bases, ranks)
-        for one in claimed
-        for scheme in claims.schemes(one.route)
-        for context in one.route.contexts or (None,)
-    )
-
-
-def _row(
-    target: str,
-    one: _Claimed,
-    scheme: str,
-    context: RouteContext | None,
-    bases: dict[tuple[str, str], tuple[Share, ...]],
-    ranks: dict[str, int],
-) -> RouteRow:
-    route = one.route
-    redirect = _redirects(route, scheme)
-    header = Header(context.header, context.value) if context is not None else None
-    falls_back = context is not None and context.fallback == "base" and not redirect
-    headers = RouteHeaders() if redirect else route.headers
-    return RouteRow(
-        id=_id(one.stream, scheme, route, header),
-        target=target,
-        scheme=_SCHEMES[scheme],
-        host=route.host,
-        path=route.path,
-        context=header,
-        precedence=_precedence(route.path, header, ranks),
-        shares=() if redirect else _shares(one),
-        fallback=_base(bases, scheme, route.path) if falls_back else (),
-        strip_prefix=route.strip_prefix and not redirect,
-        redirect=redirect,
-        h2c=route.h2c and not redirect,
-        auth="off" if redirect else route.auth,
-        tls=_tls(one) if scheme == "https" else None,
-        request_headers=tuple(Header(h.name, h.value) for h in headers.request),
-        response_headers=tuple(Header(h.name, h.value) for h in headers.response),
-        app=one.stream,
-    )
-
-
-_SCHEMES: Final[dict[str, Scheme]] = {"http": "http", "https": "https"}
 _EMPTY: Final = RouteTable()
+_NOWHERE: Final = Reach()
 
 
 def _reached(stream: str, app: DesiredApp | None) -> _Reached | None:
@@ -270,57 +241,3 @@ def _published(reached: _Reached) -> tuple[Published, ...]:
         )
         for one in reached.publish
     )
-
-
-def _redirects(route: Route, scheme: str) -> bool:
-    """Whether its http twin of an https row is all that the route has here."""
-    return scheme == "http" and route.tls.mode != "off"
-
-
-def _shares(one: _Claimed) -> tuple[Share, ...]:
-    return (Share(Backend(one.stream, one.uid, one.route.port or ""), 1),)
-
-
-def _tls(one: _Claimed) -> Tls:
-    tls = one.route.tls
-    assert tls.mode != "off", "a route without TLS has no https row"
-    if tls.secret is None:
-        return Tls(mode=tls.mode)
-    return Tls(
-        mode=tls.mode, secret=Ref("Secret", Ref.parse(one.stream).project, tls.secret).stream
-    )
-
-
-def _base(
-    bases: dict[tuple[str, str], tuple[Share, ...]], scheme: str, path: str
-) -> tuple[Share, ...]:
-    """Who answers a path without a context: the longest base that covers it."""
-    above = path
-    while True:
-        found = bases.get((scheme, above))
-        if found is not None or above == "/":
-            return found or ()
-        above = above.rpartition("/")[0] or "/"
-
-
-def _ranks(claimed: Sequence[_Claimed]) -> dict[str, int]:
-    """An order of the headers that contexts ask for here: a request may carry several of them."""
-    names = {context.header for one in claimed for context in one.route.contexts}
-    return {name: rank for rank, name in enumerate(sorted(names, reverse=True))}
-
-
-def _precedence(path: str, context: Header | None, ranks: dict[str, int]) -> int:
-    number = ROOM * len(path)
-    return number if context is None else CONTEXTS + number + ranks[context.name]
-
-
-def _id(stream: str, scheme: str, route: Route, context: Header | None) -> str:
-    told = f"{context.name}: {context.value}" if context is not None else ""
-    url = claims.Url(scheme, route.host, route.path, told)
-    return blake2b(f"{stream} {url}".encode(), digest_size=8).hexdigest()
-
-
-def _key(row: RouteRow) -> _Key:
-    """Where a row stands among all: first by its precedence, then for the order to be one."""
-    context = row.context or _NO_HEADER
-    return -row.precedence, row.host, row.path, row.scheme, context, row.id

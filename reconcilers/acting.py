@@ -17,7 +17,7 @@ from reconcilers import orders
 from reconcilers.books import AppBook, Unstopped
 from reconcilers.ending import Patience, end, pause
 from reconcilers.knowing import Known
-from reconcilers.ports import Engine, ImageUnavailable, NameTaken, StartFailed
+from reconcilers.ports import Engine, ImageUnavailable, NameTaken, Replica, StartFailed
 from reconcilers.replicas import Action, Remove, Start, Stop
 from reconcilers.surroundings import Surroundings
 
@@ -130,10 +130,14 @@ class Acting:
             )
         task = asyncio.create_task(self._stop(app, engine, book, stop))
         book.stopping[replica.id] = task
+        if not _is_failing(app, stop):
+            book.draining[replica.id] = None
         stream = app.ref.stream
 
         def ended(done: asyncio.Task[None]) -> None:
-            book.stopping.pop(replica.id, None)
+            if book.stopping.get(replica.id) is done:
+                del book.stopping[replica.id]
+                book.draining.pop(replica.id, None)
             if not done.cancelled():
                 error = done.exception()
                 if error is not None:
@@ -144,7 +148,8 @@ class Acting:
 
     async def _stop(self, app: DesiredApp, engine: Engine, book: AppBook, stop: Stop) -> None:
         replica, rollout = stop.replica, app.spec.rollout
-        patience = Patience.of("0s" if stop.keep else rollout.drain, app.spec.stop_grace)
+        is_failing = _is_failing(app, stop)
+        patience = Patience.of("0s" if is_failing else rollout.drain, app.spec.stop_grace)
         why = await end(
             replica,
             engine,
@@ -152,6 +157,8 @@ class Acting:
             keep=stop.keep,
             may_write=lambda: self._.gate.halted() is None,
             withdrawn=partial(self._withdrawn, app, stop),
+            telling=lambda: book.draining.pop(replica.id, None),
+            answered=partial(self._.routing.answered, app.target, replica),
         )
         if not why:
             book.unstopped.pop(replica.id, None)
@@ -161,13 +168,22 @@ class Acting:
         self._.again(app.ref.stream)
         await pause(failures)
 
+    def take_back(self, target: str, book: AppBook, replica: Replica) -> None:
+        """It is needed after all, and was not told to stop yet."""
+        book.stopping.pop(replica.id).cancel()
+        del book.draining[replica.id]
+        self._.routing.stay(target, replica, "pass")
+
     async def _withdrawn(self, app: DesiredApp, stop: Stop) -> None:
         """What fails is not waited for: its successor waits for its end."""
-        is_failing = stop.keep and app.wanted > 0
-        if is_failing:
+        if _is_failing(app, stop):
             self._.routing.leave(stop.replica)
         else:
             await self._.routing.withdrawn(app.target, app.ref.stream, stop.replica)
+
+
+def _is_failing(app: DesiredApp, stop: Stop) -> bool:
+    return stop.keep and app.wanted > 0
 
 
 def told(action: Action) -> str:

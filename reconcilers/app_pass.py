@@ -19,7 +19,17 @@ from reconcilers.object_pass import ObjectReconciler
 from reconcilers.object_preview import ObjectChange
 from reconcilers.outcome import Outcome
 from reconcilers.ports import EngineError, EngineUnavailable
-from reconcilers.replicas import Action, Plan, Remove, Seen, Start, Stop, Want, diff
+from reconcilers.replicas import (
+    Action,
+    Plan,
+    Remove,
+    Seen,
+    Start,
+    Stop,
+    Want,
+    diff,
+    needed_again,
+)
 from reconcilers.surroundings import Surroundings
 from reconcilers.targets import TargetView
 from reconcilers.telling import Telling
@@ -140,6 +150,8 @@ class AppReconciler:
         seen = around.routing.judge(app, view, seen)
         want = self._knowing.want(app, book, known, now)
         if not want.stop_first:
+            for one in needed_again(want, seen, book.stopping.keys(), book.draining.keys()):
+                self._acting.take_back(view.name, book, one.replica)
             seen = [one for one in seen if one.replica.id not in book.stopping]
         plan = diff(want, seen, book.slots.memory(), now)
         actions = tuple(a for a in plan.actions if self._may(a, want, book))

@@ -4,6 +4,7 @@ import asyncio
 from typing import Final, NamedTuple, final
 
 from projections.desired import DesiredApp
+from projections.route_table import Reach
 from reconcilers.backoff import SlotBook
 from reconcilers.ports import Replica, ReplicaState
 from reconcilers.queue import BACKOFF_MOST
@@ -21,9 +22,10 @@ class Unstopped(NamedTuple):
 
 
 class Still(NamedTuple):
-    """That a pass found nothing to do: over which app, with its objects where, when, and how."""
+    """That a pass found nothing to do: over which app, reached how, its objects where, when."""
 
     app: DesiredApp
+    reach: Reach
     mark: tuple[int, int]
     at: float
     result: str
@@ -34,11 +36,12 @@ class AppBook:
     """The memory of one app.
 
     `refusals` are an engine's words, by slot; `lost` is when and how the replica of a slot was
-    found to be gone; `stopping` are the replicas whose end is under way, by their ids, and
-    `unstopped` those where it failed. `failure` is what the engine could not do in the last pass.
-    `imageless` are the revisions whose image was there, and is not any more. `owed` is the
-    generation of an intent that came while we looked and is not fulfilled yet (0: none), `worked`
-    whether anything had to be done for it. `still` is set where objects had nothing to do.
+    found to be gone; `stopping` are the replicas whose end is under way, by their ids, `draining`
+    those of them that were not told to stop yet, and `unstopped` those where it failed. `failure`
+    is what the engine could not do in the last pass. `imageless` are the revisions whose image was
+    there, and is not any more. `owed` is the generation of an intent that came while we looked and
+    is not fulfilled yet (0: none), `worked` whether anything had to be done for it. `still` is set
+    where objects had nothing to do.
     """
 
     def __init__(self, uid: int) -> None:
@@ -49,6 +52,7 @@ class AppBook:
         self.refusals: dict[Slot, str] = {}
         self.lost: dict[Slot, tuple[float, str]] = {}
         self.stopping: dict[str, asyncio.Task[None]] = {}
+        self.draining: dict[str, None] = {}
         self.unstopped: dict[str, Unstopped] = {}
         self.imageless: set[int] = set()
         self.still: Still | None = None

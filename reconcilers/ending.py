@@ -19,14 +19,17 @@ _log = structlog.get_logger("ending")
 
 
 class Patience(NamedTuple):
-    """Seconds that a replica goes on serving unrouted, and then has to stop by itself."""
+    """Seconds that a replica has to answer what it was asked, and then to stop by itself.
 
-    drain: float = 0.0
+    `drain` is None where nobody said how long.
+    """
+
+    drain: float | None = None
     grace: float = 10.0
 
     @classmethod
-    def of(cls, drain: str, grace: str) -> "Patience":
-        return cls(seconds(drain), seconds(grace))
+    def of(cls, drain: str | None, grace: str) -> "Patience":
+        return cls(None if drain is None else seconds(drain), seconds(grace))
 
 
 async def end(
@@ -37,19 +40,23 @@ async def end(
     keep: bool = False,
     may_write: Callable[[], bool],
     withdrawn: Callable[[], Awaitable[None]],
+    answered: Callable[[float | None], Awaitable[None]],
+    telling: Callable[[], None] = lambda: None,
 ) -> str:
     """End a replica and, unless `keep`, remove what is left; return why that failed, or nothing.
 
-    First `withdrawn` returns: no new request meets it. It drains, and is asked to stop after that.
+    First `withdrawn` returns: no new request meets it. Then `answered`, of the drain, does: it has
+    none left, or had its time. It is asked to stop after that: from `telling` on, this cannot be
+    taken back by a cancellation.
     """
     await withdrawn()
     if not may_write():
         return ""  # the log went back meanwhile
-    if patience.drain:
-        await asyncio.sleep(patience.drain)
-        if not may_write():
-            return ""  # the log went back meanwhile
+    await answered(patience.drain)
+    if not may_write():
+        return ""  # the log went back meanwhile
     allowed = patience.grace + STOP_SECONDS
+    telling()
     try:
         async with asyncio.timeout(allowed):
             await engine.replicas.stop(replica, grace=patience.grace)

@@ -21,6 +21,7 @@ from reconcilers.object_ports import (
     Propagation,
 )
 from reconcilers.ports import (
+    EngineError,
     EngineUnavailable,
     Foreign,
     ForeignReplica,
@@ -216,6 +217,10 @@ class _Objects(ObjectEngine):
         self, owners: Iterable[tuple[str, str]] | None = None
     ) -> Mapping[tuple[str, str], int]:
         return self._inner.marks(owners)
+
+    @override
+    def lacks(self, api_version: str, kind: str) -> EngineError | None:
+        return self._inner.lacks(api_version, kind)
 
     @override
     def position(self) -> int:

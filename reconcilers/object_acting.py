@@ -1,11 +1,12 @@
 """Acting on objects: the actions of a plan in their order, and what an engine would not do.
 
 What is applied in one stage does not rely on each other, and goes at once. The first stage in which
-anything fails ends the round: what comes later in a plan relies on what comes earlier.
+anything fails ends the round: what comes later in a plan relies on what comes earlier. Only on
+routes, nothing relies.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, final
 
 import structlog
@@ -54,13 +55,23 @@ class ObjectActing:
     def __init__(self, around: Surroundings) -> None:
         self._ = around
         self._failures: dict[str, _Failure] = {}  # of the last pass, by stream
+        self._unrouted: dict[str, dict[ObjectKey, EngineError]] = {}  # the same, of routes
 
     def forgive(self, app: DesiredApp) -> None:
         self._failures.pop(app.ref.stream, None)
+        self._unrouted.pop(app.ref.stream, None)
+
+    def unrouted(self, app: DesiredApp) -> Mapping[ObjectKey, EngineError]:
+        """The objects of routes that the cluster did not take in this pass: no other waits."""
+        return self._unrouted.get(app.ref.stream, {})
 
     def failure(self, app: DesiredApp) -> EngineError | None:
         found = self._failures.get(app.ref.stream)
         return found.error if found else None
+
+    def refusal(self, app: DesiredApp) -> EngineError | None:
+        """What the engine would not do in this pass, of whatever: the app is looked at again."""
+        return self.failure(app) or next(iter(self.unrouted(app).values()), None)
 
     def taken(self, app: DesiredApp) -> ObjectKey | None:
         """The object that belongs to somebody else, if that is what is wrong."""
@@ -109,6 +120,10 @@ class ObjectActing:
             for failure in sorted(failures, key=_Failure.is_answer):
                 if not failure.is_answer():
                     raise failure.error
+                if _stage(batch[0][1]) is Stage.ROUTE:
+                    unrouted = self._unrouted.setdefault(app.ref.stream, {})
+                    unrouted[failure.key] = failure.error
+                    continue
                 self._failures[app.ref.stream] = failure
                 return Said(done, failure.error)
         return Said(done, None)

@@ -18,10 +18,11 @@ def judge(
     now: float,
     before: AppStatus | None,
     waits: str = "",
+    routed: Condition | None = None,
 ) -> AppStatus:
     """What the app is like, once `plan` was made from the same objects as `view`.
 
-    `waits` is why nothing of it may be there yet, or empty.
+    `waits` is why nothing of it may be there yet, or empty. `routed` is of one with URLs.
     """
     conditions = (
         _ready(desired, view, waits),
@@ -29,6 +30,7 @@ def judge(
         _degraded(desired, view),
         _synced(plan),
         paused(desired),
+        *((routed,) if routed is not None else ()),
     )
     return AppStatus(
         uid=desired.uid,

@@ -14,6 +14,7 @@ from bus.secrets import SecretUnavailable
 from domain.names import Ref, project
 from domain.quantities import seconds
 from projections.desired import DesiredApp
+from projections.route_table import Reach
 from reconcilers.books import AppBook, Still
 from reconcilers.knowing import Knowing, Known
 from reconcilers.object_acting import ObjectActing, foretold
@@ -31,16 +32,20 @@ from reconcilers.object_ports import (
     Objects,
     ObjectView,
     ProjectOrder,
+    RouteView,
+    Stage,
 )
 from reconcilers.object_preview import ObjectChange, changes
+from reconcilers.object_routing import Fate, possible, routed
 from reconcilers.outcome import Outcome
 from reconcilers.replicas import Want
 from reconcilers.status import AppStatus
 from reconcilers.surroundings import Surroundings
-from reconcilers.targets import Mark, TargetView, fingerprint
+from reconcilers.targets import Located, Mark, TargetView, fingerprint
 from reconcilers.telling import Telling
 
 ROUNDS: Final = 12  # of acting and looking again in one pass, before others have their turn
+REMEMBERED: Final = 10_000  # projects whose shared objects are known to be as they should be
 STILL_SECONDS: Final = 2.0  # for which what did not move is not looked at again
 
 type Owner = tuple[str, str]
@@ -53,6 +58,7 @@ class Found(NamedTuple):
     view: ObjectView
     plan: Plan
     actions: tuple[tuple[Owner, Action], ...]
+    fate: Fate
 
 
 @final
@@ -61,6 +67,8 @@ class ObjectReconciler:
         self._ = around
         self._knowing, self._telling = Knowing(around), Telling(around)
         self._acting = ObjectActing(around)
+        # by place and project: the mark at which what its apps share was found as it should be
+        self._settled: dict[tuple[Located, str], tuple[int, tuple[Manifest, ...]]] = {}
 
     async def reconcile(
         self, app: DesiredApp, target: TargetView, objects: Objects, book: AppBook
@@ -73,33 +81,35 @@ class ObjectReconciler:
         """
         stream, done = app.ref.stream, list[str]()
         mark = target.mark(stream)
-        if (still := book.still) is not None and self._is_still(still, app, mark):
+        reach = self._.routing.reach(app)
+        if (still := book.still) is not None and self._is_still(still, app, reach, mark):
             return Outcome(still.result, "nothing moved")
         book.still = None
         self._acting.forgive(app)
         for _ in range(ROUNDS):
             mark = target.mark(stream)  # what moves from here on is looked at again
             found = await self._look(app, target, objects, book)
-            if not found.actions:
+            pending = self._pending(app, found)
+            if not pending:
                 break
-            if replacements([action for _, action in found.actions]):
-                self._tell(app, book, found)  # before it is done
-            said = await self._acting.execute(app, objects, found.actions, found.known.held)
+            if replacements([action for _, action in pending]):
+                self._tell(app, target, book, found)  # before it is done
+            said = await self._acting.execute(app, objects, pending, found.known.held)
             done += said.done
             if said.failure is not None:
                 break
         else:
             self._.again(stream)
             found = await self._look(app, target, objects, book)
-        failure = self._acting.failure(app)
-        status = self._tell(app, book, found)
+        failure = self._acting.refusal(app)
+        status = self._tell(app, target, book, found)
         if failure is not None:
             raise failure
         is_done = status.is_true("Synced") and not status.is_true("Progressing")
         self._telling.fulfilled(app, book, status, worked=bool(done))
         sentence = f"{'; '.join(done) or 'nothing to do'}: {status.conditions[0].message}"
         if not found.actions and not found.known.troubles:
-            book.still = Still(app, mark, self._.clock(), "noop" if is_done else "requeue")
+            book.still = Still(app, reach, mark, self._.clock(), "noop" if is_done else "requeue")
         if is_done:
             shown = fingerprint(app.uid, app.revision, app.digest, app.wanted)
             target.settle(stream, mark, shown)
@@ -107,10 +117,15 @@ class ObjectReconciler:
             return Outcome("success", sentence)
         return Outcome("noop" if is_done else "requeue", sentence)
 
-    def _is_still(self, still: Still, app: DesiredApp, mark: Mark) -> bool:
+    def _pending(self, app: DesiredApp, found: Found) -> list[tuple[Owner, Action]]:
+        """What is to be done, but for routes that were refused in this pass."""
+        unrouted = self._acting.unrouted(app)
+        return [one for one in found.actions if one[1].key not in unrouted]
+
+    def _is_still(self, still: Still, app: DesiredApp, reach: Reach, mark: Mark) -> bool:
         """Whether a pass would find what the last one did: most news are of what that one wrote."""
         is_recent = self._.clock() - still.at < STILL_SECONDS
-        return is_recent and still.app is app and still.mark == mark
+        return is_recent and still.app is app and still.mark == mark and still.reach == reach
 
     async def foresee(
         self, app: DesiredApp, target: TargetView, objects: Objects, book: AppBook
@@ -142,14 +157,13 @@ class ObjectReconciler:
     ) -> Found:
         owner, shared = (app.ref.project, app.ref.name), (app.ref.project, "")
         live = await objects.engine.list(owner)
-        around = await objects.engine.list(shared)
         known = await self._knowing.of(app, book, target, await target.look(owner))
         taken = self._forsaken(app, live)
         order = None if known.waits or taken else await self._order(app, known)
-        home = self._project(objects, app.ref)
-        ground = plan(home, around, _whose(objects, home)) if order else Plan()
-        mine = objects.renderer.app(order) if order else None
-        planned = plan(mine, live, _whose(objects, mine or ()))
+        ground = await self._ground(app.ref, target, objects) if order else Plan()
+        rendered = objects.renderer.app(order) if order else None
+        mine, lacks = possible(objects, rendered or ())
+        planned = plan(mine if order else None, live, _whose(objects, mine))
         if taken:
             planned = msgspec.structs.replace(planned, taken=taken)
         first = () if app.wanted else tuple(stops(app.uid, live, ground.actions + planned.actions))
@@ -161,7 +175,14 @@ class ObjectReconciler:
         )
         planned = msgspec.structs.replace(planned, actions=(*first, *planned.actions))
         seen = objects.renderer.view(live, app.ref.name)
-        return Found(known, seen, _together(ground, planned), actions)
+        fate = Fate(
+            order,
+            objects.renderer.routed(order, live) if order else RouteView(),
+            lacks,
+            refused={},
+            pending=any(_is_route(action) for action in planned.actions),
+        )
+        return Found(known, seen, _together(ground, planned), actions, fate)
 
     def _forsaken(self, app: DesiredApp, live: Sequence[Json]) -> tuple[ObjectKey, ...]:
         """What a former life of the app left to somebody else, under the names that it needs."""
@@ -199,7 +220,22 @@ class ObjectReconciler:
             tokens=held.secrets,
             pull=pull,
             replicas=app.wanted,
+            reach=self._.routing.reach(app),
         )
+
+    async def _ground(self, ref: Ref, target: TargetView, objects: Objects) -> Plan:
+        """The plan for what a project's apps share: most find that another has seen to it."""
+        home, owner = self._project(objects, ref), (ref.project, "")
+        mark = objects.engine.marks([owner]).get(owner, 0)
+        settled, place = (mark, home), (target.located, ref.project)
+        if self._settled.get(place) == settled:
+            return Plan()
+        found = plan(home, await objects.engine.list(owner), _whose(objects, home))
+        if found == Plan() and objects.engine.marks([owner]).get(owner, 0) == mark:
+            if len(self._settled) >= REMEMBERED:  # projects that went are among them
+                self._settled.clear()
+            self._settled[place] = settled
+        return found
 
     def _project(self, objects: Objects, ref: Ref) -> tuple[Manifest, ...]:
         found = self._.desired.resource(project(ref.project).stream)
@@ -217,7 +253,7 @@ class ObjectReconciler:
 
     # -- telling ------------------------------------------------------------------------------
 
-    def _tell(self, app: DesiredApp, book: AppBook, found: Found) -> AppStatus:
+    def _tell(self, app: DesiredApp, target: TargetView, book: AppBook, found: Found) -> AppStatus:
         around, known = self._, found.known
         troubles = [Cause(*trouble) for trouble in known.troubles]
         if (halted := around.gate.halted()) is not None:
@@ -232,7 +268,16 @@ class ObjectReconciler:
         if (name := self._acting.taken(app)) is not None:
             planned = msgspec.structs.replace(planned, taken=(name, *planned.taken))
         before = around.status.get(app.ref.stream)
-        status = judge(app, view, planned, now=around.now(), before=before, waits=known.waits)
+        fate = found.fate._replace(refused=self._acting.unrouted(app))
+        status = judge(
+            app,
+            view,
+            planned,
+            now=around.now(),
+            before=before,
+            waits=known.waits,
+            routed=routed(app, target, fate, view, before),
+        )
         around.status.put(app.ref.stream, status)
         want = Want(
             uid=app.uid,
@@ -258,6 +303,10 @@ class ObjectReconciler:
             return view.is_stalled
         is_there = view.revision == held.number and view.updated >= view.wanted
         return held.number != app.stable and waited > deadline and not is_there
+
+
+def _is_route(action: Action) -> bool:
+    return isinstance(action, ApplyObject) and action.manifest.stage is Stage.ROUTE
 
 
 def _whose(objects: Objects, manifests: Sequence[Manifest]) -> Whose:

@@ -25,8 +25,12 @@ from reconcilers.object_ports import Json, Manifest, ObjectKey
 KEPT: Final = frozenset({"PersistentVolumeClaim", "Namespace"})  # never pruned
 _MADE: Final = frozenset({"ReplicaSet", "Pod"})  # by workloads, which own them
 _CONFIG: Final = frozenset({"ConfigMap", "Secret"})
-# what may make pods goes first, then what runs them, then what they need; a namespace last
+# what leads requests there and what may make pods goes first, then what runs them, then what they
+# need; a namespace last
 _ENDING: Final[Mapping[str, int]] = {
+    "HTTPRoute": 0,
+    "Ingress": 0,
+    "IngressRoute": 0,
     "HorizontalPodAutoscaler": 0,
     "Deployment": 1,
     "StatefulSet": 2,

@@ -22,6 +22,7 @@ import msgspec
 
 from domain.app import AppSpec
 from domain.secret import SecretText
+from projections.route_table import Reach
 from reconcilers.ports import EngineError, EngineUnavailable
 from reconcilers.status import ReplicaStatus
 
@@ -105,7 +106,8 @@ class AppOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a renderer needs to know of an app, in one revision.
 
     `env` has the values of secrets filled in, `tokens` are the keyed digests of those secrets by
-    name. `replicas` is how many should run now: 0 of one that is stopped.
+    name. `replicas` is how many should run now: 0 of one that is stopped. `reach` is of the app
+    as it is desired now, whatever the revision: routes are in none.
     """
 
     project: str
@@ -119,6 +121,7 @@ class AppOrder(msgspec.Struct, frozen=True, kw_only=True):
     tokens: Mapping[str, str] = {}
     pull: Mapping[str, SecretText] | None = None
     replicas: int
+    reach: Reach = Reach()
 
 
 class ProjectOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,6 +159,21 @@ class ObjectView(msgspec.Struct, frozen=True, kw_only=True):
     replicas: tuple[ReplicaStatus, ...] = ()
 
 
+class RouteView(msgspec.Struct, frozen=True, kw_only=True):
+    """How the URLs of an app fare, in sentences: the first of each kind.
+
+    `unserved`: a row that the router of the cluster cannot serve as it is defined, so there is no
+    object of it. `refused`: what that router has against an object. `silent`: an object that it has
+    said nothing of yet. `notes`: what rows cannot have, though they are served.
+    """
+
+    urls: int = 0
+    unserved: str = ""
+    refused: str = ""
+    silent: str = ""
+    notes: str = ""
+
+
 class ObjectRenderer(Protocol):
     """From orders to objects: pure, the same order gives the same bytes, ordered by stage."""
 
@@ -165,6 +183,10 @@ class ObjectRenderer(Protocol):
 
     def view(self, live: Sequence[Json], app: str) -> ObjectView:
         """What the objects of an app, and what the cluster made of them, say of it."""
+        ...
+
+    def routed(self, order: AppOrder, live: Sequence[Json]) -> RouteView:
+        """What the objects of an app's routes say, as the router of the cluster left them."""
         ...
 
 
@@ -258,6 +280,13 @@ class ObjectEngine(Protocol):
 
         Raises:
             EngineUnavailable: as `list`.
+        """
+        ...
+
+    def lacks(self, api_version: str, kind: str) -> EngineError | None:
+        """Why there can be no objects of a kind now: `KindMissing`, or `ObjectForbidden`.
+
+        Asks nothing of the cluster. All marks move when the answer becomes another one.
         """
         ...
 

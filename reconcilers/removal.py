@@ -194,11 +194,12 @@ class Remover:
                 patience,
                 may_write=lambda: self._may_write() and goes(),
                 withdrawn=partial(self._routing.withdrawn, view.name, stream, replica, goes),
+                answered=partial(self._routing.answered, view.name, replica),
             )
         except EngineUnavailable as error:  # it was closed meanwhile
             why = str(error)
         if not goes():
-            self._routing.stay(view.name, replica)
+            self._routing.stay(view.name, replica, "removal")
         if not why:
             self._failures.pop(key, None)
             return

@@ -176,6 +176,20 @@ def diff(want: Want, seen: Sequence[Seen], memory: Memory, now: float) -> Plan:
     return Plan((*starts, *ending, *_removals(want, view, starting)), wake_at)
 
 
+def needed_again(
+    want: Want, seen: Sequence[Seen], ending: Set[str], draining: Set[str]
+) -> list[Seen]:
+    """Those of the replicas that end, and were not told yet, that must go on serving instead.
+
+    Others were enough when their end was decided, and are not any more: one has died, say.
+    """
+    mine = [one for one in seen if one.replica.uid == want.uid and _runs(one) and not one.failed]
+    serving = sum(1 for one in mine if one.serves and one.replica.id not in ending)
+    lacking = max(0, want.replicas - want.max_unavailable - serving)
+    ready = [one for one in mine if one.ready and one.replica.id in draining]
+    return sorted(ready, key=lambda one: (-one.revision, one.replica.name))[:lacking]
+
+
 def _runs(one: Seen) -> bool:
     return one.replica.state is ReplicaState.RUNNING
 

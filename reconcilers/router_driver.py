@@ -6,6 +6,7 @@ A failure backs off and is told; what the router had goes on serving.
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
@@ -14,11 +15,12 @@ from typing import Final, NamedTuple, final
 import structlog
 
 from domain.target import TargetSpec
-from projections.route_table import RouteTable, Row
+from projections.route_table import Endpoint, RouteTable, Row
 from reconcilers import certifying
 from reconcilers.certifying import Certifying
 from reconcilers.endpoints import Snapshot
 from reconcilers.following import run_all
+from reconcilers.ports import Address
 from reconcilers.router_ports import (
     OpenedRouter,
     Router,
@@ -32,6 +34,8 @@ from reconcilers.router_ports import (
 DEBOUNCE: Final = 0.25  # seconds in which changes of routes become one
 REPLAY: Final = 10.0  # seconds after which a router is looked at although nothing has changed
 RETRY_MOST: Final = 30.0
+LOOK: Final = 0.05  # seconds until it is asked again what is not answered yet, twice as much ...
+LOOK_MOST: Final = 1.0  # ... each time, up to this
 
 _log = structlog.get_logger("routing")
 
@@ -86,6 +90,8 @@ class RouterDriver:
         self._tried = asyncio.Event()
         self._moved = asyncio.Event()
         self._taken = self._confirmed = 0  # snapshots taken, and the last that is published
+        self._certain_from = math.inf
+        """When (of the clock) nothing is met any more that an earlier life published."""
         self._again = True  # although the router may have it already
         self._present = Snapshot({}, {})
         self._since: dict[str, float] = {}
@@ -139,7 +145,7 @@ class RouterDriver:
         gone = self._gone.get(replica)
         fades = gone is not None and self._clock() < gone + self._propagation
         known = replica in self._present.behind or replica in self._uncertain
-        return not self._confirmed or known or fades
+        return known or fades or self._clock() < self._certain_from
 
     @property
     def _propagation(self) -> float:
@@ -169,6 +175,27 @@ class RouterDriver:
             except TimeoutError:
                 continue
         await asyncio.sleep(self._propagation)
+
+    async def idle(self, addresses: Iterable[Address], within: float) -> bool:
+        """Wait until everything is answered that the router sent to these addresses.
+
+        Or until so many seconds are over. Returns False, at once, where the router cannot tell.
+        """
+        asked = frozenset(Endpoint(one.host, one.number) for one in addresses)
+        end, pause = self._clock() + within, LOOK
+        while (opened := self._opened) is not None:
+            try:
+                left = await opened.router.unanswered(asked)
+            except RouterError:
+                return False
+            if left is None:
+                return False
+            over = end - self._clock()
+            if not left or over <= 0:
+                return True
+            await asyncio.sleep(min(pause, over))
+            pause = min(2 * pause, LOOK_MOST)
+        return False
 
     # -- working ------------------------------------------------------------------------------
 
@@ -239,6 +266,7 @@ class RouterDriver:
             self._uncertain |= found.behind.keys()
             await router.publish(found.endpoints)
         now = self._clock()
+        self._certain_from = min(self._certain_from, now + self._propagation)
         self._since = {one: self._since.get(one, now) for one in found.behind}
         before, self._present = self._present, found
         left = (before.behind.keys() | self._uncertain) - found.behind.keys()

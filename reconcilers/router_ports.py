@@ -4,11 +4,11 @@ Two calls, for two speeds. Routes change when somebody asks for it; endpoints wi
 scale and heal, and these must cut no connection.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Set
 from typing import NamedTuple, Protocol
 
 from domain.target import TargetSpec
-from projections.route_table import Endpoints, RouteTable
+from projections.route_table import Endpoint, Endpoints, RouteTable
 
 
 class RouterError(Exception):
@@ -110,6 +110,16 @@ class Router(Protocol):
     async def certified(self, hosts: Collection[str]) -> Mapping[str, Certified]:  # noqa: ARG002
         """Say what it shows for hosts of the table over TLS; what cannot be known is left out."""
         return {}
+
+    async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:  # noqa: ARG002
+        """How many requests, streams and WebSockets of these endpoints are not over yet.
+
+        Whether they are published or not any more; weights mean nothing. None: it cannot tell.
+
+        Raises:
+            RouterUnavailable: it does not answer.
+        """
+        return None
 
     def watch(self) -> AsyncIterator[None]:
         """Yield whenever `apply` and `publish` should be called again: it started anew, say."""

@@ -3,7 +3,8 @@
 The order in which a replica replaces another is kept here and in `reconcilers.replicas`: the new
 one is ready, it is published, what was published has reached every request (`routed`); only then
 the old one may be ended, which begins with being published no more and waiting for that to have
-reached every request, too (`withdrawn`); then it drains, and is told to stop.
+reached every request, too (`withdrawn`); then it drains until it has no request left (`answered`),
+and is told to stop.
 """
 
 import asyncio
@@ -20,11 +21,12 @@ from domain.names import target as target_ref
 from domain.routing import Routing as Settings
 from domain.target import TargetSpec
 from projections.desired import DesiredApp, DesiredState
-from projections.route_table import Backend, RouteTable, Row
+from projections.route_table import Backend, Reach, RouteTable, Row
 from projections.routing import RouteTables
-from reconcilers import certifying, endpoints
+from reconcilers import certifying, endpoints, routed
 from reconcilers.endpoints import Snapshot
 from reconcilers.journal import Journal
+from reconcilers.leaving import By, Leaving
 from reconcilers.metrics import ReconcileMetrics
 from reconcilers.ports import Replica
 from reconcilers.replicas import Seen
@@ -37,13 +39,14 @@ from reconcilers.router_ports import (
     RouterOpener,
 )
 from reconcilers.sharing import Sharing
-from reconcilers.status import Condition, Truth
-from reconcilers.targets import Targets, TargetView
+from reconcilers.status import Condition
+from reconcilers.targets import Targets, TargetView, router_of
 
 AGAIN: Final = 5.0  # seconds until a router that would not end is ended again
-FORGETS: Final = 120.0  # seconds after which a replica that no list shows is gone for good
 LOOK_SECONDS: Final = 0.25  # between two looks whether a router is driven by now
 LEAVING: Final = 30.0  # seconds that the end of what nothing replaces waits for a silent router
+DRAIN: Final = 30.0  # seconds that requests may take, where a router says that they still do
+UNTOLD: Final = 5.0  # seconds that they are given where it does not
 
 _log = structlog.get_logger("routing")
 
@@ -91,11 +94,7 @@ class Routing:
         self._found: dict[str, _Found] = {}
         self._before: dict[TargetView, frozenset[str]] = {}
         self._asked: dict[str, tuple[RouteTable, dict[Backend, None]]] = {}
-        self._left: dict[str, float] = {}
-        """Replicas that get no new request, and when (of the clock) each was last seen.
-
-        A list that leaves one out may be wrong, so it is forgotten only a while later.
-        """
+        self._leaving = Leaving(around.clock)
 
     # -- what passes ask ----------------------------------------------------------------------
 
@@ -115,9 +114,7 @@ class Routing:
             self._found[stream] = found
             if driver is not None:
                 driver.endpoints_moved()
-        for one in seen:
-            if one.replica.id in self._left:
-                self.leave(one.replica)
+        self._leaving.seen(seen)
         if app.reached_at != view.name:
             return list(seen)  # it moves: requests do not come here yet
         mine = [Backend(stream, app.uid, route.port or "") for route in app.spec.routes]
@@ -140,24 +137,24 @@ class Routing:
         return min((at for at in times if at is not None), default=None)
 
     def leave(self, replica: Replica) -> None:
-        """A replica that is to end gets no new request, whatever it says from now on."""
-        now = self._.clock()
-        if replica.id not in self._left:
-            self._left = {one: at for one, at in self._left.items() if now < at + FORGETS}
-        self._left[replica.id] = now
+        """A replica that a pass ends gets no new request, whatever it says from now on."""
+        self._leaving.mark(replica.id, "pass")
 
-    def stay(self, target: str, replica: Replica) -> None:
+    def stay(self, target: str, replica: Replica, by: By) -> None:
         """A replica that was to end goes on instead, and gets requests as before."""
         view = self._.targets.get(target)
         driver = self._driver(view) if view is not None else None
-        if self._left.pop(replica.id, None) is not None and driver is not None:
+        if self._leaving.unmark(replica.id, by) and driver is not None:
             driver.endpoints_moved()
 
     async def withdrawn(
-        self, target: str, stream: str, replica: Replica, goes: Callable[[], bool] = lambda: True
+        self, target: str, stream: str, replica: Replica, goes: Callable[[], bool] | None = None
     ) -> None:
-        """Return when no new request meets a replica that is to end, or it `goes` no more."""
-        self.leave(replica)
+        """Return when no new request meets a replica that is to end.
+
+        A removal says by `goes` whether it still is to end; else it is waited for no longer.
+        """
+        self._leaving.mark(replica.id, "removal" if goes is not None else "pass")
         began = self._.clock()
 
         def needed() -> bool:
@@ -167,7 +164,8 @@ class Routing:
                 and (app.uid, app.target) == (replica.uid, target)
                 and app.wanted > 0
             )
-            return goes() and (replaced or self._.clock() < began + LEAVING)
+            is_over = goes is not None and not goes()
+            return not is_over and (replaced or self._.clock() < began + LEAVING)
 
         driver = await self._driver_of(target, needed)
         if driver is not None and not driver.is_missing and driver.may_meet(replica.id):
@@ -184,12 +182,31 @@ class Routing:
                 return driver
             await asyncio.sleep(LOOK_SECONDS)
 
+    async def answered(self, target: str, replica: Replica, drain: float | None) -> None:
+        """Return when a replica that is withdrawn has no request left, or has had its time.
+
+        `drain` is that time in seconds. None leaves it to us: nothing where no router is.
+        """
+        view = self._.targets.get(target)
+        driver = self._driver(view) if view is not None else None
+        if drain == 0.0:
+            return
+        if driver is None or driver.is_missing:
+            await asyncio.sleep(drain or 0.0)
+        elif not await driver.idle(replica.addresses, DRAIN if drain is None else drain):
+            was_asked = replica.id in self._leaving.all
+            untold = UNTOLD if was_asked else 0.0
+            await asyncio.sleep(untold if drain is None else drain)
+
     def condition(self, app: DesiredApp) -> Condition | None:
         """Whether requests reach the app by its routes; None if it has none."""
         if not app.spec.routes:
             return None
-        status, reason, message = self._judged(app)
-        return Condition(type="Routed", status=status, reason=reason, message=message)
+        view = self._.targets.get(app.reached_at)
+        if view is not None and router_of(view) == "none":
+            return routed.without_router(view.name)
+        driver = self._driver(view) if view is not None else None
+        return routed.condition(app.ref.stream, self._.tables.rows_of(app.ref.stream), driver)
 
     def certified(self, app: DesiredApp) -> Condition | None:
         """Whether the certificates of its hosts go on for a while; None if it has none."""
@@ -214,33 +231,9 @@ class Routing:
                 if found.not_after:
                     yield driver.target, host, found.not_after
 
-    def _judged(self, app: DesiredApp) -> tuple[Truth, str, str]:
-        view = self._.targets.get(app.reached_at)
-        driver = self._driver(view) if view is not None else None
-        if view is not None and _router(view) == "none":
-            message = f"target {view.name} has no router; its replicas have their own addresses"
-            return "False", "NoRouter", message
-        if driver is None:
-            return "Unknown", "NotDriven", "no worker drives the router of its target"
-        if driver.trouble is not None:
-            return "False", *driver.trouble
-        return self._served(app.ref.stream, driver)
-
-    def _served(self, stream: str, driver: RouterDriver) -> tuple[Truth, str, str]:
-        rows = self._.tables.rows_of(stream)
-        if not all(map(driver.serves, rows)):
-            return "False", "Applying", "its routes are on their way to the router"
-        for row in rows:
-            if row.id in driver.unserved:
-                return "False", "RouteUnserved", driver.unserved[row.id]
-        if (lacking := certifying.lacking(rows, driver.certificates.shown)) is not None:
-            return "False", *lacking
-        behind = driver.reached[stream]
-        if not behind:
-            return "False", "NoEndpoints", "no replica takes requests; they are answered with 503"
-        urls = "1 URL leads" if len(rows) == 1 else f"{len(rows)} URLs lead"
-        replicas = "1 replica" if behind == 1 else f"{behind} replicas"
-        return "True", "Routed", f"{urls} to {replicas}"
+    def reach(self, app: DesiredApp) -> Reach:
+        """By which URLs an app is to be reached, for who renders its routes."""
+        return self._.tables.reach(app)
 
     def forget(self, stream: str) -> None:
         """There is no such app here any more."""
@@ -268,6 +261,11 @@ class Routing:
         for driver, _ in self._drivers.values():
             if driver.tried is not around.tables.table(driver.target):
                 driver.routes_moved()
+        for stream in around.tables.touched():
+            app = around.desired.app(stream)
+            there = around.targets.get(app.target) if app is not None else None
+            if there is not None and there.objects is not None:
+                around.again(stream)  # its objects name paths that other apps have on its hosts
 
     def _is_to_be_driven(self, view: TargetView) -> bool:
         """Whether this worker drives its router, once it is known what runs there."""
@@ -276,10 +274,9 @@ class Routing:
             return False
         if view.spec.engine == "k8s":
             return False  # a cluster has its routes among its objects
-        if not around.sharing.holds_all(view.name):
-            return False
         asked = view.spec.routing is not None or view in self._drivers
-        return asked or bool(around.tables.table(view.name).rows) or around.was_routed(view.name)
+        asked = asked or bool(around.tables.table(view.name).rows) or around.was_routed(view.name)
+        return asked and around.sharing.holds_all(view.name)
 
     def _is_gone(self, target: str) -> bool:
         return self._.desired.resource(target_ref(target).stream) is None
@@ -342,7 +339,7 @@ class Routing:
         asked = self._backends(view.name)
         if applied is not self._.tables.table(view.name):
             asked = asked | endpoints.backends(applied)
-        return endpoints.snapshot(asked, serving, self._left.keys())
+        return endpoints.snapshot(asked, serving, self._leaving.all)
 
     def _backends(self, target: str) -> dict[Backend, None]:
         """Those of a target's present table; found out once for each table."""
@@ -396,10 +393,6 @@ def _running(view: TargetView) -> frozenset[str]:
 
 def _is_routed(driver: RouterDriver | None, one: Seen) -> bool:
     return driver is not None and driver.is_routed(one.replica.id)
-
-
-def _router(view: TargetView) -> str:
-    return (view.spec.routing or Settings()).router_for(view.spec.engine)
 
 
 def _is_asked(replica: Replica, backends: Iterable[Backend]) -> bool:

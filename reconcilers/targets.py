@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol, final
 
 import structlog
 
+from domain.routing import Routing
 from domain.target import Place, TargetSpec, place
 from reconcilers.object_ports import Objects
 from reconcilers.ports import (
@@ -49,6 +50,11 @@ class EngineOpener(Protocol):
             EngineUnavailable: it cannot be reached now.
         """
         ...
+
+
+def router_of(view: "TargetView") -> str:
+    """Which router serves the routes of a target."""
+    return (view.spec.routing or Routing()).router_for(view.spec.engine)
 
 
 def fingerprint(uid: int, revision: int, digest: str, replicas: int) -> str:

@@ -94,14 +94,14 @@ class Chaos:
 
     async def run(self) -> None:
         """Do what the rates say, for ever."""
-        while True:
+        deeds = {**self._deeds, **(self._in_clusters if self._world.clusters else {})}
+        deeds |= self._routers.deeds if self._world.routers else {}
+        in_order = [(fault, deeds[fault]) for fault in ALL_DEEDS if fault in deeds]
+        while True:  # in one order, whatever order the rates were given in
             await asyncio.sleep(1.0)
-            deeds = {**self._deeds, **(self._in_clusters if self._world.clusters else {})}
-            deeds |= self._routers.deeds if self._world.routers else {}
-            for fault in ALL_DEEDS:  # in one order, whatever order the rates were given in
+            for fault, deed in in_order:
                 rate = self._rates.get(fault)
-                deed = deeds.get(fault)
-                if rate and deed and self._rng.random() < rate / MINUTE:
+                if rate and self._rng.random() < rate / MINUTE:
                     done = await deed()
                     if done:
                         self._world.trace.fire(fault, done)

@@ -236,7 +236,7 @@ class Controller:
 
     def _was_routed(self, target: str) -> bool:
         router = self.site.routers.get(target)
-        return router is not None and bool(router.table.rows or router.endpoints)
+        return router is not None and router.was_told
 
 
 @final

@@ -1,8 +1,9 @@
 """A world that begins with an exported log: somebody's own history, under faults.
 
-What ran on Docker or as processes runs on simulated machines, one for each target. Images are
-there, and secrets have values that stand in for the real ones. Nothing runs yet: the world begins
-as after a host that was started anew, and has to become what its log says.
+What ran on Docker or as processes runs on simulated machines, one for each target, behind a router
+where it had one. Images are there, and secrets have values that stand in for the real ones. Nothing
+runs yet: the world begins as after a host that was started anew, and has to become what its log
+says.
 """
 
 import random
@@ -126,6 +127,7 @@ def _begun(history: History, seed: int, told: Callable[[str], None] | None) -> t
     world = World(
         seed,
         targets=history.targets,
+        propagation=seeds.PROPAGATIONS[0],
         settings=seeds.settings_of(rng),
         direct=rng.random() < 0.7,
         told=told,

@@ -85,7 +85,7 @@ class SimulatedIO(ReplicaIO):
                 found = kept.get("kept")
                 return ExecResult(0 if found else 1, (found or "").encode(), b"")
             case _:
-                is_well = running.program.is_well(_age(self.machine, running))
+                is_well = running.program.is_well(running.age)
                 return ExecResult(0 if is_well else 1, b"", b"")
 
     def _found(self, replica: Replica) -> Running | None:
@@ -121,9 +121,7 @@ class SimulatedProber(Prober):
             await asyncio.sleep(seconds(check.timeout))
             return ProbeResult(passed=False, message=f"no answer within {check.timeout}")
         path = check.http.path if check.http else None
-        is_well = check.tcp is not None or running.program.is_well(
-            _age(self._machine, running), path
-        )
+        is_well = check.tcp is not None or running.program.is_well(running.age, path)
         return ProbeResult(is_well, f"GET {path} answered {200 if is_well else 503}")
 
 
@@ -148,7 +146,7 @@ def answer(machine: Machine, address: Address, path: str) -> tuple[int, str]:
             machine.finish(running, int(code))
             raise ConnectionResetError(f"{address} ended")
         case _:
-            is_well = running.program.is_well(_age(machine, running), path)
+            is_well = running.program.is_well(running.age, path)
             return (200, "ok") if is_well else (503, "")
 
 
@@ -159,8 +157,3 @@ def _environment(running: Running) -> dict[str, str | SecretText]:
     }
     first: dict[str, str | SecretText] = {"PORT": str(ports[0].port)} if ports else {}
     return {**running.order.env, **numbers, **first}
-
-
-def _age(machine: Machine, running: Running) -> float:
-    started = running.seen.started_at
-    return max(0.0, machine.now() - started) if started is not None else 0.0  # clocks may jump

@@ -29,7 +29,10 @@ EVENTS = 256  # kept per watcher, as a Docker daemon does
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """One replica on the machine. `seen` is what a list shows of it."""
+    """One replica on the machine. `seen` is what a list shows of it.
+
+    `begun` is when its program began, by a clock of its own that never jumps.
+    """
 
     installation: str
     order: Order
@@ -40,6 +43,12 @@ class Running:
     dropped: int = 0  # lines that are no longer kept
     changed: asyncio.Event | None = None
     end: asyncio.TimerHandle | None = None
+    begun: float | None = None
+
+    @property
+    def age(self) -> float:
+        """For how many seconds its program has run; 0 if it never did."""
+        return _time() - self.begun if self.begun is not None else 0.0
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -132,6 +141,7 @@ class Machine:
 
     def begin(self, running: Running) -> None:
         """Run its program."""
+        running.begun = _time()
         running.seen = msgspec.structs.replace(
             running.seen, state=ReplicaState.RUNNING, started_at=self.now()
         )
@@ -230,6 +240,10 @@ class Machine:
         if running.end:
             running.end.cancel()
             running.end = None
+
+
+def _time() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def whom(verb: str, about: ReplicaName | str | tuple[str, str] | None) -> str:

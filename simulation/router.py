@@ -9,10 +9,10 @@ returned. It keeps what it has when its control plane dies, and when it is kille
 import asyncio
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence, Set
 from typing import Any, Final, final, override
 
-from projections.route_table import Backend, Endpoints, RouteTable, Row
+from projections.route_table import Backend, Endpoint, Endpoints, RouteTable, Row
 from reconcilers.ports import ReplicaState
 from reconcilers.router_ports import (
     Applied,
@@ -66,6 +66,10 @@ class SimulatedRouter(Router):
         """Calls that it has not done with, so that they end with the world at last."""
         self._turn = asyncio.Lock()
         self._since: dict[tuple[str, int], float] = {}
+        self.in_hand: dict[Endpoint, int] | None = {}
+        """Requests that are not answered yet, by who is to answer them; None: it tells nobody."""
+        self.silence: RouterError | None = None
+        """Why nobody is told what is in hand."""
         self._fading: list[tuple[float, Endpoints]] = []
         self._edited: list[str] = []
         self._watchers: dict[asyncio.Queue[None], None] = {}
@@ -115,6 +119,14 @@ class SimulatedRouter(Router):
     @override
     async def certified(self, hosts: Collection[str]) -> Mapping[str, Certified]:
         return {host: one for host, one in self.certificates.items() if host in hosts}
+
+    @override
+    async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:
+        if self.silence is not None:
+            raise self.silence
+        if self.in_hand is None:
+            return None
+        return sum(self.in_hand.get(one, 0) for one in endpoints)
 
     @override
     async def watch(self) -> AsyncIterator[None]:
@@ -206,6 +218,11 @@ class SimulatedRouter(Router):
 
     # -- what is so ---------------------------------------------------------------------------
 
+    @property
+    def was_told(self) -> bool:
+        """Whether it has anything that a control plane told it."""
+        return bool(self.table.rows or self.endpoints)
+
     def meets(self, endpoint: tuple[str, int]) -> bool:
         """Whether a new request may be sent there now."""
         fading = (old for until, old in self._fading if until > _now())
@@ -263,6 +280,11 @@ class GuardedRouter(Router):
 
     async def _send[T](self, words: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return await self._road.send(words, call)
+
+    @override
+    async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:
+        await self._road.life.present()
+        return await self._router.unanswered(endpoints)
 
     @override
     async def watch(self) -> AsyncIterator[None]:

@@ -124,6 +124,9 @@ async def _live(
         direct=direct,
         told=told,
     )
+    if world.rng("requests").random() < 0.5:
+        for router in world.routers.values():
+            router.in_hand = None  # it tells nobody, so a drain lasts as long as it may
     apps = [app(project, f"a{n}") for project in PROJECTS for n in range(rng.randrange(1, 5))]
     people = People(world.rng("people"), apps[:most], TARGETS, clusters=there)
     if routes:

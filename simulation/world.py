@@ -357,13 +357,11 @@ class World:
         self.history.committed(events)
 
     def _witness(self, target: str) -> Callable[[Deed], None]:
-        machine = self.machines[target]
-
         def witness(deed: Deed) -> None:
-            self.engines.deed(machine, deed)
-            self.routing.deed(target, machine, deed)
+            self.engines.deed(deed)
+            self.routing.deed(target, deed)
 
-        return witness if target in self.routers else partial(self.engines.deed, machine)
+        return witness if target in self.routers else self.engines.deed
 
     async def _run(self, cluster: Cluster) -> None:
         """Let a cluster work; what breaks it is a fault of this world."""

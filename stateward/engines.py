@@ -70,7 +70,7 @@ class Opener(EngineOpener):
                 engine = ProcessEngine(folder, self._installation)
                 return OpenedEngine(engine.ports, engine.close)
             case "k8s":
-                return await self._kubernetes(name, spec.k8s or K8sSettings())
+                return await self._kubernetes(name, spec)
             case "simulated" if spec.simulated is not None:
                 way = Way(spec.simulated.host.removeprefix("unix://"), self._installation)
                 return OpenedEngine(shared_engine(way), way.close)
@@ -92,7 +92,8 @@ class Opener(EngineOpener):
         )
         return OpenedEngine(engine, engine.close)
 
-    async def _kubernetes(self, name: str, settings: K8sSettings) -> OpenedEngine:
+    async def _kubernetes(self, name: str, spec: TargetSpec) -> OpenedEngine:
+        settings = spec.k8s or K8sSettings()
         # the SDK takes seconds to import, and most installations have no cluster
         k8s = await asyncio.to_thread(import_module, "adapters.k8s.engine")
         access = await asyncio.to_thread(import_module, "adapters.k8s.access")
@@ -104,9 +105,22 @@ class Opener(EngineOpener):
                 context=settings.context,
                 allow_programs=settings.allow_exec,
             )
-        who = k8s.Identity(self._installation, name, f"stateward/{version('stateward')}")
-        engine = await k8s.open_engine(way, settings, who, rng=self._rng)
-        return OpenedEngine(engine.ports, engine.close, engine.objects)
+        agent = f"stateward/{version('stateward')}"
+        who = k8s.Identity(self._installation, name, agent)
+        images = None
+        if settings.resolve_images:
+            registry = await asyncio.to_thread(import_module, "adapters.registry.images")
+            images = registry.RegistryImages(user_agent=agent)
+        engine = await k8s.open_engine(
+            way, settings, who, rng=self._rng, images=images, routing=spec.routing
+        )
+
+        async def close() -> None:
+            await engine.close()
+            if images is not None:
+                await images.close()
+
+        return OpenedEngine(engine.ports, close, engine.objects)
 
 
 async def _nothing() -> None:

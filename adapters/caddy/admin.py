@@ -27,6 +27,11 @@ class Overtaken(Exception):
     """What was read is no longer so; read again."""
 
 
+class _Upstream(msgspec.Struct):
+    address: str
+    num_requests: int
+
+
 class Reading(NamedTuple):
     """A configuration, and the tag under which it may be replaced."""
 
@@ -49,6 +54,19 @@ class Admin:
             return (await self._ask("GET", "/config/admin")).is_success
         except RouterUnavailable:
             return False
+
+    async def requests(self) -> dict[str, int]:
+        """How many requests each upstream, `HOST:PORT`, has in hand; those without may be missing.
+
+        Raises:
+            RouterUnavailable: nobody answers, or not that.
+        """
+        answer = await self._ask("GET", "/reverse_proxy/upstreams")
+        try:
+            found = msgspec.json.decode(answer.content, type=list[_Upstream] | None)
+        except msgspec.DecodeError as error:
+            raise self._unavailable(error) from error
+        return {one.address.replace(".:", ":"): one.num_requests for one in found or ()}
 
     async def read(self) -> Reading:
         """The whole configuration.

@@ -114,7 +114,7 @@ class Programs:
             argv = [_IN_IMAGE, "run", "--config", str(self._files.config)]
             self._contained = container(Caged(argv, env, home, self._files.admin), began)
         self.caddy: Standing | None = None
-        self.resolvers: tuple[Standing, ...] = ()
+        self.resolvers: tuple[StandingProcess, ...] = ()
 
     async def version(self) -> Version:
         """Of the Caddy that runs, else of the one that is installed.

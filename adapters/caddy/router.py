@@ -8,13 +8,12 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, final, override
 
-import msgspec
 import structlog
 
 from adapters.caddy import pools
@@ -25,10 +24,10 @@ from adapters.caddy.limits import limits_met
 from adapters.caddy.programs import Container, Programs
 from adapters.caddy.render import render
 from adapters.caddy.site import IDENTITY_HEADER, Acme, CertificateFiles, Site, Verify
-from adapters.caddy.snapshot import Pool, Snapshot
+from adapters.caddy.snapshot import Pool, Snapshot, host_name
 from adapters.caddy.troubles import troubles
 from adapters.keeping.shown import shown
-from projections.route_table import Endpoints, RouteTable
+from projections.route_table import Endpoint, Endpoints, RouteTable
 from reconcilers.router_ports import Applied, Certified, Router, RouterUnavailable
 
 JSON = dict[str, Any]
@@ -110,7 +109,7 @@ class CaddyRouter(Router):
             wanted_pools = pools.pools(table.rows)
             self._write(self._snapshot._replace(pools={**self._pools, **wanted_pools}))
             found = await self._certificate_files(table)
-            wanted = _plain(render(table, replace(site, certificates=found)))
+            wanted = render(table, replace(site, certificates=found))
             applied = await self._load(wanted)
             self._pools = wanted_pools
             unserved = tuple(limits_met(table.rows, site.verify, found))
@@ -135,6 +134,17 @@ class CaddyRouter(Router):
         found = await shown(self._settings.https[0], hosts)
         said = await asyncio.to_thread(troubles, self._files.directory)
         return {host: Certified(*dates, said.get(host, "")) for host, dates in found.items()}
+
+    @override
+    async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:
+        address_of = await _addresses({one.host for one in endpoints})
+        dialled = {
+            f"{host_name(address_of[one.host])}:{one.number}"
+            for one in endpoints
+            if one.host in address_of
+        }
+        found = await self._admin.requests()
+        return sum(number for address, number in found.items() if address in dialled)
 
     @override
     async def watch(self) -> AsyncIterator[None]:
@@ -178,7 +188,7 @@ class CaddyRouter(Router):
         if await self._admin.answers() or await self.programs.answering(self._admin):
             self._has_answered = True
             return
-        caddy, empty = self.programs.caddy, _plain(render(RouteTable(), site))
+        caddy, empty = self.programs.caddy, render(RouteTable(), site)
         assert caddy is not None
         said = caddy.last_words
         if not self._has_answered and self._files.read_config() != empty:
@@ -214,7 +224,7 @@ class CaddyRouter(Router):
         self._snapshot = known
         self._pools = dict(known.pools)
         if chosen or self._files.read_config() is None:
-            self._files.write_config(_plain(render(RouteTable(), site)))
+            self._files.write_config(render(RouteTable(), site))
         return site
 
     def _port(self) -> tuple[int, bool]:
@@ -273,12 +283,6 @@ class CaddyRouter(Router):
         except OSError as error:
             raise RouterUnavailable(f"{self._files.snapshot} cannot be written: {error}") from error
         self._snapshot = snapshot
-
-
-def _plain(config: JSON) -> JSON:
-    """As it looks when it comes back from Caddy."""
-    plain: JSON = msgspec.json.decode(msgspec.json.encode(config))
-    return plain
 
 
 async def _addresses(hosts: set[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ change, so that it starts again as it was.
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Set
 from pathlib import Path
 from typing import final, override
 
@@ -29,7 +29,7 @@ from adapters.haproxy.settings import (
 )
 from adapters.haproxy.wanted import Wanted, differences, filled, wanted, written
 from adapters.keeping.shown import shown
-from projections.route_table import Endpoints, RouteTable
+from projections.route_table import Endpoint, Endpoints, RouteTable
 from reconcilers.router_ports import Applied, Certified, Router, Unserved
 
 
@@ -200,11 +200,27 @@ class HAProxyRouter(Router):
             await self._look()
             slots = filled(self._state.pool, self._state.slots, endpoints)
             if self._state.loaded:
+                held = await self._held(slots)
+                slots = filled(self._state.pool, self._state.slots, endpoints, held)
                 await self.runtime.do(_between(self._state.slots, slots))
             before = self._state
             self._state = msgspec.structs.replace(before, slots=slots, told=told(endpoints))
             if self._state != before:
                 await self._write_state()
+
+    async def _held(self, coming: Mapping[str, Slots]) -> dict[str, set[int]]:
+        """The free slots of backends that change whose last server is not done yet."""
+        slots, held = self._state.slots, dict[str, set[int]]()
+        moved = [name for name, each in coming.items() if each != slots.get(name, EMPTY)]
+        for one in await self.runtime.in_use(moved) if moved else ():
+            if one.connections:
+                held.setdefault(one.backend, set()).add(one.slot)
+        return held
+
+    @override
+    async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:
+        used = await self.runtime.in_use()
+        return sum(one.connections for one in used if one.endpoint in endpoints)
 
     @override
     async def certified(self, hosts: Collection[str]) -> Mapping[str, Certified]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from adapters.haproxy.servers import Slots, observed
+from adapters.haproxy.servers import InUse, Slots, in_use, observed
 from adapters.haproxy.settings import MAP
 from reconcilers.router_ports import RouterRefused, RouterUnavailable
 
@@ -82,6 +82,12 @@ class Runtime:
     async def slots(self) -> dict[str, Slots]:
         """Return where the servers of all backends lead."""
         return observed(await self.ask("show servers state"))
+
+    async def in_use(self, backends: Iterable[str] = ()) -> list[InUse]:
+        """Return what all servers have in hand, or those of some backends."""
+        lines = [f"show servers conn {name}" for name in backends] or ["show servers conn"]
+        answers = [await self.ask(line) for line in _chunks(lines, "; ")]
+        return [one for answer in answers for one in in_use(answer)]
 
     async def entries(self) -> dict[str, str]:
         """Return the map that serves."""

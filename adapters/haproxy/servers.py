@@ -5,7 +5,7 @@ gets slots as it needs them, and keeps them. Commands add before they take away:
 backend less than it had or gets.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import zip_longest
 from math import gcd, lcm
@@ -29,6 +29,15 @@ class Server(NamedTuple):
     @property
     def address(self) -> str:
         return f"{self.host}:{self.number}"
+
+
+class InUse(NamedTuple):
+    """How many connections to a slot's server, be it the present or the last one, are in use."""
+
+    backend: str
+    slot: int
+    endpoint: Endpoint
+    connections: int
 
 
 type Slots = tuple[Server | None, ...]
@@ -68,14 +77,16 @@ def _weight(number: int, heaviest: int) -> int:
     return number if heaviest <= HEAVIEST else max(1, round(number * HEAVIEST / heaviest))
 
 
-def slots_with(slots: Slots, servers: Iterable[Server]) -> Slots:
+def slots_with(slots: Slots, servers: Iterable[Server], held: Container[int] = ()) -> Slots:
     """Return slots that lead to `servers`, each where it was if it was there.
 
-    A slot that becomes free is not taken at once: its server goes when the new one is there.
+    A slot that becomes free is not taken at once: its server goes when the new one is there. Nor
+    are those at the indexes `held`, whose former server has something in hand: it would be the new
+    one's in all counts.
     """
     coming = {server.address: server for server in servers}
     after = [server and coming.pop(server.address, None) for server in slots]
-    free = [at for at, server in enumerate(slots) if server is None]
+    free = [at for at, server in enumerate(slots) if server is None and at not in held]
     for at, server in zip_longest(free[: len(coming)], coming.values()):
         if at is None:
             after.append(server)
@@ -125,6 +136,16 @@ def _lines(backend: str, slots: Slots) -> Iterator[str]:
 
 def _bracketed(server: Server) -> str:
     return f"[{server.host}]:{server.number}" if ":" in server.host else server.address
+
+
+def in_use(listing: str) -> Iterator[InUse]:
+    """Read the answer to `show servers conn`."""
+    for line in listing.splitlines():
+        words = line.split()
+        backend, _, server = words[0].partition("/") if words else ("", "", "")
+        if len(words) > 6 and server[:1] == "s" and server[1:].isdigit():
+            place = Endpoint(words[2], int(words[3]))
+            yield InUse(backend, int(server[1:]) - 1, place, int(words[6]))
 
 
 def observed(listing: str) -> dict[str, Slots]:

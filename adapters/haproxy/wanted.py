@@ -1,7 +1,8 @@
 """From a table, endpoints and what runs to what should run; pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from itertools import islice
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -73,11 +74,19 @@ def _rows(table: RouteTable, named: Mapping[str, str]) -> Iterable[Row]:
     return (row for row in table.rows if row.id in named)
 
 
-def filled(pool: Pool, slots: Mapping[str, Slots], endpoints: Endpoints) -> dict[str, Slots]:
-    """Return the slots of all backends, those that are taken filled with their endpoints."""
+def filled(
+    pool: Pool,
+    slots: Mapping[str, Slots],
+    endpoints: Endpoints,
+    held: Mapping[str, Container[int]] = MappingProxyType({}),
+) -> dict[str, Slots]:
+    """Return the slots of all backends, those that are taken filled with their endpoints.
+
+    What is free and `held`, by backend, stays so.
+    """
     after = {name: slots.get(name, EMPTY) for name in pool.names}
     for group, name in pool.backends.items():
-        after[name] = slots_with(after[name], servers_of(group, endpoints))
+        after[name] = slots_with(after[name], servers_of(group, endpoints), held.get(name, ()))
     return after
 
 

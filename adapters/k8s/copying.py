@@ -15,11 +15,11 @@ import msgspec
 from adapters.k8s.cluster import Cluster
 from adapters.k8s.grants import EVENTS, FOLLOWED, OWNED
 from adapters.k8s.held import Held, Trimming
-from adapters.k8s.kinds import BUILT_IN, Kind
+from adapters.k8s.kinds import BUILT_IN, OF_ROUTES, Kind
 from adapters.k8s.reflector import Change, Pace, Reflector
 from reconcilers.object_labels import APP, INSTALLATION, POSITION, PROJECT, TARGET
 from reconcilers.object_ports import HANDOVER, MANAGER, Json, ObjectEvent, ObjectKey
-from reconcilers.ports import EngineUnavailable
+from reconcilers.ports import EngineError, EngineUnavailable
 
 type Owner = tuple[str, str]
 type Place = tuple[str, str, str]  # kind, namespace, name
@@ -28,6 +28,7 @@ AWAY_SECONDS: Final = 10.0  # for which a kind that is not followed still counts
 BEHIND_SECONDS: Final = 5.0  # that a write may take to come back by the watch
 
 _PACE: Final = Pace(most=3.0)  # seconds; a cluster that comes back is soon known again, whole
+_ASKING: Final = Pace(most=15.0)  # seconds; how often a kind is looked for that is not there
 _TRIMMING: Final = Trimming(
     ours=frozenset({MANAGER, HANDOVER}), without=frozenset({"data", "stringData"})
 )
@@ -76,6 +77,17 @@ class Copy:
             )
             for name in (*OWNED, *FOLLOWED)
         }
+        for name, kind in OF_ROUTES.items():
+            self._reflectors[name] = Reflector(
+                cluster,
+                kind,
+                random.Random(rng.getrandbits(64)),
+                pace=_ASKING,
+                selector=selector,
+                trimming=Trimming(ours=_TRIMMING.ours),
+                changed=self._changed_of(kind),
+                switched=self._touch_all,
+            )
         self._reflectors[EVENTS] = Reflector(
             cluster,
             BUILT_IN[EVENTS],
@@ -119,7 +131,7 @@ class Copy:
             state, error, seen = reflector.health
             if state == "syncing" and error is None:
                 return self._unseen()
-            if state == "following" or (state == "cut" and now - seen < AWAY_SECONDS):
+            if state in {"following", "absent"} or (state == "cut" and now - seen < AWAY_SECONDS):
                 continue
             return str(error)
         return None
@@ -146,8 +158,17 @@ class Copy:
         reflector = self._reflectors.get((key.api_version, key.kind))
         return reflector.objects.get((key.namespace, key.name)) if reflector else None
 
+    def absent(self, api_version: str, kind: str) -> EngineError | None:
+        """Why the cluster has nothing of a kind; None if it can."""
+        reflector = self._reflectors.get((api_version, kind))
+        if reflector is None or reflector.health.state != "absent":
+            return None
+        return reflector.health.error
+
     def has_passed(self, key: ObjectKey, version: int) -> bool:
         """Whether all is seen of an object's kind that had happened by a version."""
+        if self.absent(key.api_version, key.kind) is not None:
+            return True
         reflector = self._reflectors.get((key.api_version, key.kind))
         known = reflector.version if reflector else ""
         return bool(known) and int(known) >= version
@@ -221,6 +242,10 @@ class Copy:
             self._told.setdefault(about, {})[place] = change.after
             if (owner := self._owners.get(about)) is not None:
                 self._touch(owner)
+
+    def _touch_all(self) -> None:
+        for owner in self.owners():
+            self._touch(owner)
 
     def _touch(self, owner: Owner) -> None:
         self._changes += 1

@@ -14,6 +14,7 @@ from adapters.k8s.patience import Patience
 from adapters.k8s.pods import PodReplicas
 from adapters.k8s.render.renderer import KubernetesRenderer
 from adapters.k8s.transport import Transport
+from domain.routing import Routing
 from domain.target import K8sSettings
 from reconcilers.object_alike import NobodyElse, NodeImages, ObjectNews
 from reconcilers.object_ports import Objects
@@ -21,6 +22,7 @@ from reconcilers.object_removal import ObjectGrounds
 from reconcilers.ports import (
     Engine,
     EngineUnavailable,
+    Images,
 )
 
 SYNC_SECONDS: Final = 30.0  # that the first list of all kinds may take
@@ -48,9 +50,17 @@ class KubernetesEngine:
 
 
 async def open_engine(
-    access: Access, settings: K8sSettings, who: Identity, *, rng: random.Random
+    access: Access,
+    settings: K8sSettings,
+    who: Identity,
+    *,
+    rng: random.Random,
+    images: Images | None = None,
+    routing: Routing | None = None,
 ) -> KubernetesEngine:
     """Reach a cluster, and list all that is ours there.
+
+    `images` says what a tag names; without it, each node finds out by itself.
 
     Raises:
         EngineUnavailable: it cannot be reached, or does not let us; the message says what to do.
@@ -74,13 +84,13 @@ async def open_engine(
         raise
     objects = Objects(
         KubernetesObjects(cluster, copy, installation=who.installation, target=who.target),
-        KubernetesRenderer(who.installation, who.target, settings),
+        KubernetesRenderer(who.installation, who.target, settings, routing),
         who.installation,
         who.target,
     )
     ports = Engine(
         replicas=PodReplicas(copy),
-        images=NodeImages(),
+        images=images or NodeImages(),
         grounds=ObjectGrounds(objects),
         events=ObjectNews(copy.watch, copy.owners),
         io=PodIO(transport, copy),

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from adapters.k8s.errors import Asked
-from adapters.k8s.kinds import BUILT_IN
+from adapters.k8s.kinds import BUILT_IN, OF_ROUTES
 
 OWNED: Final = (
     *(("v1", kind) for kind in ("Namespace", "ConfigMap", "Secret", "ServiceAccount", "Service")),
@@ -20,7 +20,7 @@ OWNED: Final = (
     ("networking.k8s.io/v1", "NetworkPolicy"),
     ("policy/v1", "PodDisruptionBudget"),
 )
-"""Kinds that are applied, followed and deleted."""
+"""Kinds that are applied, followed and deleted; those of `OF_ROUTES` are as well."""
 
 FOLLOWED: Final = (
     ("v1", "Pod"),
@@ -39,6 +39,7 @@ _OWNING: Final = _FOLLOWING | {"create", "delete", "get", "patch"}
 GRANTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         **{BUILT_IN[kind].resource: _OWNING for kind in OWNED},
+        **{kind.resource: _OWNING for kind in OF_ROUTES.values()},
         **{BUILT_IN[kind].resource: _FOLLOWING for kind in (*FOLLOWED, EVENTS)},
         LOGS: frozenset({"get"}),
         COMMANDS: frozenset({"create", "get"}),

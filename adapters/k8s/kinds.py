@@ -58,3 +58,15 @@ _BUILT_IN: Final = (
 BUILT_IN: Final[Mapping[tuple[str, str], Kind]] = MappingProxyType(
     {(kind.api_version, kind.name): kind for kind in _BUILT_IN}
 )
+
+_OF_ROUTES: Final = (
+    BUILT_IN["networking.k8s.io/v1", "Ingress"],
+    Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
+    Kind("traefik.io/v1alpha1", "IngressRoute", "ingressroutes"),
+    Kind("traefik.io/v1alpha1", "Middleware", "middlewares"),
+    Kind("traefik.io/v1alpha1", "TraefikService", "traefikservices"),
+)
+OF_ROUTES: Final[Mapping[tuple[str, str], Kind]] = MappingProxyType(
+    {(kind.api_version, kind.name): kind for kind in _OF_ROUTES}
+)
+"""Kinds that a cluster has if somebody installed a router that brings them; but for Ingress."""

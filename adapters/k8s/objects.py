@@ -30,7 +30,7 @@ from reconcilers.object_ports import (
     ObjectRefused,
     Propagation,
 )
-from reconcilers.ports import EngineUnavailable, NameTaken
+from reconcilers.ports import EngineError, EngineUnavailable, NameTaken
 
 # No object was ever stored in it, so an apply that asks for it makes one, or is refused.
 _OF_NONE: Final = "1"
@@ -152,6 +152,13 @@ class KubernetesObjects(ObjectEngine):
             for owner in (self._copy.owners() if owners is None else owners)
             if any(place[0] != "PersistentVolumeClaim" for place in self._copy.places(owner))
         }
+
+    @override
+    def lacks(self, api_version: str, kind: str) -> EngineError | None:
+        error = self._copy.absent(api_version, kind)
+        if isinstance(error, errors.Forbidden):
+            return ObjectForbidden(str(error))
+        return KindMissing(str(error)) if error is not None else None
 
     @override
     def position(self) -> int:

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from adapters.k8s.cluster import Cluster, Page, WatchEvent
-from adapters.k8s.errors import Gone, Throttled
+from adapters.k8s.errors import Forbidden, Gone, KindMissing, Throttled
 from adapters.k8s.held import Held, Key, Trimming, hold, version_of
 from adapters.k8s.kinds import Kind
 from reconcilers.ports import EngineError
@@ -45,17 +45,22 @@ class Change(NamedTuple):
 class Health(NamedTuple):
     """`state`: `syncing` until the first list, then `following`, or `cut` with the last `error`.
 
-    `seen` is when the cluster last said anything, by the clock of the loop.
+    `absent`: there is nothing to follow, `error` is why. `seen` is when the cluster last said
+    anything, by the clock of the loop.
     """
 
-    state: Literal["syncing", "following", "cut"]
+    state: Literal["syncing", "following", "cut", "absent"]
     error: EngineError | None
     seen: float
 
 
 @final
 class Reflector:
-    """Follows one kind. `run` does the work; everything else may be read at any time."""
+    """Follows one kind. `run` does the work; everything else may be read at any time.
+
+    With `switched`, a cluster may do without the kind, or not show it to us: then there is none of
+    it, until it comes. It is called when that changes.
+    """
 
     def __init__(  # noqa: PLR0913 -- what of a kind is followed, and how
         self,
@@ -68,6 +73,7 @@ class Reflector:
         namespace: str = "",
         trimming: Trimming | None = None,
         changed: Callable[[Change], None] = lambda _: None,
+        switched: Callable[[], None] | None = None,
         pace: Pace | None = None,
     ) -> None:
         self.kind = kind
@@ -77,6 +83,7 @@ class Reflector:
         self._rng = rng
         self._selector, self._fields, self._namespace = selector, fields, namespace
         self._trimming, self._changed = trimming or Trimming(), changed
+        self._switched = switched
         self._pace = pace or Pace()
         self._objects: dict[Key, Held] = {}
         self._synced = asyncio.Event()
@@ -112,6 +119,12 @@ class Reflector:
             except Gone as gone:
                 self._version = ""
                 await self._back_off(gone)
+            except (KindMissing, Forbidden) as error:
+                if self._switched is None:
+                    await self._back_off(error)
+                else:
+                    self._do_without(error, self._switched)
+                    await self._pause(0.0)
             except EngineError as error:
                 await self._back_off(error)
 
@@ -198,11 +211,26 @@ class Reflector:
         return asyncio.get_running_loop().time()
 
     def _following(self) -> None:
+        was_absent = self.health.state == "absent"
         self.health = Health("following", None, self._now())
+        if was_absent and self._switched is not None:
+            self._switched()
+
+    def _do_without(self, error: EngineError, switched: Callable[[], None]) -> None:
+        was_absent = self.health.state == "absent"
+        self._version = ""
+        for key in list(self._objects):
+            self._drop(key)
+        self.health = Health("absent", error, self._now())
+        self._synced.set()
+        if not was_absent:
+            _log.info("a cluster does without a kind", kind=self.kind.resource, error=str(error))
+            switched()
 
     async def _back_off(self, error: EngineError) -> None:
         state: Literal["syncing", "cut"] = "cut" if self._synced.is_set() else "syncing"
-        self.health = Health(state, error, self.health.seen)
+        if self.health.state != "absent":
+            self.health = Health(state, error, self.health.seen)
         _log.warning(
             "watch of a cluster broke off",
             kind=self.kind.resource,

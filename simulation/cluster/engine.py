@@ -163,6 +163,10 @@ class SimulatedObjects(ObjectEngine):
         return found if owners is None else {one: found[one] for one in owners if one in found}
 
     @override
+    def lacks(self, api_version: str, kind: str) -> EngineError | None:
+        return None  # a simulated cluster takes objects of any kind
+
+    @override
     def position(self) -> int:
         return self._copy.position
 

@@ -16,6 +16,7 @@ from reconcilers.object_ports import (
     Propagation,
 )
 from reconcilers.object_removal import ObjectGrounds
+from reconcilers.ports import EngineError
 from simulation.cluster.cluster import Cluster
 from simulation.cluster.engine import ClusterEngine, cluster_engine
 from simulation.guarded import GuardedEvents, GuardedIO, GuardedReplicas, Road, Sent
@@ -80,6 +81,10 @@ class GuardedObjects(ObjectEngine):
         self, owners: Iterable[tuple[str, str]] | None = None
     ) -> Mapping[tuple[str, str], int]:
         return self._inner.marks(owners)
+
+    @override
+    def lacks(self, api_version: str, kind: str) -> EngineError | None:
+        return self._inner.lacks(api_version, kind)
 
     @override
     def position(self) -> int:

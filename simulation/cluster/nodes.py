@@ -101,11 +101,8 @@ class Nodes:
         return self._machine.find(hand.installation, hand.order.name) is not hand
 
     def _is_well(self, hand: Running) -> bool:
-        started = hand.seen.started_at
-        if hand.seen.state is not ReplicaState.RUNNING or started is None:
-            return False
-        age = max(0.0, self._machine.now() - started)
-        return not hand.program.deaf and hand.program.is_well(age)
+        runs = hand.seen.state is ReplicaState.RUNNING
+        return runs and not hand.program.deaf and hand.program.is_well(hand.age)
 
     # -- containers ---------------------------------------------------------------------------
 

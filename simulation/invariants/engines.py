@@ -6,14 +6,16 @@ from typing import Final, final
 
 from domain import events as e
 from domain.names import Ref
+from domain.quantities import seconds
 from projections.desired import DesiredApp
 from reconcilers.ports import ReplicaName, ReplicaState
 from simulation.invariants.truth import PROBES_LAG, Truth
 from simulation.invariants.violations import Invariant, Report
-from simulation.machine import Deed, Machine, Running
+from simulation.machine import Deed, Running
 
 BEGUN: Final = 5.0  # seconds in which what was begun before may still arrive
 ON_THE_WAY: Final = 0.5  # seconds from a decision to its deed: what is lost meanwhile nobody knew
+ROUTED: Final = 10.0  # seconds that a router may take to let go of a replica that drains then
 MOST_ASKED: Final = 5  # replicas that anybody asks for in a world
 EVERYTHING: Final = ""  # instead of the stream of an app
 KNOWS_AFTER: Final = 20.0  # seconds after which a life that reads the log knows what is in it
@@ -48,7 +50,7 @@ class EngineInvariants:
         self._stood_until = 0.0
         self._unread_until = 0.0
 
-    def deed(self, machine: Machine, deed: Deed) -> None:
+    def deed(self, deed: Deed) -> None:
         truth = self._truth
         if deed.installation != truth.installation:
             return
@@ -60,7 +62,7 @@ class EngineInvariants:
             self._check_surge(deed)
         if deed.verb == "evict":  # by the cluster itself, which goes on with what was begun
             if not self.is_confused(stream):
-                self._check_needed(machine, deed, words)
+                self._check_needed(deed, words)
             return
         since = self.rewound_since()
         if since is not None and deed.sent > max(since, self._stood_until) + BEGUN:
@@ -69,7 +71,7 @@ class EngineInvariants:
         if frozen is not None and deed.sent > max(frozen, self._unread_until) + KNOWS_AFTER:
             self._report(Invariant.FROZEN, f"{words}, although {stream} cannot be read")
         if deed.verb in ("stop", "remove") and not self.is_confused(stream):
-            self._check_needed(machine, deed, words)
+            self._check_needed(deed, words)
 
     def foreign(self) -> None:
         """What belongs to others is as it was."""
@@ -143,25 +145,20 @@ class EngineInvariants:
         if running > allowed:
             self._report(Invariant.SURGE, f"{app.ref} runs {running} replicas, of {app.wanted}")
 
-    def _check_needed(self, machine: Machine, deed: Deed, words: str) -> None:
+    def _check_needed(self, deed: Deed, words: str) -> None:
         """Nobody ends a healthy replica that is needed now."""
         truth, one = self._truth, deed.about
         app = truth.desired.app(Ref("App", deed.project, deed.app).stream)
         if one is None or app is None or one.order.uid != app.uid or not app.wanted:
             return
-        if not truth.is_well(machine, one):
+        if not truth.is_well(one):
             return
         disturbed = truth.disturbed.get(app.ref.stream, -PROBES_LAG)
         if self._clock() < disturbed + PROBES_LAG or one.seen.edited:
             return
         present = truth.running(app.ref.project, app.ref.name)
-        well = [
-            r
-            for target, r in present
-            if truth.is_well(truth.machines[target], r) and not truth.is_doomed(target, r)
-        ]
-        lately = truth.served_lately(app.ref.project, app.ref.name, ON_THE_WAY)
-        well += [r for r in lately if r.order.name not in self._ended_by_us]
+        well = [r for target, r in present if truth.is_well(r) and not truth.is_doomed(target, r)]
+        well += self.lost_lately(app)
         self._ended_by_us.add(one.order.name)
         if app.spec.rollout.strategy == "stopFirst" or app.paused is not None:
             return
@@ -173,6 +170,14 @@ class EngineInvariants:
             self._report(
                 Invariant.HEALTHY, f"{words} leaves {len(well) - 1} of at least {least} healthy"
             )
+
+    def lost_lately(self, app: DesiredApp) -> list[Running]:
+        """Those that served until they ended by themselves, when another end was decided maybe."""
+        rollout = app.spec.rollout
+        drain = seconds(rollout.drain) if rollout.drain is not None else 0.0
+        ago = ON_THE_WAY + drain + (ROUTED if app.spec.routes else 0.0)
+        lately = self._truth.served_lately(app.ref.project, app.ref.name, ago)
+        return [one for one in lately if one.order.name not in self._ended_by_us]
 
     def is_settled(self, app: DesiredApp) -> bool:
         """Whether the last intent is long enough ago for everybody to know it."""

@@ -102,7 +102,7 @@ class RestInvariants:
             if target == app.target
             and one.order.uid == app.uid
             and truth.is_of(target, one, held)
-            and truth.is_well(truth.machines[target], one)
+            and truth.is_well(one)
             and not one.seen.edited
         )
         if app.target in truth.clusters:  # where pods have numbers of their own
@@ -127,8 +127,7 @@ class RestInvariants:
         well = [
             one
             for target, one in running
-            if one.order.name.revision != app.revision
-            and truth.is_well(truth.machines[target], one)
+            if one.order.name.revision != app.revision and truth.is_well(one)
         ]
         lasting = stable is not None and all(
             truth.can_run(stable, machine) for machine in truth.machines.values()

@@ -20,7 +20,7 @@ from reconcilers.status import AppStatus
 from simulation.invariants.engines import EngineInvariants
 from simulation.invariants.truth import PROBES_LAG, Truth
 from simulation.invariants.violations import Invariant, Report
-from simulation.machine import Deed, Machine, Running
+from simulation.machine import Deed, Running
 from simulation.router import SimulatedRouter
 
 TROUBLED: Final = 60.0  # seconds after a call that failed, in which what ends is not waited for
@@ -51,11 +51,13 @@ class RouterInvariants:
     ) -> None:
         self._truth, self._routers, self._engines = truth, routers, engines
         self._report, self._clock, self._born = report, clock, born
+        self._ready: dict[Running, None] = {}
+        """Replicas that requests were sent to once: a clock that jumps back makes none new."""
         self._tables: tuple[object, int, RouteTables] | None = None
 
     # -- deeds --------------------------------------------------------------------------------
 
-    def deed(self, target: str, machine: Machine, deed: Deed) -> None:
+    def deed(self, target: str, deed: Deed) -> None:
         """Somebody is about to do something to a machine."""
         truth, one, router = self._truth, deed.about, self._routers.get(target)
         if router is None or one is None or deed.verb not in ("stop", "remove"):
@@ -64,7 +66,7 @@ class RouterInvariants:
         if deed.installation != truth.installation or self._engines.is_confused(stream):
             return
         disturbed = truth.disturbed.get(stream, -PROBES_LAG)
-        if not truth.is_well(machine, one) or self._clock() < disturbed + PROBES_LAG:
+        if not truth.is_well(one) or self._clock() < disturbed + PROBES_LAG:
             return
         app = truth.desired.app(stream)
         ends = app is None or (app.uid, app.target) != (one.order.uid, target) or not app.wanted
@@ -72,7 +74,7 @@ class RouterInvariants:
         if met and not (ends and self._clock() < router.troubled_at + TROUBLED):
             words = f"{deed.verb} of {_named(one)} on {target}"
             self._report(Invariant.UNMET, f"{words}, which may still get requests")
-        if app is not None and not ends and app.spec.routes:
+        if app is not None and not ends and app.spec.routes and app.reached_at == target:
             self._check_reached(app, target, one, router)
 
     def _check_reached(
@@ -88,10 +90,11 @@ class RouterInvariants:
             for there, r in truth.running(app.ref.project, app.ref.name)
             if there == target
             and r is not one
-            and truth.is_well(truth.machines[there], r)
+            and truth.is_well(r)
             and any(router.reaches((end.host, end.number)) for end in r.seen.addresses)
         ]
-        if len(reached) < least:
+        lost = self._engines.lost_lately(app)
+        if len(reached) + len(lost) < least:
             words = f"the end of {_named(one)} leaves {len(reached)} of at least {least}"
             self._report(Invariant.REACHED, f"{words} for requests")
 
@@ -100,22 +103,22 @@ class RouterInvariants:
         machine = self._truth.machines[target]
         for backend, ends in after.items():
             for end in ends:
-                if end not in before.get(backend, ()):
-                    one = machine.hosts.get(end.host)
-                    if one is not None and self._is_too_early(backend, machine, one):
-                        words = f"{_named(one)} gets requests on {target}"
-                        self._report(Invariant.HEALED, f"{words}, and was never ready")
+                one = machine.hosts.get(end.host)
+                if one is None or one in self._ready or end in before.get(backend, ()):
+                    continue
+                self._ready[one] = None
+                if self._is_too_early(backend, one):
+                    words = f"{_named(one)} gets requests on {target}"
+                    self._report(Invariant.PROVEN, f"{words}, and was never ready")
 
-    def _is_too_early(self, backend: Backend, machine: Machine, one: Running) -> bool:
-        started = one.seen.started_at
-        if one.seen.state is not ReplicaState.RUNNING or started is None:
+    def _is_too_early(self, backend: Backend, one: Running) -> bool:
+        if one.seen.state is not ReplicaState.RUNNING:
             return False
-        age = max(0.0, machine.now() - started)
-        if one.program.unready <= age and not one.program.deaf:
+        if one.program.unready <= one.age and not one.program.deaf:
             return False
         app = self._truth.desired.app(backend.app)
         is_stable = app is not None and one.order.name.revision == app.stable
-        return not (is_stable and age > self._clock() - self._born())
+        return not (is_stable and one.age > self._clock() - self._born())
 
     # -- at rest ------------------------------------------------------------------------------
 
@@ -130,7 +133,7 @@ class RouterInvariants:
                 continue
             yield from self._endpoints(target, router, wanted)
         for app in self._truth.apps():
-            if app.spec.routes and app.target in self._routers and self._can_serve(app):
+            if app.spec.routes and self._is_routed(app.reached_at) and self._can_serve(app):
                 status = status_of(app.ref.stream)
                 said = status.condition("Routed") if status is not None else None
                 if said is None or (said.status == "True") != (app.wanted > 0):
@@ -150,7 +153,7 @@ class RouterInvariants:
             well = [
                 endpoints.endpoint_of(one.seen, backend)
                 for there, one in truth.running(app.ref.project, app.ref.name)
-                if there == target and truth.is_well(truth.machines[there], one)
+                if there == target and truth.is_well(one)
             ]
             healthy = sorted(end for end in well if end is not None)
             served = sorted(router.endpoints.get(backend, ()))
@@ -171,10 +174,14 @@ class RouterInvariants:
         known = self._tables
         if known is None or known[0] is not desired or known[1] != desired.position:
             known = self._tables = desired, desired.position, RouteTables(desired)
-        resource = desired.resource(f"Target/{target}")
-        if resource is None or _has_none(target_of(resource.spec)):
-            return RouteTable()
-        return known[2].table(target)
+        return known[2].table(target) if self._is_routed(target) else RouteTable()
+
+    def _is_routed(self, target: str) -> bool:
+        """Whether there is a router for the routes of a target."""
+        resource = self._truth.desired.resource(f"Target/{target}")
+        if target not in self._routers or resource is None:
+            return False
+        return not _has_none(target_of(resource.spec))
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """How many calls each router had, and how many of them changed anything."""

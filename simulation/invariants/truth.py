@@ -100,13 +100,11 @@ class Truth:
             for one in machine.owned(self.installation, None)
         ]
 
-    def is_well(self, machine: Machine, running: Running) -> bool:
+    def is_well(self, running: Running) -> bool:
         """Whether it serves now: it runs, and passes what checks it has."""
-        started = running.seen.started_at
-        if running.seen.state is not ReplicaState.RUNNING or started is None:
-            return False
         program = running.program
-        return not program.deaf and program.is_well(max(0.0, machine.now() - started))
+        runs = running.seen.state is ReplicaState.RUNNING
+        return runs and not program.deaf and program.is_well(running.age)
 
     def revision(self, app: DesiredApp, number: int) -> Revision | None:
         """A revision of the app, from the log."""

@@ -32,7 +32,7 @@ class Invariant(StrEnum):
     BOUNDED = "engine writes are in proportion to changes and faults"
     UNMET = "nothing that requests may meet is ended"
     REACHED = "a rollout never leaves fewer replicas for requests than it keeps"
-    HEALED = "requests are sent to nobody who was never ready"
+    PROVEN = "requests are sent to nobody who was never ready"
     ROUTES = "at rest a router serves the table that the log gives, and exactly who is healthy"
     ALIVE = "no loop dies and no pass breaks"
 

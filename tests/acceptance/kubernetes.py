@@ -48,7 +48,7 @@ def register(plane: ControlPlane, name: str, config: Path) -> None:
 
 
 def put_target(plane: ControlPlane, name: str, settings: dict[str, Any]) -> httpx.Response:
-    spec = {"engine": "k8s", "k8s": settings}
+    spec = {"engine": "k8s", "k8s": {"resolveImages": False} | settings}  # no registry has them
     body = {"apiVersion": "stateward/v1", "kind": "Target", "spec": spec}
     return plane.http.put(f"/api/v1/targets/{name}", json=body)
 

@@ -38,6 +38,8 @@ NAMES: Final = (
     "workers",
     "routing",
     "routing_haproxy",
+    "rollouts",
+    "rollouts_haproxy",
 )
 LONGEST: Final = 420.0  # seconds for one of them
 

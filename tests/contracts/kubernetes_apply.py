@@ -152,6 +152,19 @@ class ApplyContract(PlacedContract):
         body["metadata"]["resourceVersion"] = "1"
         assert (await applied(place, body)).code == 409
 
+    async def test_a_version_that_nothing_has_makes_an_apply_a_mere_creation(
+        self, place: Place
+    ) -> None:
+        body = annotated(x="1")
+        body["metadata"]["resourceVersion"] = "1"
+        made = await applied(place, body, force="true")
+        assert made.code == 201
+        body["metadata"]["annotations"] = {"x": "2"}
+        again = await applied(place, body, "m2", force="true")
+        assert again.code == 409
+        there = await place.client.get(f"{place.deployments}/d")
+        assert ours(there, "x") == {"x": "1"}
+
     async def test_a_dry_run_applies_nothing(self, place: Place) -> None:
         assert (await applied(place, dryRun="All")).code in {200, 201}
         assert (await place.client.get(f"{place.deployments}/d")).code == 404

@@ -33,6 +33,10 @@ class ObjectsContract:
         assert list(await world.ours.engine.list()) == []
         assert dict(world.ours.engine.marks()) == {}
 
+    async def test_kinds_that_are_there_are_not_lacking(self, world: World) -> None:
+        for manifest in world.rendered().values():
+            assert world.ours.engine.lacks(manifest.key.api_version, manifest.key.kind) is None
+
     async def test_what_was_applied_is_listed_as_ours(self, world: World) -> None:
         await world.furnish()
         made = await world.deploy()

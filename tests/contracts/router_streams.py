@@ -2,6 +2,7 @@
 
 import asyncio
 
+from projections.route_table import Endpoint
 from tests.contracts.router_world import PATIENCE, WEB, RouterWorld, name_of, row
 from tests.support.backends import backends
 
@@ -28,6 +29,14 @@ async def echoed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.write(b"who?\n")
     async with asyncio.timeout(PATIENCE):
         return await reader.readline()
+
+
+async def left(world: RouterWorld, places: set[Endpoint], count: int) -> bool:
+    """Whether so much is not answered yet; the router takes notice a moment later."""
+    async with asyncio.timeout(PATIENCE):
+        while await world.router.unanswered(places) != count:
+            await asyncio.sleep(0.02)
+    return True
 
 
 class StreamsContract:
@@ -58,6 +67,31 @@ class StreamsContract:
                 async with world.client("a.test") as client:
                     assert name_of(await client.get("/")) == "new"
                 assert await echoed(reader, writer) == b"old\n"
+
+    async def test_what_an_endpoint_has_in_hand_is_known_until_it_is_over(
+        self, world: RouterWorld
+    ) -> None:
+        """A request and a WebSocket count, though nothing is published any more; idle ones not."""
+        async with backends("old", "new") as (old, new), world.client("a.test") as client:
+            places = {old.endpoint()}
+            await world.serve([row("a.test")], {WEB: [old.endpoint()]})
+            assert name_of(await client.get("/")) == "old"
+            assert await left(world, places, 0)
+            waiting = asyncio.create_task(client.get("/held"))
+            await old.until_asked("/held")
+            async with world.connection() as (reader, writer):
+                writer.write(_UPGRADE)
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+                assert await left(world, places, 2)
+                for _ in range(6):  # more often than HAProxy has slots for a backend
+                    await world.router.publish({WEB: (new.endpoint(),)})
+                    await world.router.publish({})
+                assert await left(world, places, 2)
+                assert await left(world, {new.endpoint()}, 0)
+                old.release()
+                assert name_of(await waiting) == "old"
+                assert await left(world, places, 1)
+            assert await left(world, places, 0)
 
     async def test_a_stream_is_passed_on_as_it_comes_and_outlives_changes(
         self, world: RouterWorld

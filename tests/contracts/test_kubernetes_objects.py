@@ -84,9 +84,10 @@ async def test_what_is_not_there_is_made_by_one_request(tmp_path: Path) -> None:
         before = len(server.calls)
         await world.apply(service)
         made = [call.verb for call in list(server.calls)[before:] if call.name == "web"]
+        world.place.squat(service.key._replace(name="theirs"))
+        metadata = {**service.body["metadata"], "name": "theirs"}
+        squatted = with_digest(service, {**service.body, "metadata": metadata})
         with pytest.raises(NameTaken):
-            squatted = {**service.body["metadata"], "name": "theirs"}
-            world.place.squat(service.key._replace(name="theirs"))
-            await world.apply(with_digest(service, {**service.body, "metadata": squatted}))
+            await world.apply(squatted)
         await engine.close()
     assert made == ["patch"]

@@ -100,6 +100,10 @@ GROWN: Mapping[str, tuple[str, e.Event]] = {
         "app.deleted",
         e.AppDeleted(**INTENT, uid=17, revision=3, target="local", drain="5s", stop_grace="1m"),
     ),
+    "app.deleted.v1.unsaid-drain": (
+        "app.deleted",
+        e.AppDeleted(**INTENT, uid=17, revision=3, target="local", drain=None),
+    ),
     "drift.repaired.v1.object": (
         "drift.repaired",
         e.DriftRepaired(

@@ -184,6 +184,7 @@ async def test_a_certificate_is_a_secret_that_is_there_and_stays() -> None:
         ({"entries": {"http": "80"}}, "an address and a port"),
         ({"domains": [{"pattern": "*.*.org"}]}, "without a wildcard"),
         ({"router": "nginx"}, "caddy"),
+        ({"cluster": {}}, "only a target of engine k8s has a router in its cluster"),
         ({"router": "gateway"}, "engine docker has the routers caddy, haproxy, traefik and none"),
     ],
 )

@@ -1,18 +1,27 @@
 """Least privilege: the ClusterRoles that ship are enough for all that Stateward does, no more."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from adapters.k8s.errors import Asked
-from adapters.k8s.grants import GRANTS, NotGranted, permit
+from adapters.k8s.grants import GRANTS, OWNED, NotGranted, permit
+from adapters.k8s.kinds import OF_ROUTES
 from domain import intents as i
 from domain.names import app, project
+from projections.route_table import Backend, Share
+from reconcilers.object_labels import INSTALLATION, PART_OF, TARGET
+from reconcilers.object_ports import HANDOVER, Manifest, ObjectKey, Objects, Stage
 from tests.support.cluster_house import TOKEN, ClusterHouse, cluster_house
 from tests.support.deployment import ACCOUNT, read, without
 from tests.support.intents import manifest
+from tests.support.k8s_orders import order
+from tests.support.k8s_routes import reached
+from tests.support.kubernetes.definitions import HTTP_ROUTE, TRAEFIK
 from tests.support.kubernetes.pods import Session
+from tests.support.route_tables import row
 
 PORTS = [{"name": "http", "port": 8080}]
 WEB = {
@@ -47,6 +56,8 @@ async def live(house: ClusterHouse) -> None:
     await house.send(manifest("App", "store", STORE))
     for name in ("web", "busy", "store"):
         await house.ready(name)
+        await meet(house, name)
+    await meet(house, "")
     view = house.parts.targets.get("prod")
     assert view is not None
     replica = next(iter(await view.engine.replicas.list(("shop", "web"))))
@@ -62,15 +73,82 @@ async def live(house: ClusterHouse) -> None:
     await house.until(lambda: house.found("HorizontalPodAutoscaler", "busy") is None)
     for name in ("web", "busy", "store"):
         await house.send(i.Delete(ref=app("shop", name), volumes=True))
-    await house.until(lambda: house.types.count("removal.completed") == 3)
+    await house.until(lambda: house.types.count("removal.completed") == 4)
     await house.send(i.Delete(ref=project("shop"), cascade=True))
     await house.until(lambda: house.server.inside.get("Namespace", "", "stw-shop") is None)
+
+
+async def route(house: ClusterHouse) -> None:
+    """Each router in turn leads to an app; what the one before was given goes."""
+    for definition in (HTTP_ROUTE, *TRAEFIK):
+        house.server.inside.create("CustomResourceDefinition", "", definition)
+    url = {"host": "web.localhost", "path": "/a", "stripPrefix": True, "tls": {"mode": "off"}}
+    plain = {"host": "web.localhost", "tls": {"mode": "off"}}
+    spec = {"image": "web:1", "ports": PORTS, "routes": [url, plain]}
+    await house.send(manifest("App", "routed", spec))
+    at = {"engine": "k8s", "k8s": {"kubeconfig": "/config"}}
+    kinds = {"gateway": "HTTPRoute", "traefik": "IngressRoute", "ingress": "Ingress"}
+    for router, kind in kinds.items():
+        await house.send(manifest("Target", "prod", {**at, "routing": {"router": router}}))
+        others = [one for one in kinds.values() if one != kind]
+
+        def changed(kind: str = kind, others: Sequence[str] = others) -> bool:
+            return bool(house.all(kind)) and not any(house.all(one) for one in others)
+
+        await house.until(changed)
+        await meet(house, "routed")
+        if router == "traefik":
+            await share(house)
+    await house.send(manifest("Target", "prod", {**at, "routing": {"router": "none"}}))
+    left = (*kinds.values(), "Middleware", "TraefikService")
+    await house.until(lambda: not any(house.all(kind) for kind in left))
+    await house.send(i.Delete(ref=app("shop", "routed")))
+
+
+async def share(house: ClusterHouse) -> None:
+    """A row that gives parts of its requests to several apps, which no spec can ask for yet."""
+    objects, found = objects_of(house), house.desired.app("App/shop/routed")
+    assert found is not None
+    asked = order({"image": "web:1", "ports": PORTS}, app="routed", uid=found.uid)
+    backend = Backend("App/shop/routed", found.uid, "http")
+    split = row("web.localhost", "/", (Share(backend, 9), Share(backend, 1)))
+    made = objects.renderer.app(reached(asked, split))
+    [shared] = [one for one in made if one.key.kind == "TraefikService"]
+    labels = {n: of for n, of in shared.body["metadata"]["labels"].items() if n != PART_OF}
+    body = {**shared.body, "metadata": {**shared.body["metadata"], "labels": labels}}
+    alone = msgspec.structs.replace(shared, body=body)  # of no set, so it is no stray
+    for one in (alone, alone, shared):
+        await objects.engine.apply(one, owner=("shop", "routed"), uid=None, position=1)
+
+
+async def meet(house: ClusterHouse, name: str) -> None:
+    """Apply what is there as if it had not been seen: then it is asked for by its name."""
+    objects = objects_of(house)
+    for one in await objects.engine.list(("shop", name)):
+        if (one["apiVersion"], one["kind"]) in (*OWNED, *OF_ROUTES):
+            labels = {n: one["metadata"]["labels"][n] for n in (INSTALLATION, TARGET)}
+            metadata = {**ObjectKey.of(one)._asdict(), "labels": labels}
+            body = {"apiVersion": one["apiVersion"], "kind": one["kind"], "metadata": metadata}
+            for field in ("api_version", "kind", *(() if metadata["namespace"] else ["namespace"])):
+                del metadata[field]
+            again = Manifest(stage=Stage.CONFIG, body=body, digest="")
+            await objects.engine.apply(
+                again, owner=("shop", name), uid=None, position=1, manager=HANDOVER
+            )
+
+
+def objects_of(house: ClusterHouse) -> Objects:
+    view = house.parts.targets.get("prod")
+    assert view is not None
+    assert view.objects is not None
+    return view.objects
 
 
 async def test_all_that_is_granted_is_needed_and_all_that_is_needed_is_granted(
     tmp_path: Path,
 ) -> None:
     async with cluster_house(tmp_path) as house:
+        await route(house)
         await live(house)
         assert house.server.access.used[ACCOUNT] == set(granted())
 

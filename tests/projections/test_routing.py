@@ -139,6 +139,52 @@ def test_https_answers_http_with_a_redirect() -> None:
     assert told == [("http", True, False, None), ("https", False, True, Tls(mode="internal"))]
 
 
+@given(told=histories)
+def test_an_app_is_reached_by_its_rows_of_the_table_beside_all_of_their_hosts(
+    told: list[Told],
+) -> None:
+    *_, (desired, tables) = live(played(told))
+    for stream in desired.streams("App"):
+        known = desired.app(stream)
+        if known is None:
+            continue
+        reach = tables.reach(known)
+        assert {row.target for row in reach.rows} <= {known.target}
+        if known.reached_at != known.target:
+            continue  # it moves, and the tables have it where it was
+        rows = tables.table(known.target).rows
+        assert reach.rows == tuple(row for row in rows if row.app == stream)
+        hosts = {row.host for row in reach.rows}
+        assert reach.beside == tuple(row for row in rows if row.host in hosts)
+
+
+@given(told=histories)
+def test_how_an_app_would_be_reached_is_how_it_is_when_it_is_so(told: list[Told]) -> None:
+    rows = played(told)
+    stream = rows[-1].stream.partition("#")[0]
+    *_, (desired, after) = live(rows)
+    changed = desired.app(stream) if stream.startswith("App/") else None
+    if changed is None:
+        return
+    *_, (_, before) = live(rows[:-1])
+    assert before.reach(changed) == after.reach(changed)
+
+
+def test_apps_are_told_once_that_the_rows_of_their_hosts_were_made_anew() -> None:
+    deep = {"host": "a.localhost", "path": "/api"}
+    other = {"host": "b.localhost"}
+    apps = [apply("web", {"host": "a.localhost"}), apply("api", other), apply("api", deep)]
+    found = []
+    for _, tables in live(played(apps, furnished=False)):
+        found.append(set(tables.touched()))
+        assert not tables.touched()
+    assert [one for one in found if one] == [
+        {"App/shop/web"},
+        {"App/shop/api"},
+        {"App/shop/web", "App/shop/api"},
+    ]
+
+
 def apply(name: str, route: object) -> Told:
     spec = {"image": "a:1", "ports": [{"name": "http", "port": 80}], "routes": [route]}
     return Told(f"apply {name}", lambda desk: desk.send(manifest("App", name, spec)))

@@ -42,6 +42,7 @@ from simulation.machine import Machine, Running
 from simulation.secrets import SimulatedSecrets
 from tests.simulation import cluster_mutants as bugs
 from tests.simulation import replacing, starving
+from tests.simulation import router_mutants as routed
 
 BUDGET: Final = 15
 """Seeds within which each must be caught."""
@@ -67,6 +68,7 @@ class Mutant:
     rates: Mapping[Fault, float] = field(default_factory=dict)
     minutes: float = 10.0
     clusters: bool = False
+    routes: bool = False
     caught: "Callable[[Mutant], Catch | None] | None" = None
     """Looks for it in another way than by seeds."""
 
@@ -107,7 +109,13 @@ def hunt(mutant: Mutant, budget: int = BUDGET) -> Catch | None:
     rates = {fault: MOST[fault] for fault in mutant.faults} | dict(mutant.rates)
     with mutant.patched():
         for number in range(1, budget + 1):
-            outcome = seeds.run(number, rates, minutes=mutant.minutes, clusters=mutant.clusters)
+            outcome = seeds.run(
+                number,
+                rates,
+                minutes=mutant.minutes,
+                clusters=mutant.clusters,
+                routes=mutant.routes,
+            )
             if outcome.violations:
                 first = outcome.violations[0]
                 return Catch(first.invariant, number, first.what)
@@ -549,7 +557,29 @@ MUTANTS: Final = (
     Mutant(name="all pods down in a rollout", patched=bugs.all_pods_at_once, clusters=True),
     Mutant(name="objects applied at every look", patched=bugs.always_applied, clusters=True),
     Mutant(name="secret in a config map", patched=bugs.secret_in_a_config_map, clusters=True),
-    Mutant(name="stray objects left", patched=bugs.strays_left, clusters=True),
+    Mutant(
+        name="stray objects left",
+        patched=bugs.strays_left,
+        rates={Fault.INTENT_ABA: 6.0},  # specs change often
+        minutes=4.0,
+        clusters=True,
+    ),
+    Mutant(name="ended before it is withdrawn", patched=routed.ended_before_withdrawn, routes=True),
+    Mutant(name="propagation not waited for", patched=routed.propagation_forgotten, routes=True),
+    Mutant(name="published before it is ready", patched=routed.published_before_ready, routes=True),
+    Mutant(
+        name="edited router believed",
+        patched=routed.never_looked_again,
+        rates={Fault.ROUTER_EDITED: 2.0},
+        minutes=3.0,
+        routes=True,
+    ),
+    Mutant(
+        name="router told all the time",
+        patched=routed.told_all_the_time,
+        minutes=1.0,
+        routes=True,
+    ),
 )
 
 
@@ -557,7 +587,7 @@ def _digest(name: str, number: int) -> str:
     """The hash of one seed's story, with a mutant about."""
     (mutant,) = [one for one in MUTANTS if one.name == name]
     with mutant.patched():
-        return seeds.run(number, {}, minutes=3.0, clusters=False).digest
+        return seeds.run(number, {}, minutes=3.0, clusters=False, routes=False).digest
 
 
 def main() -> int:

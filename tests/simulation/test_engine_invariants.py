@@ -13,8 +13,7 @@ WEB, API = "App/shop/web", "App/shop/api"
 
 def broken(world: World, *, sent: float) -> list[Invariant]:
     """What a start that was asked for at `sent` breaks."""
-    machine = world.machines["local"]
-    world.engines.deed(machine, Deed(INSTALLATION, "start", "shop", "web", None, sent))
+    world.engines.deed(Deed(INSTALLATION, "start", "shop", "web", None, sent))
     found = [one.invariant for one in world.violations]
     world.violations.clear()
     return found

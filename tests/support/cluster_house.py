@@ -13,6 +13,7 @@ from adapters.k8s.access import Kubeconfig
 from adapters.k8s.engine import Identity, open_engine
 from domain.target import K8sSettings, TargetSpec
 from reconcilers.passing import WorkerSettings
+from reconcilers.ports import Images
 from reconcilers.targets import OpenedEngine
 from tests.support.deployment import account
 from tests.support.house import House
@@ -27,10 +28,16 @@ TOKEN = "account-token"  # of who may do what the ClusterRoles that ship allow
 
 
 class HouseOnCluster(House):
-    """A house whose targets of engine `k8s` are the cluster at an address."""
+    """A house whose targets of engine `k8s` are the cluster at an address.
 
-    def __init__(self, url: str, folder: Path, *, token: str, **how: Any) -> None:
+    `images` says what tags name there; without it, they stay tags.
+    """
+
+    def __init__(
+        self, url: str, folder: Path, *, token: str, images: Images | None = None, **how: Any
+    ) -> None:
         super().__init__(**how)
+        self.images = images
         self.config = kubeconfig(folder / f"{token}.json", url, {"token": token})
 
     @override
@@ -40,7 +47,14 @@ class HouseOnCluster(House):
         settings = spec.k8s or K8sSettings()
         who = Identity(self.installation, name, "stateward/test")
         access = Kubeconfig(path=self.config, context=settings.context)
-        engine = await open_engine(access, settings, who, rng=random.Random(5))
+        engine = await open_engine(
+            access,
+            settings,
+            who,
+            rng=random.Random(5),
+            images=self.images,
+            routing=spec.routing,
+        )
         return OpenedEngine(engine.ports, engine.close, engine.objects)
 
 

@@ -48,6 +48,10 @@ CASES: Final[Mapping[str, tuple[str, tuple[Manifest, ...]]]] = {
         )
         for way in k8s_routes.WAYS
     },
+    "web-routed": (
+        "An app with a URL: its route, and the door for the router of the cluster.",
+        orders.RENDERER.app(k8s_routes.reached(orders.order(orders.WEB))),
+    ),
     "busy-stopped": (
         "The same, stopped: nothing scales what should not run.",
         _NAMESPACED_USERS.app(orders.order(orders.BUSY, app="busy", replicas=0)),

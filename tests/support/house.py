@@ -99,6 +99,7 @@ class House:
             report_seen=self._seen,
             appended=self._appended,
             open_router=self._open_router,
+            was_routed=lambda _target: self.router.was_told,
         )
         if leasing is not None:
             world = world._replace(

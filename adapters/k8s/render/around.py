@@ -1,7 +1,7 @@
 """What stands around an app's pods: an identity, names, who may reach and end them."""
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from adapters.k8s.render.labels import GROUP_KINDS, SET_ID, TOOLING, Owner
 from adapters.k8s.render.manifests import given, manifest
@@ -13,15 +13,28 @@ from reconcilers.object_ports import AppOrder, Manifest, Stage
 APP_KINDS: Final = (
     "ConfigMap",
     "Deployment.apps",
+    "HTTPRoute.gateway.networking.k8s.io",
     "HorizontalPodAutoscaler.autoscaling",
+    "Ingress.networking.k8s.io",
+    "IngressRoute.traefik.io",
+    "Middleware.traefik.io",
     "NetworkPolicy.networking.k8s.io",
     "PodDisruptionBudget.policy",
     "Secret",
     "Service",
     "ServiceAccount",
     "StatefulSet.apps",
+    "TraefikService.traefik.io",
 )
 PROJECT_KINDS: Final = ("LimitRange", "NetworkPolicy.networking.k8s.io", "ResourceQuota")
+
+
+class Door(NamedTuple):
+    """The pods of another namespace that may reach some of an app's ports; no labels: all there."""
+
+    namespace: str
+    labels: Mapping[str, str]
+    ports: frozenset[str]
 
 
 def set_parent(owner: Owner) -> Manifest:
@@ -46,22 +59,27 @@ def account(owner: Owner) -> Manifest:
     return manifest(Stage.CONFIG, owner, "v1 ServiceAccount", owner.app, content)
 
 
-def isolation(order: AppOrder, owner: Owner) -> Iterator[Manifest]:
-    """The app's ports may be reached from its project; nothing else of it from anywhere."""
+def isolation(order: AppOrder, owner: Owner, door: Door | None) -> Iterator[Manifest]:
+    """The app's ports may be reached from its project, and some by its router; nothing else."""
     if not order.spec.ports:
         return
     names = port_names(order.spec.ports)
-    rule = {
-        "from": [{"podSelector": {}}],
-        "ports": [
-            {"port": names[port.name], "protocol": port.protocol.upper()}
-            for port in order.spec.ports
-        ],
+    ports = {
+        port.name: {"port": names[port.name], "protocol": port.protocol.upper()}
+        for port in order.spec.ports
     }
+    rules: list[dict[str, Any]] = [{"from": [{"podSelector": {}}], "ports": [*ports.values()]}]
+    if door is not None:
+        where = {"matchLabels": {"kubernetes.io/metadata.name": door.namespace}}
+        who: dict[str, Any] = {"namespaceSelector": where}
+        if door.labels:
+            who["podSelector"] = {"matchLabels": dict(sorted(door.labels.items()))}
+        reached = [one for name, one in ports.items() if name in door.ports]
+        rules.append({"from": [who], "ports": reached})
     spec = {
         "podSelector": {"matchLabels": owner.selector},
         "policyTypes": ["Ingress"],
-        "ingress": [rule],
+        "ingress": rules,
     }
     yield manifest(
         Stage.CONFIG, owner, "networking.k8s.io/v1 NetworkPolicy", owner.app, {"spec": spec}

@@ -116,7 +116,7 @@ def _container(order: AppOrder, owner: Owner, variables: Variables) -> dict[str,
 
 
 def _leaving(order: AppOrder) -> int:
-    return seconds(order.spec.rollout.drain, least=LEAVING)
+    return seconds(order.spec.rollout.drain or "0s", least=LEAVING)
 
 
 def _grace(order: AppOrder) -> int:

@@ -8,6 +8,9 @@ from adapters.k8s.render import around, projects
 from adapters.k8s.render.labels import Owner
 from adapters.k8s.render.variables import variables
 from adapters.k8s.render.workloads import claims, workload
+from adapters.k8s.routes.routing import door, routes
+from adapters.k8s.routes.routing import view as route_view
+from domain.routing import Routing
 from domain.target import K8sSettings
 from reconcilers.object_ports import (
     AppOrder,
@@ -16,6 +19,7 @@ from reconcilers.object_ports import (
     ObjectRenderer,
     ObjectView,
     ProjectOrder,
+    RouteView,
 )
 
 KEPT: Final = 256  # owners whose last objects are remembered, of about 20 kB each
@@ -27,8 +31,15 @@ type _Order = AppOrder | ProjectOrder
 class KubernetesRenderer(ObjectRenderer):
     """Pure: the same order gives the same objects, byte for byte."""
 
-    def __init__(self, installation: str, target: str, settings: K8sSettings) -> None:
+    def __init__(
+        self,
+        installation: str,
+        target: str,
+        settings: K8sSettings,
+        routing: Routing | None = None,
+    ) -> None:
         self._installation, self._target, self._settings = installation, target, settings
+        self._routing = routing or Routing()
         self._last: dict[tuple[str, str], tuple[_Order, tuple[Manifest, ...]]] = {}
 
     @override
@@ -53,17 +64,19 @@ class KubernetesRenderer(ObjectRenderer):
     def _app(self, order: AppOrder) -> tuple[Manifest, ...]:
         owner = self.owner(order.project, order.app, order.uid)
         told = variables(order, owner)
+        made = routes(order, owner, self._routing)
         runs = workload(order, owner, told, user_namespaces=self._settings.user_namespaces)
         return _ordered(
             around.set_parent(owner),
             around.account(owner),
-            *around.isolation(order, owner),
+            *around.isolation(order, owner, door(order, made, self._routing)),
             *told.objects,
             *claims(order, owner),
             runs,
             *around.services(order, owner),
             *around.disruption(order, owner),
             *around.autoscaler(order, owner),
+            *made.manifests,
         )
 
     def _project(self, order: ProjectOrder) -> tuple[Manifest, ...]:
@@ -78,6 +91,13 @@ class KubernetesRenderer(ObjectRenderer):
     @override
     def view(self, live: Sequence[Json], app: str) -> ObjectView:
         return viewing.view(live, app)
+
+    @override
+    def routed(self, order: AppOrder, live: Sequence[Json]) -> RouteView:
+        if not order.reach.rows:
+            return RouteView()
+        owner = self.owner(order.project, order.app, order.uid)
+        return route_view(order, routes(order, owner, self._routing), live)
 
     def owner(self, project: str, app: str, uid: int) -> Owner:
         """Whose the objects of an app are, or (`app` empty) those that a project shares."""

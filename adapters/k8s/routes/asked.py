@@ -5,7 +5,6 @@ Services, and only to those of its app's namespace.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import product
 from typing import Any, Final, NamedTuple
@@ -17,32 +16,6 @@ from reconcilers.object_ports import Manifest
 JSON = dict[str, Any]
 
 IDENTITY_HEADER: Final = "X-Forwarded-User"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteSettings:
-    """What an operator says about the router of a cluster.
-
-    Attributes:
-        gateway: the Gateway that routes are attached to, and `gateway_namespace` its place; its
-            listeners are `http_listener` and `https_listener`.
-        http: Traefik's entry point without TLS; `https` that with TLS.
-        cert_resolver: of Traefik, for certificates of rows with `auto`; empty: there is none.
-        verify: the URL that Traefik asks about users; empty: nobody knows them.
-        ingress_class: of Ingresses; empty: the cluster's default.
-        issuer: a ClusterIssuer of cert-manager for Ingresses with `auto`; empty: there is none.
-    """
-
-    gateway: str = "stateward"
-    gateway_namespace: str = "stateward-routing"
-    http_listener: str = "http"
-    https_listener: str = "https"
-    http: str = "web"
-    https: str = "websecure"
-    cert_resolver: str = ""
-    verify: str = ""
-    ingress_class: str = ""
-    issuer: str = ""
 
 
 class Asked(NamedTuple):

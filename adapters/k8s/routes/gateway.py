@@ -15,7 +15,6 @@ from adapters.k8s.routes.asked import (
     JSON,
     Asked,
     Routes,
-    RouteSettings,
     longer_below,
     name_of,
     note_of,
@@ -25,6 +24,7 @@ from adapters.k8s.routes.asked import (
     stripped,
     where,
 )
+from domain.routing import ClusterRouter
 from projections.route_table import Header, Row
 from reconcilers.object_ports import Manifest, Stage
 
@@ -34,7 +34,7 @@ _RULES: Final = 16  # of one HTTPRoute
 _PATH: Final = re.compile(r"(?!.*%2[fF])(?!.*//)(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+")
 
 
-def gateway_routes(asked: Asked, settings: RouteSettings) -> Routes:
+def gateway_routes(asked: Asked, settings: ClusterRouter) -> Routes:
     unserved = {row.id: reason for row in asked.rows if (reason := _reason(row, asked))}
     served = [row for row in asked.rows if row.id not in unserved]
     return Routes(
@@ -61,24 +61,25 @@ def _reason(row: Row, asked: Asked) -> str:
     return reachable(row, asked)
 
 
-def _note(row: Row, settings: RouteSettings) -> str:
+def _note(row: Row, settings: ClusterRouter) -> str:
     notes = [note_of(row)]
     if row.tls is not None:
+        gateway = settings.gateway
         notes.append(
-            f"{where(row)} shows the certificate of listener {settings.https_listener!r} of "
-            f"Gateway {settings.gateway_namespace}/{settings.gateway}, whatever its tls mode says"
+            f"{where(row)} shows the certificate of listener {gateway.https!r} of "
+            f"Gateway {gateway.namespace}/{gateway.name}, whatever its tls mode says"
         )
     return "; ".join(note for note in notes if note)
 
 
-def _routes(row: Row, asked: Asked, settings: RouteSettings) -> Iterator[Manifest]:
+def _routes(row: Row, asked: Asked, settings: ClusterRouter) -> Iterator[Manifest]:
     rules = [_rule(row, path, asked) for path in longer_below(row, asked.table)]
-    listener = settings.https_listener if row.scheme == "https" else settings.http_listener
+    listener = settings.gateway.https if row.scheme == "https" else settings.gateway.http
     parent = {
         "group": _GROUP,
         "kind": "Gateway",
-        "name": settings.gateway,
-        "namespace": settings.gateway_namespace,
+        "name": settings.gateway.name,
+        "namespace": settings.gateway.namespace,
         "sectionName": listener,
     }
     for number, some in enumerate(batched(rules, _RULES)):

@@ -12,13 +12,13 @@ from adapters.k8s.routes.asked import (
     JSON,
     Asked,
     Routes,
-    RouteSettings,
     name_of,
     note_of,
     reachable,
     service_of,
     where,
 )
+from domain.routing import ClusterRouter
 from projections.route_table import Row
 from reconcilers.object_ports import Manifest, Stage
 
@@ -27,7 +27,7 @@ _ISSUER: Final = "cert-manager.io/cluster-issuer"
 _BETTER: Final = "use the router gateway or traefik"
 
 
-def ingresses(asked: Asked, settings: RouteSettings) -> Routes:
+def ingresses(asked: Asked, settings: ClusterRouter) -> Routes:
     """Redirects are none of an Ingress: its controller redirects, or does not, for all."""
     reasons = {row.id: _reason(row, asked, settings) for row in asked.rows}
     served = [row for row in asked.rows if not reasons[row.id] and not row.redirect]
@@ -38,7 +38,7 @@ def ingresses(asked: Asked, settings: RouteSettings) -> Routes:
     )
 
 
-def _reason(row: Row, asked: Asked, settings: RouteSettings) -> str:
+def _reason(row: Row, asked: Asked, settings: ClusterRouter) -> str:
     wanted = {
         "a context: give the feature a host of its own": row.context is not None,
         "a part of the requests": len([one for one in row.shares if one.weight]) > 1,
@@ -50,7 +50,7 @@ def _reason(row: Row, asked: Asked, settings: RouteSettings) -> str:
     missing = [name for name, is_wanted in wanted.items() if is_wanted]
     if missing:
         return f"{where(row)} asks an Ingress for {', '.join(missing)}, which it has not; {_BETTER}"
-    if row.tls is not None and row.tls.mode == "auto" and not settings.issuer:
+    if row.tls is not None and row.tls.mode == "auto" and not settings.ingress.issuer:
         return (
             f"{where(row)} asks for tls mode 'auto', but no issuer of cert-manager is named to its "
             "target; name one, or use tls mode internal"
@@ -69,7 +69,7 @@ def _note(row: Row) -> str:
     return note_of(row)
 
 
-def _ingress(row: Row, asked: Asked, settings: RouteSettings) -> Iterator[Manifest]:
+def _ingress(row: Row, asked: Asked, settings: ClusterRouter) -> Iterator[Manifest]:
     name = name_of(row, asked.owner)
     is_issued = row.tls is not None and row.tls.mode == "auto"
     [share] = [share for share in row.shares if share.weight]
@@ -80,7 +80,7 @@ def _ingress(row: Row, asked: Asked, settings: RouteSettings) -> Iterator[Manife
         "backend": {"service": {"name": service["name"], "port": {"number": service["port"]}}},
     }
     spec = given(
-        ingressClassName=settings.ingress_class or None,
+        ingressClassName=settings.ingress.class_name,
         rules=[{"host": row.host, "http": {"paths": [path]}}],
         tls=[given(hosts=[row.host], secretName=f"{name}--tls" if is_issued else None)]
         if row.tls
@@ -92,5 +92,5 @@ def _ingress(row: Row, asked: Asked, settings: RouteSettings) -> Iterator[Manife
         KIND,
         name,
         {"spec": spec},
-        annotations={_ISSUER: settings.issuer} if is_issued else {},
+        annotations={_ISSUER: settings.ingress.issuer or ""} if is_issued else {},
     )

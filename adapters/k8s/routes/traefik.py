@@ -9,7 +9,6 @@ from adapters.k8s.routes.asked import (
     JSON,
     Asked,
     Routes,
-    RouteSettings,
     name_of,
     note_of,
     plain,
@@ -19,6 +18,7 @@ from adapters.k8s.routes.asked import (
     where,
 )
 from adapters.traefik.rules import compared, rule
+from domain.routing import ClusterRouter
 from projections.route_table import Row
 from reconcilers.object_ports import Manifest, Stage
 
@@ -26,7 +26,7 @@ _API: Final = "traefik.io/v1alpha1"
 _FIRST: Final = 1  # is added to precedences, which begin at 0: that is the length of a rule
 
 
-def traefik_routes(asked: Asked, settings: RouteSettings) -> Routes:
+def traefik_routes(asked: Asked, settings: ClusterRouter) -> Routes:
     reasons = {row.id: _reason(row, asked, settings) for row in asked.rows}
     served = [row for row in asked.rows if not reasons[row.id]]
     return Routes(
@@ -36,13 +36,13 @@ def traefik_routes(asked: Asked, settings: RouteSettings) -> Routes:
     )
 
 
-def _reason(row: Row, asked: Asked, settings: RouteSettings) -> str:
-    if row.auth != "off" and not settings.verify:
+def _reason(row: Row, asked: Asked, settings: ClusterRouter) -> str:
+    if row.auth != "off" and not settings.traefik.verify:
         return (
             f"{where(row)} asks for auth {row.auth!r}, but nobody is named to its target who knows "
             "users; name one, or use auth off"
         )
-    if row.tls is not None and row.tls.mode == "auto" and not settings.cert_resolver:
+    if row.tls is not None and row.tls.mode == "auto" and not settings.traefik.cert_resolver:
         return (
             f"{where(row)} asks for tls mode 'auto', but no certificate resolver of Traefik is "
             "named to its target; name one, or use tls mode internal"
@@ -55,7 +55,7 @@ def _reason(row: Row, asked: Asked, settings: RouteSettings) -> str:
     return reachable(row, asked)
 
 
-def _objects(row: Row, asked: Asked, settings: RouteSettings) -> Iterator[Manifest]:
+def _objects(row: Row, asked: Asked, settings: ClusterRouter) -> Iterator[Manifest]:
     used = dict(_middlewares(row, settings))
     for name, spec in used.items():
         yield _object("Middleware", row, asked, spec, name)
@@ -74,24 +74,24 @@ def _objects(row: Row, asked: Asked, settings: RouteSettings) -> Iterator[Manife
     }
     is_secure = row.scheme == "https"
     routed: JSON = {
-        "entryPoints": [settings.https if is_secure else settings.http],
+        "entryPoints": [settings.traefik.https if is_secure else settings.traefik.http],
         "routes": [route],
     }
     if row.tls is not None and row.tls.mode == "auto":
-        routed["tls"] = {"certResolver": settings.cert_resolver}
+        routed["tls"] = {"certResolver": settings.traefik.cert_resolver}
     elif is_secure:
         routed["tls"] = {"store": {"name": "default"}}
     yield _object("IngressRoute", row, asked, routed)
 
 
-def _middlewares(row: Row, settings: RouteSettings) -> Iterator[tuple[str, JSON]]:
+def _middlewares(row: Row, settings: ClusterRouter) -> Iterator[tuple[str, JSON]]:
     """What happens to requests on the way, in this order: a name, and the spec of that."""
     if row.redirect:
         yield "redirect", {"redirectScheme": {"scheme": "https", "permanent": True}}
         return
     yield "identity", {"headers": {"customRequestHeaders": dict.fromkeys(spellings(), "")}}
     if row.auth != "off":
-        address = f"{settings.verify}?auth={row.auth}"
+        address = f"{settings.traefik.verify}?auth={row.auth}"
         asking = {"address": address, "authResponseHeaders": [IDENTITY_HEADER]}
         yield "auth", {"forwardAuth": asking}
     if row.strip_prefix and row.path != "/":

@@ -1,0 +1,1 @@
+"""Registries of images, asked by the OCI distribution API for what a tag names now."""
