@@ -66,7 +66,8 @@ def said(house: ClusterHouse, name: str = "web") -> str:
 
 def answer(house: ClusterHouse, route: Object, accepted: str = "True", **more: object) -> None:
     """The Gateway says what it thinks of a route."""
-    told = {"type": "Accepted", "status": accepted, "reason": "Accepted", "message": "it is taken"}
+    said = {"status": accepted, "reason": "Accepted", "message": "it is taken"}
+    told: Object = {"type": "Accepted", **said}
     told |= {"observedGeneration": route["metadata"]["generation"], **more}
     found = {**told, "type": "ResolvedRefs", "status": "True"}
     parent = {"parentRef": route["spec"]["parentRefs"][0], "conditions": [told, found]}
