@@ -157,8 +157,8 @@ class Acting:
             keep=stop.keep,
             may_write=lambda: self._.gate.halted() is None,
             withdrawn=partial(self._withdrawn, app, stop),
-            answered=partial(self._.routing.answered, app.target, replica),
             telling=lambda: book.draining.pop(replica.id, None),
+            answered=partial(self._.routing.answered, app.target, replica),
         )
         if not why:
             book.unstopped.pop(replica.id, None)

@@ -46,7 +46,7 @@ async def end(
     """End a replica and, unless `keep`, remove what is left; return why that failed, or nothing.
 
     First `withdrawn` returns: no new request meets it. Then `answered`, of the drain, does: it has
-    none left, or had its time. It is asked to stop after that; from `telling` on, this cannot be
+    none left, or had its time. It is asked to stop after that: from `telling` on, this cannot be
     taken back by a cancellation.
     """
     await withdrawn()

@@ -143,6 +143,7 @@ class Routing:
 
     def stay(self, target: str, replica: Replica, by: By) -> None:
         """A replica that was to end goes on instead, and gets requests as before."""
+        self._met.pop(replica.id, None)
         view = self._.targets.get(target)
         driver = self._driver(view) if view is not None else None
         if self._leaving.unmark(replica.id, by) and driver is not None:
