@@ -119,12 +119,16 @@ class RouteTables:
         )
 
     def reach(self, app: DesiredApp) -> Reach:
-        """How an app is to be reached, as it is desired or as it might be."""
+        """How an app is to be reached where it runs, as it is desired or as it might be.
+
+        While it moves there, the tables have its rows on the target that it leaves.
+        """
         self._catch_up()
         stream = app.ref.stream
-        reached = _reached(stream, app)
-        if reached is None or not reached.routes:
+        said = _reached(stream, app)
+        if said is None or not said.routes:
             return _NOWHERE
+        reached = said._replace(target=app.target)
         is_present = reached == self._reached.get(stream)
         rows = [
             row

@@ -95,7 +95,6 @@ class Routing:
         self._before: dict[TargetView, frozenset[str]] = {}
         self._asked: dict[str, tuple[RouteTable, dict[Backend, None]]] = {}
         self._leaving = Leaving(around.clock)
-        self._met: dict[str, None] = {}  # replicas that leave, and may have a request still
 
     # -- what passes ask ----------------------------------------------------------------------
 
@@ -171,7 +170,6 @@ class Routing:
 
         driver = await self._driver_of(target, needed)
         if driver is not None and not driver.is_missing and driver.may_meet(replica.id):
-            self._met[replica.id] = None
             await driver.without(needed)
 
     async def _driver_of(self, target: str, needed: Callable[[], bool]) -> RouterDriver | None:
@@ -190,8 +188,6 @@ class Routing:
 
         `drain` is that time in seconds. None leaves it to us: nothing where no router is.
         """
-        was_asked = replica.id in self._met
-        self._met.pop(replica.id, None)
         view = self._.targets.get(target)
         driver = self._driver(view) if view is not None else None
         if drain == 0.0:

@@ -124,8 +124,6 @@ class SimulatedRouter(Router):
     async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:
         if self.silence is not None:
             raise self.silence
-        if self.away:
-            raise silent()
         if self.in_hand is None:
             return None
         return sum(self.in_hand.get(one, 0) for one in endpoints)

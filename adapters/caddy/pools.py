@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -21,6 +22,7 @@ def pool(row: Row) -> Pool:
     return Pool(_shares(row.shares), _shares(row.fallback))
 
 
+@lru_cache(maxsize=16_384)  # asked for again with every change of any route
 def name(found: Pool) -> str:
     """Equal pools have one name, and so one question; a name never changes its meaning."""
     digest = hashlib.sha256(msgspec.json.encode(found)).hexdigest()

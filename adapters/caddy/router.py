@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, final, override
 
-import msgspec
 import structlog
 
 from adapters.caddy import pools
@@ -105,7 +104,7 @@ class CaddyRouter(Router):
             wanted_pools = pools.pools(table.rows)
             self._write(self._snapshot._replace(pools={**self._pools, **wanted_pools}))
             found = await self._certificate_files(table)
-            wanted = _plain(render(table, replace(site, certificates=found)))
+            wanted = render(table, replace(site, certificates=found))
             applied = await self._load(wanted)
             self._pools = wanted_pools
             unserved = tuple(limits_met(table.rows, site.verify, found))
@@ -184,7 +183,7 @@ class CaddyRouter(Router):
         if await self._admin.answers() or await self.programs.answering(self._admin):
             self._has_answered = True
             return
-        caddy, empty = self.programs.caddy, _plain(render(RouteTable(), site))
+        caddy, empty = self.programs.caddy, render(RouteTable(), site)
         assert caddy is not None
         said = caddy.last_words
         if not self._has_answered and self._files.read_config() != empty:
@@ -220,7 +219,7 @@ class CaddyRouter(Router):
         self._snapshot = known
         self._pools = dict(known.pools)
         if chosen or self._files.read_config() is None:
-            self._files.write_config(_plain(render(RouteTable(), site)))
+            self._files.write_config(render(RouteTable(), site))
         return site
 
     def _port(self) -> tuple[int, bool]:
@@ -279,12 +278,6 @@ class CaddyRouter(Router):
         except OSError as error:
             raise RouterUnavailable(f"{self._files.snapshot} cannot be written: {error}") from error
         self._snapshot = snapshot
-
-
-def _plain(config: JSON) -> JSON:
-    """As it looks when it comes back from Caddy."""
-    plain: JSON = msgspec.json.decode(msgspec.json.encode(config))
-    return plain
 
 
 async def _addresses(hosts: set[str]) -> dict[str, str]:

@@ -41,22 +41,33 @@ def routes(rows: Iterable[Row], scheme: str, site: Site) -> list[JSON]:
                 {"handler": "headers", "request": {"delete": spellings(site.identity_header)}}
             ]
         },
-        *(_host(f"{scheme}://{host}", host, found, site) for host, found in of_host.items()),
+        *(_host(scheme, host, found, site) for host, found in of_host.items()),
         _proxy("http", site),
         _proxy("h2c", site),
         {"handle": [page(404, NO_ROUTE)]},
     ]
 
 
-def _host(name: str, host: str, rows: list[Row], site: Site) -> JSON:
-    """The first row that fits has the request, and the others of its group do not."""
-    below = {"handler": "subroute", "routes": [_route(row, site) for row in rows]}
-    return {"@id": _plain(name), "match": [{"host": [host]}], "group": "hosts", "handle": [below]}
+def _host(scheme: str, host: str, rows: list[Row], site: Site) -> JSON:
+    """The first row that fits has the request, and the others of its group do not.
+
+    Caddy reads what is below a route once more for each level, so a row alone is the route.
+    """
+    if len(rows) == 1:
+        return _route(rows[0], site, "hosts", {"host": [host]})
+    below = {"handler": "subroute", "routes": [_route(row, site, "rows", {}) for row in rows]}
+    match = [{"host": [host]}]
+    return {
+        "@id": _plain(f"{scheme}://{host}"),
+        "match": match,
+        "group": "hosts",
+        "handle": [below],
+    }
 
 
-def _route(row: Row, site: Site) -> JSON:
-    route: JSON = {"@id": _plain(row.id), "group": "rows"}
-    if match := _match(row):
+def _route(row: Row, site: Site, group: str, match: JSON) -> JSON:
+    route: JSON = {"@id": _plain(row.id), "group": group}
+    if match := match | _match(row):
         route["match"] = [match]
     return route | {"handle": [_redirect(site)] if row.redirect else _answer(row, site)}
 

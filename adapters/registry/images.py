@@ -1,5 +1,6 @@
 """Images of clusters: a registry is asked which digest a tag names, before a pod is made of it."""
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -53,6 +54,7 @@ class RegistryImages(Images):
     def __init__(self, *, user_agent: str) -> None:
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
+        self._turns = asyncio.Semaphore(TOGETHER)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -137,9 +139,12 @@ class RegistryImages(Images):
     ) -> _Answer:
         headers = {"Accept": _MANIFESTS} if query is None else {}
         headers |= {"Authorization": shown} if shown else {}
-        async with self._opened().request(
-            method, url, params=query, headers=headers, allow_redirects=False
-        ) as response:
+        async with (
+            self._turns,  # what waits for one does not count as unanswered
+            self._opened().request(
+                method, url, params=query, headers=headers, allow_redirects=False
+            ) as response,
+        ):
             body = bytearray()
             async for piece in response.content.iter_chunked(64 * 1024):
                 body += piece
@@ -152,7 +157,7 @@ class RegistryImages(Images):
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=TOGETHER, resolver=_OpenAddresses()),
+                connector=aiohttp.TCPConnector(resolver=_OpenAddresses()),
                 timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
                 headers={"User-Agent": self._user_agent},
                 cookie_jar=aiohttp.DummyCookieJar(),

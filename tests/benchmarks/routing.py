@@ -159,8 +159,7 @@ def _static(config: dict[str, Any], ports: Sequence[int]) -> dict[str, Any]:
     for route, port in zip(ours, ports, strict=True):
         theirs = {key: value for key, value in proxy.items() if key != "dynamic_upstreams"}
         theirs["upstreams"] = [{"dial": f"127.0.0.1:{port}"}]
-        [row] = route["handle"][0]["routes"]
-        row["handle"][-1] = theirs
+        route["handle"][-1] = theirs
     return config
 
 

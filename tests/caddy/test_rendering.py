@@ -1,5 +1,6 @@
 """What Caddy is told: golden files, and what they cannot show."""
 
+import msgspec
 import pytest
 
 from adapters.caddy import pools
@@ -17,6 +18,13 @@ WEB = Backend("App/shop/web", 4, "http")
 def test_a_table_is_rendered_as_its_golden_file_shows(name: str) -> None:
     """`make golden` writes the files anew."""
     assert (caddy_golden.DIRECTORY / f"{name}.json").read_text() == caddy_golden.text(name)
+
+
+@pytest.mark.parametrize("name", caddy_golden.CASES)
+def test_what_is_rendered_looks_as_it_comes_back_from_caddy(name: str) -> None:
+    """Else all of it would be drift."""
+    rendered = caddy_golden.CASES[name]
+    assert msgspec.json.decode(msgspec.json.encode(rendered)) == rendered
 
 
 def test_there_is_no_golden_file_of_nothing() -> None:

@@ -13,9 +13,11 @@ from tests.support.cluster_house import NAMESPACE, TOKEN, ClusterHouse, cluster_
 from tests.support.deployment import without
 from tests.support.intents import manifest
 from tests.support.kubernetes.definitions import HTTP_ROUTE, TRAEFIK
+from tests.support.kubernetes.pod_states import Fate
 from tests.support.kubernetes.schema import Object
 
 WEB = app("shop", "web")
+AT = {"kubeconfig": "/config"}
 PORTS = [{"name": "http", "port": 8080}]
 ROUTE = {"host": "web.example", "tls": {"mode": "off"}}
 
@@ -28,7 +30,7 @@ def target(router: str | None = None, **cluster: object) -> Any:
     routing: dict[str, object] = {"domains": [{"pattern": "*.example"}]}
     routing |= {"router": router} if router else {}
     routing |= {"cluster": cluster} if cluster else {}
-    asked = {"engine": "k8s", "k8s": {"kubeconfig": "/config"}, "routing": routing}
+    asked = {"engine": "k8s", "k8s": AT, "routing": routing}
     return manifest("Target", "prod", asked)
 
 
@@ -66,8 +68,12 @@ def said(house: ClusterHouse, name: str = "web") -> str:
 
 def answer(house: ClusterHouse, route: Object, accepted: str = "True", **more: object) -> None:
     """The Gateway says what it thinks of a route."""
-    said = {"status": accepted, "reason": "Accepted", "message": "it is taken"}
-    told: Object = {"type": "Accepted", **said}
+    told: dict[str, object] = {
+        "type": "Accepted",
+        "status": accepted,
+        "reason": "Accepted",
+        "message": "it is taken",
+    }
     told |= {"observedGeneration": route["metadata"]["generation"], **more}
     found = {**told, "type": "ResolvedRefs", "status": "True"}
     parent = {"parentRef": route["spec"]["parentRefs"][0], "conditions": [told, found]}
@@ -200,6 +206,26 @@ async def test_a_context_follows_the_paths_that_other_apps_have_on_its_host(
         await house.until(lambda: paths() == ["/"])
         await house.send(manifest("App", "web", spec(ROUTE, {**ROUTE, "path": "/api"})))
         await house.until(lambda: paths() == ["/", "/api"])
+
+
+async def test_an_app_that_moves_is_routed_to_in_both_places_until_it_is_ready(
+    tmp_path: Path,
+) -> None:
+    async with routed(tmp_path) as house:
+        local = {"host": "web.localhost", "tls": {"mode": "off"}}
+        await house.send(manifest("Target", "prod", {"engine": "k8s", "k8s": AT}))
+        await house.send(manifest("App", "web", spec(local, target="local")))
+        await house.until(lambda: house.router.table.rows and any(house.router.endpoints.values()))
+        house.server.workloads.let("web:1", Fate.WAITS)
+        await house.send(manifest("App", "web", spec(local, target="prod")))
+        await house.until(lambda: routes(house))
+        await house.rest()
+        assert house.router.table.rows
+        house.server.workloads.let("web:1", Fate.RUNS)
+        await house.until(lambda: not house.router.table.rows and not house.running())
+        assert routes(house)
+        await house.send(manifest("App", "web", spec(local, target="local")))
+        await house.until(lambda: not routes(house) and house.router.table.rows)
 
 
 async def test_what_the_cluster_refuses_of_a_route_keeps_no_app_from_running(
