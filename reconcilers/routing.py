@@ -142,7 +142,6 @@ class Routing:
 
     def stay(self, target: str, replica: Replica, by: By) -> None:
         """A replica that was to end goes on instead, and gets requests as before."""
-        self._met.pop(replica.id, None)
         view = self._.targets.get(target)
         driver = self._driver(view) if view is not None else None
         if self._leaving.unmark(replica.id, by) and driver is not None:
@@ -195,6 +194,7 @@ class Routing:
         if driver is None or driver.is_missing:
             await asyncio.sleep(drain or 0.0)
         elif not await driver.idle(replica.addresses, DRAIN if drain is None else drain):
+            was_asked = replica.id in self._leaving.all
             untold = UNTOLD if was_asked else 0.0
             await asyncio.sleep(untold if drain is None else drain)
 
