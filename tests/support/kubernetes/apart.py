@@ -21,6 +21,7 @@ from tests.support.kubernetes.schema import Object
 from tests.support.kubernetes.server import KubernetesServer
 from tests.support.kubernetes.store import Change, Place
 
+LOOK_SECONDS = 0.005  # a wait for the next change could miss the last one
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
@@ -114,13 +115,11 @@ class _Serving:
                 return sum(1 for call in server.calls if call.verb in _WRITES)
             case "stored":
                 while len(self._sent) < what:
-                    await server.store.changed()
-                    await asyncio.sleep(0)  # `note` comes first
+                    await asyncio.sleep(LOOK_SECONDS)  # when it was, `note` knows
                 return self._last
             case "running":
                 while what not in self._images:
-                    await server.store.changed()
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(LOOK_SECONDS)
                 return self._images[what]
             case "fill":
                 self._fill(*what)
