@@ -20,6 +20,7 @@ _ON_CLUSTERS: Final = ("gateway", "ingress", "traefik")
 _PEM: Final = re.compile(
     r"(-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+"
 )
+_IMAGE: Final = r"^[a-zA-Z0-9][a-zA-Z0-9_.:/@-]*$"
 _ENTRY: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]*):\d{1,5}")
 
 
@@ -174,7 +175,8 @@ class Routing:
     """How requests reach the apps of a target.
 
     `router` left out is `caddy`, on Kubernetes `gateway` (its Gateway API); with `none`, routes are
-    not served by Stateward. `cluster` says of a Kubernetes target's router what is not usual.
+    not served by Stateward. A Docker target whose host has no Caddy runs it as a container of
+    `image`. `cluster` says of a Kubernetes target's router what is not usual.
     """
 
     __pydantic_config__ = SPEC
@@ -186,6 +188,7 @@ class Routing:
     port_ranges: Annotated[tuple[PortRange, ...], Field(max_length=64)] = ()
     acme: Acme = Acme()
     entries: Entries = Entries()
+    image: Annotated[str, StringConstraints(pattern=_IMAGE, max_length=512)] | None = None
     cluster: ClusterRouter | None = None
 
     def router_for(self, engine: str) -> str:
@@ -205,6 +208,11 @@ def check(routing: Routing, engine: str) -> None:
     if routing.router not in (None, "none", *has):
         rule = f"a target of engine {engine} has the routers {', '.join(has)} and none"
         raise BadValue("spec.routing.router", routing.router, rule)
+    if routing.image is not None and engine != "docker":
+        rule = "a router is a container only of a target whose engine is docker"
+        raise BadValue("spec.routing.image", routing.image, rule)
+    if routing.image is not None and addresses.is_closed(addresses.registry_of(routing.image)):
+        raise BadValue("spec.routing.image", routing.image, addresses.RULE)
     if routing.cluster is not None and engine != "k8s":
         rule = f"only a target of engine k8s has a router in its cluster, and this is {engine}"
         raise BadValue("spec.routing.cluster", "set", rule)

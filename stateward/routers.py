@@ -34,6 +34,7 @@ from reconcilers.router_ports import (
     RouterOpener,
     RouterUnwanted,
 )
+from stateward import caged
 
 FOLDER: Final = "routers"
 
@@ -83,23 +84,21 @@ class Routers(RouterOpener):
         routing = spec.routing or Routing()
         match routing.router_for(spec.engine):
             case "caddy":
-                if missing := caddy_absence(CaddySettings().program):
-                    raise RouterMissing(missing)
                 await self._end_haproxy(name, routing)
-                caddy = await self._caddy(name, routing)
+                caddy = await self._caddy(name, spec, routing)
                 return OpenedRouter(caddy, caddy.close)
             case "haproxy":
                 if missing := haproxy_absence(HAProxySettings().program):
                     raise RouterMissing(missing)
-                await self._end_caddy(name)
+                await self._end_caddy(name, spec)
                 haproxy = self._haproxy(name, routing)
                 return OpenedRouter(haproxy, haproxy.close)
             case "traefik":
-                await self._end_caddy(name)
+                await self._end_caddy(name, spec)
                 await self._end_haproxy(name, routing)
                 return await self._traefik(name, routing)
             case "none":
-                await self._end_caddy(name)
+                await self._end_caddy(name, spec)
                 await self._end_haproxy(name, routing)
                 raise RouterUnwanted(f"target {name} is to have no router, and has none")
             case other:
@@ -108,7 +107,16 @@ class Routers(RouterOpener):
                     f"have spec.routing.router of target {name} be caddy, haproxy, traefik or none"
                 )
 
-    async def _caddy(self, name: str, routing: Routing) -> CaddyRouter:
+    async def _caddy(self, name: str, spec: TargetSpec, routing: Routing) -> CaddyRouter:
+        image = ""
+        if missing := caddy_absence(CaddySettings().program):
+            image = caged.may_be(spec)
+            if not image:
+                raise RouterMissing(missing)
+        if caged.remembered(self._root, name) not in ("", image):
+            await self._end_container(name, spec)
+        if image:
+            caged.remember(self._root, name, image)
         settings = CaddySettings(
             http=(routing.entries.http,),
             https=(routing.entries.https,),
@@ -119,7 +127,8 @@ class Routers(RouterOpener):
             verify=Verify(await self._api, VERIFY) if self._login else None,
             identity_header=USER,
         )
-        return CaddyRouter(self._root, name, settings, self._certificate)
+        container = caged.container(self._root, name, spec, image) if image else None
+        return CaddyRouter(self._root, name, settings, self._certificate, container=container)
 
     def _haproxy(self, name: str, routing: Routing) -> HAProxyRouter:
         settings = HAProxySettings(
@@ -143,13 +152,22 @@ class Routers(RouterOpener):
 
         return OpenedRouter(opened, close)
 
-    async def _end_caddy(self, name: str) -> None:
+    async def _end_caddy(self, name: str, spec: TargetSpec) -> None:
         """Another router has the entries now."""
+        await self._end_container(name, spec)
         former = CaddyRouter(self._root, name, CaddySettings())
         if former.programs.any_runs():
             await former.stop()
         else:
             await former.close()
+
+    async def _end_container(self, name: str, spec: TargetSpec) -> None:
+        image = caged.remembered(self._root, name)
+        if not image:
+            return
+        container = caged.container(self._root, name, spec, image)
+        await CaddyRouter(self._root, name, CaddySettings(), container=container).stop()
+        caged.forget(self._root, name)
 
     async def _end_haproxy(self, name: str, routing: Routing) -> None:
         former = self._haproxy(name, routing)

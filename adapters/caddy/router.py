@@ -21,7 +21,7 @@ from adapters.caddy.admin import Admin, Overtaken
 from adapters.caddy.drift import drift
 from adapters.caddy.files import Certificate, Files, is_free
 from adapters.caddy.limits import limits_met
-from adapters.caddy.programs import Programs
+from adapters.caddy.programs import Container, Programs
 from adapters.caddy.render import render
 from adapters.caddy.site import IDENTITY_HEADER, Acme, CertificateFiles, Site, Verify
 from adapters.caddy.snapshot import Pool, Snapshot, host_name
@@ -70,6 +70,7 @@ class CaddyRouter(Router):
         target: of which this is the router.
         settings: of the operator.
         certificates: gives what rows with `secret` name.
+        container: runs Caddy in a container, where this host has no program.
     """
 
     def __init__(
@@ -78,13 +79,17 @@ class CaddyRouter(Router):
         target: str,
         settings: CaddySettings,
         certificates: Certificates = no_certificates,
+        *,
+        container: Container | None = None,
     ) -> None:
         self._settings = settings
         self._certificates = certificates
         self._files = Files(root / target / "files")
         self._admin = Admin(self._files.admin)
         self._anew = asyncio.Event()
-        self.programs = Programs(root, target, self._files, settings.program, self._began)
+        self.programs = Programs(
+            root, target, self._files, settings.program, self._began, container
+        )
         self._at_work = asyncio.Lock()
         self._site: Site | None = None
         self._has_answered = False

@@ -16,6 +16,7 @@ import httpx
 from adapters.caddy.files import Certificate
 from adapters.caddy.router import CaddyRouter, CaddySettings, Certificates
 from adapters.caddy.site import Acme, Verify
+from adapters.keeping.standing import Standing
 from projections.route_table import RouteTable, Tls
 from reconcilers.router_ports import Router
 from tests.contracts.router_world import Pem, RouterWorld, row, table, who_is_it
@@ -89,8 +90,9 @@ class CaddyWorld(RouterWorld):
 
     @property
     def pid(self) -> int:
-        assert self.caddy.programs.caddy is not None
-        pid = self.caddy.programs.caddy.pid
+        caddy = self.caddy.programs.caddy
+        assert isinstance(caddy, Standing)
+        pid = caddy.pid
         assert pid is not None
         return pid
 

@@ -62,6 +62,28 @@ def python_image(client: docker.APIClient, changes: tuple[str, ...] = ()) -> str
     return tag
 
 
+def program_image(client: docker.APIClient, program: str) -> str:
+    """An image of one program of this host and the libraries that it loads, in its path."""
+    found = Path(shutil.which(program) or f"/usr/bin/{program}").resolve()
+    tag = hashlib.sha256(f"{found} {found.stat().st_mtime_ns}".encode()).hexdigest()[:12]
+    repository = f"stateward-test/{program}"
+    if not client.images(f"{repository}:{tag}"):
+        output = io.BytesIO()
+        with tarfile.open(fileobj=output, mode="w") as archive:
+            for name, text in ACCOUNTS.items():
+                file = tarfile.TarInfo(name)
+                file.size = len(text)
+                archive.addfile(file, io.BytesIO(text.encode()))
+            archive.add(found, f"usr/bin/{program}")
+            for library in sorted(set(_libraries([found]))):
+                archive.add(library.resolve(), _inside(library))
+        lines = ["ENV PATH=/usr/bin:/bin"]
+        client.import_image_from_data(
+            output.getvalue(), repository=repository, tag=tag, changes=lines
+        )
+    return f"{repository}:{tag}"
+
+
 def _interpreter() -> Path:
     """The system's Python where there is one: it is small. Else the one that runs this."""
     system = Path("/usr/bin/python3")
