@@ -125,7 +125,8 @@ async def meet(house: ClusterHouse, name: str) -> None:
     """Apply what is there as if it had not been seen: then it is asked for by its name."""
     objects = objects_of(house)
     for one in await objects.engine.list(("shop", name)):
-        if (one["apiVersion"], one["kind"]) in (*OWNED, *OF_ROUTES):
+        is_there = house.server.inside.get(one["kind"], *ObjectKey.of(one)[2:])  # not only seen
+        if is_there and (one["apiVersion"], one["kind"]) in (*OWNED, *OF_ROUTES):
             labels = {n: one["metadata"]["labels"][n] for n in (INSTALLATION, TARGET)}
             metadata = {**ObjectKey.of(one)._asdict(), "labels": labels}
             body = {"apiVersion": one["apiVersion"], "kind": one["kind"], "metadata": metadata}
