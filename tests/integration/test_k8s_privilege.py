@@ -155,7 +155,7 @@ async def test_all_that_is_granted_is_needed_and_all_that_is_needed_is_granted(
 
 @pytest.mark.parametrize(
     ("verb", "resource"),
-    [("patch", "deployments"), ("create", "serviceaccounts"), ("get", "services")],
+    [("patch", "deployments"), ("create", "serviceaccounts"), ("patch", "services")],
 )
 async def test_a_verb_that_the_roles_lack_is_refused_and_named(
     tmp_path: Path, verb: str, resource: str
