@@ -92,6 +92,7 @@ class Routing:
         self._drivers: dict[TargetView, tuple[RouterDriver, asyncio.Task[None]]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._found: dict[str, _Found] = {}
+        self._former: dict[str, _Found] = {}  # on the target where they were looked at before
         self._before: dict[TargetView, frozenset[str]] = {}
         self._asked: dict[str, tuple[RouteTable, dict[Backend, None]]] = {}
         self._leaving = Leaving(around.clock)
@@ -104,16 +105,14 @@ class Routing:
         driver = self._driver(view)
         is_awaited = driver is None and bool(app.spec.routes) and self._is_to_be_driven(view)
         if not is_awaited and (driver is None or driver.is_missing):
-            self._found.pop(stream, None)
+            self._found_there(stream, view, None)
             return list(seen)
         if not app.spec.routes and stream not in self._found:
             return list(seen)
         before = self._before.get(view, frozenset())
         found = _Found(view.name, endpoints.serving(app, seen, before))
-        if self._found.get(stream) != found:
-            self._found[stream] = found
-            if driver is not None:
-                driver.endpoints_moved()
+        if self._found_there(stream, view, found) and driver is not None:
+            driver.endpoints_moved()
         self._leaving.seen(seen)
         if app.reached_at != view.name:
             return list(seen)  # it moves: requests do not come here yet
@@ -124,6 +123,15 @@ class Routing:
             else one
             for one in seen
         ]
+
+    def _found_there(self, stream: str, view: TargetView, found: _Found | None) -> bool:
+        """Keep what a pass found, and what the last one elsewhere did; whether it is news."""
+        known = self._found.pop(stream, None)
+        if known is not None and known.target != view.name:
+            self._former[stream] = known
+        if found is not None:
+            self._found[stream] = found
+        return known != found
 
     def reached_at(self, view: TargetView, seen: Iterable[Seen]) -> float | None:
         """When (of the clock) the next of these is reached that is published and not reached yet.
@@ -238,6 +246,7 @@ class Routing:
     def forget(self, stream: str) -> None:
         """There is no such app here any more."""
         self._found.pop(stream, None)
+        self._former.pop(stream, None)
 
     # -- what leads to work -------------------------------------------------------------------
 
@@ -326,15 +335,20 @@ class Routing:
 
     def _snapshot(self, view: TargetView, applied: RouteTable) -> Snapshot:
         def serving(stream: str) -> Sequence[Replica]:
-            found = self._found.get(stream)
+            found, former = self._found.get(stream), self._former.get(stream)
             app = self._.desired.app(stream)
             moves = app is not None and app.reached_at == view.name != app.target
             if found is not None and not moves:
                 return found.serving if found.target == view.name else ()
             _, project, name = stream.split("/")
-            before = self._before.get(view, frozenset())
+            last = next(
+                (f for f in (found, former) if f is not None and f.target == view.name), None
+            )
+            known = self._before.get(view, frozenset())
+            if last is not None:
+                known = frozenset(one.id for one in last.serving)
             there = view.replicas.get((project, name), ())
-            return endpoints.unlooked(app, [one for one in there if moves or one.id in before])
+            return endpoints.unlooked(app, [one for one in there if one.id in known])
 
         asked = self._backends(view.name)
         if applied is not self._.tables.table(view.name):
