@@ -140,8 +140,11 @@ def opened(directory: Path, router: str) -> Iterator[Shop]:
         options = (f"--docker-host={daemon.host}", "--no-nats")
         plane = stack.enter_context(contextmanager(served)(directory, *options, engine="docker"))
         installation = plane.get("/api/v1/version")["installation"]
-        stack.callback(erase_installation, client, installation)
-        yield Shop(plane, daemon.host, image, router)
+        try:
+            yield Shop(plane, daemon.host, image, router)
+        finally:
+            plane.close()  # first, or it heals what is erased
+            erase_installation(client, installation)
 
 
 @contextmanager
