@@ -135,7 +135,7 @@ class _Redaction:
             event, actor=self._actor(event.actor), cause=self._cause(event), **changed
         )
 
-    def _of_kind(  # noqa: C901, PLR0911 -- one answer a kind
+    def _of_kind(  # noqa: C901, PLR0911, PLR0912 -- one answer a kind
         self, event: e.Event
     ) -> dict[str, object]:
         """The fields of one kind of event under other names."""
@@ -171,6 +171,8 @@ class _Redaction:
                 return {"reason": REDACTED}
             case e.RouterRepaired(fields=fields):
                 return {"fields": tuple(f if _WORD.fullmatch(f) else REDACTED for f in fields)}
+            case e.RolloutCompleted(target=target):
+                return {"target": target and self._target(target)}
             case e.DriftRepaired(fields=fields):
                 return {
                     "fields": tuple(f if _WORD.fullmatch(f) else REDACTED for f in fields),
@@ -228,6 +230,8 @@ class _Redaction:
             domains=tuple(map(self._domain, spec.routing.domains)),
             acme=Acme(),
             entries=Entries(),
+            image=self._image(spec.routing.image),
+            cluster=None,
         )
         hidden = replace(spec, description="", docker=docker, k8s=k8s, routing=routing)
         return msgspec.Raw(target_spec.encode(hidden))

@@ -31,7 +31,7 @@ EVENTS = 256  # kept per watcher, as a Docker daemon does
 class Running:
     """One replica on the machine. `seen` is what a list shows of it.
 
-    `begun` is when its program began, by a clock of its own that never jumps.
+    `begun` is when its program began, by `steady`, a clock that never jumps.
     """
 
     installation: str
@@ -39,6 +39,7 @@ class Running:
     program: Program
     host: str
     seen: Replica
+    steady: Callable[[], float]
     lines: list[LogLine] = field(default_factory=list)
     dropped: int = 0  # lines that are no longer kept
     changed: asyncio.Event | None = None
@@ -48,7 +49,7 @@ class Running:
     @property
     def age(self) -> float:
         """For how many seconds its program has run; 0 if it never did."""
-        return _time() - self.begun if self.begun is not None else 0.0
+        return self.steady() - self.begun if self.begun is not None else 0.0
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -85,15 +86,20 @@ class Machine:
         now: seconds since the epoch.
         faults: what goes wrong with calls.
         name: stands in the ids of its replicas, so that no two machines have the same.
+        steady: what programs age by; without it, the time of the running loop.
 
     While `is_believed`, whoever clears a ground under replicas is at fault, for its lists tell the
     truth; else it is refused, as a real engine does.
     """
 
     def __init__(
-        self, now: Callable[[], float], faults: Faults | None = None, name: str = "sim"
+        self,
+        now: Callable[[], float],
+        faults: Faults | None = None,
+        name: str = "sim",
+        steady: Callable[[], float] | None = None,
     ) -> None:
-        self.now, self._name = now, name
+        self.now, self._name, self._steady = now, name, steady or _time
         self.faults = faults or Faults()
         self.calls: Counter[str] = Counter()  # by verb
         self.writes: Counter[str] = Counter()  # those that may change the machine
@@ -132,7 +138,7 @@ class Machine:
             state=ReplicaState.CREATED,
             addresses=tuple(Address(port.name, host, port.port) for port in order.ports),
         )
-        made = Running(installation, order, program_of(order), host, seen)
+        made = Running(installation, order, program_of(order), host, seen, self._steady)
         self.named[name] = self.hosts[host] = made
         self.apps.setdefault(made.key, {})[order.name] = made
         for volume in order.volumes:
@@ -141,7 +147,7 @@ class Machine:
 
     def begin(self, running: Running) -> None:
         """Run its program."""
-        running.begun = _time()
+        running.begun = running.steady()
         running.seen = msgspec.structs.replace(
             running.seen, state=ReplicaState.RUNNING, started_at=self.now()
         )

@@ -52,7 +52,7 @@ RESTART_SECONDS: Final = 3.0
 BURY_SECONDS: Final = 0.25  # from the end of a life until all that is left of it is gone
 MOST_VIOLATIONS: Final = 20
 HOT_SECONDS: Final = 10.0
-MOST_WRITES: Final = 100  # on one app within them, whatever befalls it
+MOST_WRITES: Final = 100  # of one control plane on one app within them, whatever befalls it
 
 
 @final
@@ -93,7 +93,7 @@ class World:
         self.effects = Effects(spun=self._stop_spinning)
         self.violations: list[Violation] = []
         self.machines: Mapping[str, Machine] = {
-            name: Machine(self.now, name=name) for name in (*targets, *clusters)
+            name: Machine(self.now, name=name, steady=self.clock) for name in (*targets, *clusters)
         }
         self.clusters = {name: Cluster(name, self.machines[name]) for name in clusters}
         self.routers: Mapping[str, SimulatedRouter] = {
@@ -376,8 +376,9 @@ class World:
             await asyncio.sleep(1.0)
             if self.clock() >= since + HOT_SECONDS:
                 before, written, since = written, self.written(), self.clock()
+                most = MOST_WRITES * max(1, len(self.controllers))
                 for about, count in (written - before).items():
-                    if count > MOST_WRITES:
+                    if count > most:
                         words = f"{count} writes on {about} in {HOT_SECONDS:.0f} s"
                         self.report(Invariant.BOUNDED, words)
             self.engines.foreign()

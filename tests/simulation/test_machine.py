@@ -61,7 +61,7 @@ class Place:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.machine = Machine(self.clock)
+        self.machine = Machine(self.clock, steady=self.clock)
         self.engine = simulated_engine(self.machine, INSTALLATION)
         self.mischief = Mischief(self.machine, INSTALLATION)
         self.prober = SimulatedProber(self.machine)
