@@ -3,14 +3,14 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from secrets import token_hex
 
 import pytest
 
 from tests.acceptance.kubernetes import Town, app, town
-from tests.support.kubernetes.pods import Container, Session
+from tests.support.kubernetes.pods import Session
 
 pytestmark = pytest.mark.timeout(180)
-LOGS = "/api/v1/projects/default/apps/web/logs"
 
 
 @pytest.fixture(scope="module")
@@ -21,32 +21,37 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         yield built
 
 
-@pytest.fixture(scope="module")
-def there(shop: Town) -> Container:
-    return shop.prod.container()
+@pytest.fixture
+def name(shop: Town) -> str:
+    """An app whose logs are nobody else's."""
+    name = f"said-{token_hex(3)}"
+    shop.plane.apply(name, app(replicas=1))
+    shop.plane.rolled_out(name)
+    return name
 
 
-def test_logs_can_be_read_since_a_while_and_of_former_runs(shop: Town, there: Container) -> None:
+def test_logs_can_be_read_since_a_while_and_of_former_runs(shop: Town, name: str) -> None:
+    there, logs = shop.prod.container(name), ("logs", f"app/{name}")
     now = datetime.now(UTC)
     shop.prod.say(there, "old", now - timedelta(hours=1))
     shop.prod.say(there, "new", now)
-    assert shop.cli("logs", "app/web") == "0 | old\n0 | new\n"
-    assert shop.cli("logs", "app/web", "--since", "10m") == "0 | new\n"
+    assert shop.cli(*logs) == "0 | old\n0 | new\n"
+    assert shop.cli(*logs, "--since", "10m") == "0 | new\n"
     shop.prod.restart(there)
     shop.plane.until(
-        lambda: shop.plane.app()["status"]["replicas"][0]["attempt"] == 2, "it was started again"
+        lambda: shop.plane.app(name)["status"]["replicas"][0]["attempt"] == 2,
+        "it was started again",
     )
     shop.prod.say(there, "again", now + timedelta(seconds=1))
-    assert shop.cli("logs", "app/web") == "0 | again\n"
-    assert shop.cli("logs", "app/web", "--previous") == "0 | old\n0 | new\n0 | again\n"
+    assert shop.cli(*logs) == "0 | again\n"
+    assert shop.cli(*logs, "--previous") == "0 | old\n0 | new\n0 | again\n"
 
 
-def test_a_followed_log_goes_on_when_its_container_is_started_again(
-    shop: Town, there: Container
-) -> None:
+def test_a_followed_log_goes_on_when_its_container_is_started_again(shop: Town, name: str) -> None:
+    there, path = shop.prod.container(name), f"/api/v1/projects/default/apps/{name}/logs"
     at = datetime.now(UTC) + timedelta(minutes=1)
     shop.prod.say(there, "0", at)
-    with shop.plane.http.stream("GET", LOGS, params={"follow": True, "tail": 1}) as answer:
+    with shop.plane.http.stream("GET", path, params={"follow": True, "tail": 1}) as answer:
         lines = (json.loads(line)["text"] for line in answer.iter_lines() if line)
         assert next(lines) == "0"
         for number in (1, 2):
