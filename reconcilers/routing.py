@@ -96,6 +96,7 @@ class Routing:
         self._before: dict[TargetView, frozenset[str]] = {}
         self._asked: dict[str, tuple[RouteTable, dict[Backend, None]]] = {}
         self._leaving = Leaving(around.clock)
+        self._met: dict[str, None] = {}  # to end, and may have requests in hand until it does
 
     # -- what passes ask ----------------------------------------------------------------------
 
@@ -177,6 +178,7 @@ class Routing:
 
         driver = await self._driver_of(target, needed)
         if driver is not None and not driver.is_missing and driver.may_meet(replica.id):
+            self._met[replica.id] = None
             await driver.without(needed)
 
     async def _driver_of(self, target: str, needed: Callable[[], bool]) -> RouterDriver | None:
@@ -195,6 +197,8 @@ class Routing:
 
         `drain` is that time in seconds. None leaves it to us: nothing where no router is.
         """
+        was_asked = replica.id in self._met
+        self._met.pop(replica.id, None)
         view = self._.targets.get(target)
         driver = self._driver(view) if view is not None else None
         if drain == 0.0:
@@ -202,7 +206,6 @@ class Routing:
         if driver is None or driver.is_missing:
             await asyncio.sleep(drain or 0.0)
         elif not await driver.idle(replica.addresses, DRAIN if drain is None else drain):
-            was_asked = replica.id in self._leaving.all
             untold = UNTOLD if was_asked else 0.0
             await asyncio.sleep(untold if drain is None else drain)
 

@@ -154,3 +154,18 @@ def test_without_routes_nobody_is_waited_for() -> None:
         await house.until(lambda: not house.running(), within=0.5)
 
     play(story, router=SimulatedRouter(propagation=PROPAGATION))
+
+
+def test_without_routes_nobody_is_waited_for_beside_others_that_have_some() -> None:
+    """The router that is driven for another app cannot tell, and has nothing to tell of this one."""
+
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "routed", spec(routes=[{"host": "b.localhost"}])))
+        await house.send(manifest("App", "web", spec(routes=[])))
+        await house.ready()
+        await house.until(lambda: len(behind(house)) == 1)
+        house.router.in_hand = None
+        await house.send(i.Stop(ref=WEB))
+        await house.until(lambda: not house.running(), within=0.5)
+
+    play(story)
