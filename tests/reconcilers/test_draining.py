@@ -157,7 +157,7 @@ def test_without_routes_nobody_is_waited_for() -> None:
 
 
 def test_without_routes_nobody_is_waited_for_beside_others_that_have_some() -> None:
-    """The router that is driven for another app cannot tell, and has nothing to tell of this one."""
+    """The router that another app has cannot tell, and has nothing to tell of this one."""
 
     async def story(house: House) -> None:
         await house.send(manifest("App", "routed", spec(routes=[{"host": "b.localhost"}])))
