@@ -55,6 +55,13 @@ IGNORED: Final = (
     - _ROLLOUTS
     - {e.RemovalCompleted.type, e.AdoptionCompleted.type}
 )
+TOLD: Final = frozenset(event.type for event in e.TRANSITIONS) - {
+    _COMPLETED,
+    _STALLED,
+    e.RemovalCompleted.type,
+    e.AdoptionCompleted.type,
+}
+"""Transitions that nobody decides anything by: they tell what was done or seen."""
 
 _rollouts = msgspec.json.Decoder(Rollout)
 
