@@ -41,8 +41,8 @@ class AppBook:
     is what the engine could not do in the last pass. `imageless` are the revisions whose image was
     there, and is not any more. `owed` is the generation of an intent that came while we looked and
     is not fulfilled yet (0: none), `worked` whether anything had to be done for it. `still` is set
-    where objects had nothing to do. While `acts`, a pass is about to look again at whatever happens on the
-    target; `missed` says that something did.
+    where objects had nothing to do. While `acts`, a pass is about to look again, whatever happens;
+    `missed` says that something did.
     """
 
     def __init__(self, uid: int) -> None:
