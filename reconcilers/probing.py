@@ -188,8 +188,7 @@ class Probing:
             return
         now = self._clock()
         book, passed = tracked.book, result.passed
-        if passed and book.expects(name):
-            health.record(book, name, check, passed=True, message=result.message, now=now)
+        if passed and book.repeats(name, check, result.message, now):
             self._schedule(tracked)
             return
         before = self._worth(tracked, now)
