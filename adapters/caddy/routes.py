@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import unquote
 
-from adapters.caddy import pools
+from adapters.caddy import contexts, pools
 from adapters.caddy.auth import checks, spellings
 from adapters.caddy.pages import NO_ROUTE, page
 from adapters.caddy.site import Site, port_of
@@ -26,7 +26,7 @@ _DIAL_TIMEOUT: Final = "1s"
 _IDLE_TIMEOUT: Final = "1s"  # shorter than any server's own: gunicorn's is 2 s, uvicorn's 5 s
 _IDLE_PER_HOST: Final = 256
 _WILD: Final = frozenset("*{}")  # mean something to Caddy inside the value of a header
-_POOL, _PROXY = "stateward_pool", "stateward_proxy"  # variables of a request that found its row
+_PROXY: Final = "stateward_proxy"  # a variable of a request that found its row
 
 
 def routes(rows: Iterable[Row], scheme: str, site: Site) -> list[JSON]:
@@ -42,6 +42,7 @@ def routes(rows: Iterable[Row], scheme: str, site: Site) -> list[JSON]:
             ]
         },
         *(_host(scheme, host, found, site) for host, found in of_host.items()),
+        *(contexts.route(header, site.contexts) for header in site.context_headers),
         _proxy("http", site),
         _proxy("h2c", site),
         {"handle": [page(404, NO_ROUTE)]},
@@ -112,7 +113,12 @@ def _answer(row: Row, site: Site) -> list[JSON]:
     if row.strip_prefix and row.path != "/":
         handlers.append({"handler": "rewrite"} | _strip(row.path))
     pool = f"{pools.name(pools.pool(row))}."
-    return [*handlers, {"handler": "vars", _POOL: pool, _PROXY: "h2c" if row.h2c else "http"}]
+    told = {
+        contexts.POOL: pool,
+        contexts.ROW: contexts.mark(row),
+        _PROXY: "h2c" if row.h2c else "http",
+    }
+    return [*handlers, {"handler": "vars"} | told]
 
 
 def _strip(path: str) -> JSON:
@@ -163,7 +169,7 @@ def _proxy(kind: str, site: Site) -> JSON:
         "transport": transport,
         "dynamic_upstreams": {
             "source": "srv",
-            "name": f"{{http.vars.{_POOL}}}",
+            "name": f"{{http.vars.{contexts.POOL}}}",
             "refresh": f"{round(site.refresh * 1000)}ms",
             "resolver": resolver,
         },

@@ -143,6 +143,34 @@ class MatchingContract:
                 plain = await client.get("/deep/path")
         assert [name_of(carried), name_of(plain)] == ["feature", "web"]
 
+    async def test_contexts_come_and_go_over_the_bases_of_their_host(
+        self, world: RouterWorld
+    ) -> None:
+        """The longest context above a base goes first; one of another host is none here."""
+        inner = backend("inner")
+        top = row("a.test", to=API, context=CONTEXT)
+        deep = row("a.test", "/api", inner, context=CONTEXT)
+        rows = [row("a.test", "/api"), row("a.test"), row("b.test")]
+        async with backends("web", "feature", "inner") as (web, feature, within):
+            places = {WEB: [web.endpoint()], API: [feature.endpoint()], inner: [within.endpoint()]}
+            await world.serve(rows, places)
+            for contexts, answers in (
+                ([top], ["feature", "feature", "web"]),
+                ([deep, top], ["inner", "feature", "web"]),
+                ([deep], ["inner", "web", "web"]),
+                ([], ["web", "web", "web"]),
+            ):
+                applied = await world.apply(*contexts, *rows)
+                assert applied.changed
+                assert applied.drift == ()
+                found = []
+                for host, path in (("a.test", "/api/x"), ("a.test", "/"), ("b.test", "/")):
+                    async with world.client(host) as client:
+                        answer = await client.get(path, headers={"X-Context": "feature-1"})
+                        found.append(name_of(answer))
+                        assert name_of(await client.get(path)) == "web"
+                assert found == answers
+
     async def test_headers_are_set_on_the_way_there_and_back(self, world: RouterWorld) -> None:
         request = (Header("x-team", "shop"), Header("x-odd", "{http.request.host} {a} \\ %[src]"))
         response = (Header("x-frame-options", "DENY"), Header("content-type", "text/odd"))
