@@ -1,13 +1,15 @@
 """From rows of the table to routes of Caddy: what fits a request, and what then happens.
 
 Hosts are names without a wildcard, so rows of two never fit one request: each host has one route,
-with its rows in order below it. A row only says which pool; the two proxies behind all of them,
-for HTTP/1.1 and for HTTP/2 without TLS, ask where that is. So a route is small, and thousands of
-them are loaded in a moment.
+with its rows in order below it. Caddy asks one route after the other, those behind the one that
+fits as well, so many hosts stand in blocks. A row only says which pool; the two proxies behind all
+of them, for HTTP/1.1 and for HTTP/2 without TLS, ask where that is. So a route is small, and
+thousands of them are loaded in a moment.
 """
 
 import re
 from collections.abc import Iterable
+from math import isqrt
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -25,6 +27,8 @@ _TRY_INTERVAL: Final = "50ms"
 _DIAL_TIMEOUT: Final = "1s"
 _IDLE_TIMEOUT: Final = "1s"  # shorter than any server's own: gunicorn's is 2 s, uvicorn's 5 s
 _IDLE_PER_HOST: Final = 256
+_FEW_HOSTS: Final = 16
+_MOST_OF_BLOCK: Final = 100
 _WILD: Final = frozenset("*{}")  # mean something to Caddy inside the value of a header
 _PROXY: Final = "stateward_proxy"  # a variable of a request that found its row
 
@@ -41,11 +45,31 @@ def routes(rows: Iterable[Row], scheme: str, site: Site) -> list[JSON]:
                 {"handler": "headers", "request": {"delete": spellings(site.identity_header)}}
             ]
         },
-        *(_host(scheme, host, found, site) for host, found in of_host.items()),
+        *_blocks([_host(scheme, host, found, site) for host, found in of_host.items()]),
         *(contexts.route(header, site.contexts) for header in site.context_headers),
         _proxy("http", site),
         _proxy("h2c", site),
         {"handle": [page(404, NO_ROUTE)]},
+    ]
+
+
+def _blocks(hosts: list[JSON]) -> list[JSON]:
+    """Routes of hosts, or of blocks of them.
+
+    Of more than a hundred names in one match, Caddy 2.6 takes only those in small letters for the
+    same.
+    """
+    if len(hosts) <= _FEW_HOSTS:
+        return hosts
+    size = min(isqrt(len(hosts)), _MOST_OF_BLOCK)
+    blocks = [hosts[at : at + size] for at in range(0, len(hosts), size)]
+    return [
+        {
+            "match": [{"host": [host for route in block for host in route["match"][0]["host"]]}],
+            "group": "blocks",
+            "handle": [{"handler": "subroute", "routes": block}],
+        }
+        for block in blocks
     ]
 
 

@@ -143,6 +143,20 @@ class MatchingContract:
                 plain = await client.get("/deep/path")
         assert [name_of(carried), name_of(plain)] == ["feature", "web"]
 
+    async def test_each_of_many_hosts_has_its_own_rows_however_it_is_spelt(
+        self, world: RouterWorld
+    ) -> None:
+        rows = [row(f"h{number}.test", to=(WEB, API)[number % 2]) for number in range(20)]
+        async with backends("web", "api") as (web, api):
+            await world.serve(rows, {WEB: [web.endpoint()], API: [api.endpoint()]})
+            found = []
+            for host in ("h0.test", "h1.test", "H18.TEST"):
+                async with world.client(host) as client:
+                    found.append(name_of(await client.get("/")))
+            async with world.client("h20.test") as client:
+                assert (await client.get("/")).status_code == 404
+        assert found == ["web", "api", "web"]
+
     async def test_contexts_come_and_go_over_the_bases_of_their_host(
         self, world: RouterWorld
     ) -> None:
