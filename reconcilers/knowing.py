@@ -57,9 +57,9 @@ class Knowing:
         elif app.stable not in (0, held.number):
             former = await self._find(app, app.stable)
         environments = {}
-        for revision in (held, former):
-            if revision is None:
-                continue
+        revisions = [held, former] if former is not None else [held]
+        around.images.only(app.ref.stream, [one.number for one in revisions])
+        for revision in revisions:
             gone = revision.number in book.imageless
             if revision.needs_image or gone:
                 if revision is held or gone:

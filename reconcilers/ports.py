@@ -56,7 +56,10 @@ class ReplicaState(StrEnum):
 
 
 class ReplicaName(NamedTuple):
-    """Names one replica for ever: revision numbers and attempts are never used twice."""
+    """Names one replica: a number of a revision is never used twice, an attempt only when what had
+
+    its name is gone, and nobody here ended it.
+    """
 
     project: str
     app: str

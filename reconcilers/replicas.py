@@ -81,11 +81,14 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """What past passes left: attempts used up, when a slot may start again, refused attempts."""
+    """What past passes left: the last attempt of each slot, when a slot may start again, and the
+
+    attempts that are over: died, refused, or ended by us.
+    """
 
     attempts: Mapping[Slot, int] = {}
     not_before: Mapping[Slot, float] = {}
-    refused: Set[tuple[Slot, int]] = frozenset()
+    spent: Set[tuple[Slot, int]] = frozenset()
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -200,7 +203,7 @@ def _waits(one: Seen, want: Want, memory: Memory) -> bool:
         one.replica.state is ReplicaState.CREATED
         and one.number < want.replicas
         and one.replica.digest != ""
-        and (one.slot, one.replica.name.attempt) not in memory.refused
+        and (one.slot, one.replica.name.attempt) not in memory.spent
     )
 
 
@@ -263,13 +266,21 @@ def _old_starts(want: Want, view: _View, starting: Sequence[int]) -> list[int]:
 
 
 def _start(revision: int, number: int, view: _View, memory: Memory) -> Start:
+    """The start of one that is missing: under its own name while nothing says that it is over.
+
+    If it runs after all, and the list is only old, nothing happens; a further attempt would be one
+    replica too many.
+    """
     slot = Slot(revision, number)
     for one in view.unstarted:
         if one.slot == slot:
             return Start(slot, one.replica.name.attempt)
     everyone = (*view.dead, *view.failed, *view.old, *view.new.values(), *view.doubles)
     used = [one.replica.name.attempt for one in everyone if one.slot == slot]
-    return Start(slot, 1 + max([memory.attempts.get(slot, 0), *used]))
+    last = memory.attempts.get(slot, 0)
+    if last > max(used, default=0) and (slot, last) not in memory.spent:
+        return Start(slot, last)
+    return Start(slot, 1 + max([last, *used]))
 
 
 def _extra(want: Want, view: _View) -> list[Stop]:

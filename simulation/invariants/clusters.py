@@ -86,15 +86,15 @@ class ClusterInvariants:
         truth = self._truth
         frozen = set(truth.frozen)
         used = {one for body in ours.values() for one in _named(body)}
-        homes = {key.namespace for key in ours if key.kind == _CLAIM}
-        homes |= {k.namespace for k, b in ours.items() if _stream(b) in frozen}
+        kept = {key.namespace for key in ours if key.kind == _CLAIM}
+        homes = {k.namespace for k, b in ours.items() if _stream(b) in frozen}
         homes |= {k.namespace for k, b in ours.items() if self._may_stay(b, name, apps)}
         for key, body in ours.items():
             stream = _stream(body)
             if key.kind in _MADE or stream in frozen:
                 continue
             if not stream:
-                is_left = (key.namespace or key.name) not in homes
+                is_left = (key.namespace or key.name) not in homes and key.name not in kept
             elif key.kind == _CLAIM:
                 is_left = stream not in apps and truth.went_with_volumes(stream, name)
             elif not self._may_stay(body, name, apps):
