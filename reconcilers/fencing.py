@@ -7,7 +7,7 @@ so the next pass of whoever decides now repairs what it did. Pulling an image is
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, final, override
 
 from reconcilers.object_ports import (
@@ -76,16 +76,14 @@ class _Fence:
         async with self._call(verb, 0.0, may_call=may_call):
             await call()
 
-    @asynccontextmanager
-    async def owned(self, owner: tuple[str, str], asked: str) -> AsyncIterator[None]:
+    def owned(self, owner: tuple[str, str], asked: str) -> AbstractAsyncContextManager[None]:
         """A call about an object of an app, or of what a project shares. Raises as `about`."""
         project, app = owner
         if app:
             may_call = self._sharing.may_call(self._target, f"App/{project}/{app}")
         else:
             may_call = self._sharing.may_call_any(self._target)
-        async with self._call(asked, 0.0, may_call=may_call):
-            yield
+        return self._call(asked, 0.0, may_call=may_call)
 
     @asynccontextmanager
     async def _call(self, asked: str, grace: float, *, may_call: bool) -> AsyncIterator[None]:
@@ -120,9 +118,9 @@ class _Replicas(Replicas):
         await self._fence.about(order.name, "start", lambda: self._inner.start(order))
 
     @override
-    async def stop(self, replica: Replica, *, grace: float) -> None:
+    async def stop(self, replica: Replica, *, grace: float, keep: bool = False) -> None:
         def call() -> Awaitable[None]:
-            return self._inner.stop(replica, grace=grace)
+            return self._inner.stop(replica, grace=grace, keep=keep)
 
         await self._fence.about(replica.name, "stop", call, grace)
 

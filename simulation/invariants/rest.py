@@ -155,6 +155,7 @@ class RestInvariants:
         frozen = set(truth.frozen)
         apps = {app.ref.stream: app for app in truth.apps()}
         yield from self._replicas_left(apps, frozen)
+        yield from self._kept(apps)
         for removal in truth.desired.removals():
             if removal.ref.stream not in frozen:
                 yield Invariant.CLEAN, f"the removal of {removal.ref} has no end in the log"
@@ -180,6 +181,25 @@ class RestInvariants:
                 if (stream, name.slot) in kept:
                     yield Invariant.CLEAN, f"{_name(target, one)} is one dead replica too many"
                 kept.add((stream, name.slot))
+
+    def _kept(self, apps: dict[str, DesiredApp]) -> Iterator[Broken]:
+        """What is kept stopped is what an app may return to where it is, and no more."""
+        truth = self._truth
+        found = [one for one in truth.owned() if one[1].seen.state is ReplicaState.KEPT]
+        revisions: dict[str, set[int]] = {}
+        for target, one in found:
+            name = one.order.name
+            stream = Ref("App", name.project, name.app).stream
+            app = apps.get(stream)
+            if app is None or stream in truth.frozen or one.order.uid != app.uid:
+                continue
+            if target != app.target or name.slot >= app.wanted:
+                yield Invariant.CLEAN, f"{_name(target, one)} is kept, and nobody returns to it"
+            revisions.setdefault(stream, set()).add(name.revision)
+        for stream, kept in revisions.items():
+            app = apps[stream]
+            if len(kept) > app.spec.rollout.keep and truth.runs_as_held(app):
+                yield Invariant.CLEAN, f"{stream} keeps revisions {sorted(kept)}"
 
     def _grounds(
         self, target: str, machine: Machine, apps: dict[str, DesiredApp]

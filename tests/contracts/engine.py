@@ -9,6 +9,7 @@ from tests.contracts.engine_conversing import EngineConversingContract
 from tests.contracts.engine_foreign import ForeignContract
 from tests.contracts.engine_grounds import GroundsContract
 from tests.contracts.engine_io import IoContract
+from tests.contracts.engine_kept import KeptContract
 from tests.contracts.engine_life import LifeContract
 from tests.contracts.engine_owners import OwnersContract
 from tests.contracts.engine_world import World
@@ -16,6 +17,7 @@ from tests.contracts.engine_world import World
 
 class EngineContract(
     LifeContract,
+    KeptContract,
     OwnersContract,
     ForeignContract,
     IoContract,

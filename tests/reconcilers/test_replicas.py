@@ -217,6 +217,8 @@ wants = st.builds(
     max_unavailable=st.integers(0, 3),
     stop_first=st.booleans(),
     stalled=st.booleans(),
+    keep=st.integers(0, 2),
+    returns=st.booleans(),
 )
 anything = st.lists(
     st.builds(
