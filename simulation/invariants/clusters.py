@@ -110,7 +110,11 @@ class ClusterInvariants:
     def _may_stay(self, body: Json, target: str, apps: Mapping[str, DesiredApp]) -> bool:
         """Whether the app lives here, or moved to where it cannot run: then it waits here."""
         app = apps.get(_stream(body))
-        if app is None or str(app.uid) != body["metadata"]["labels"].get(UID):
+        if (
+            "deletionTimestamp" in body["metadata"]
+            or app is None
+            or str(app.uid) != body["metadata"]["labels"].get(UID)
+        ):
             return False
         return app.target == target or not self._truth.runs_as_held(app)
 

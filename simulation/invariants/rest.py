@@ -193,7 +193,8 @@ class RestInvariants:
             app = apps.get(stream)
             if app is None or stream in truth.frozen or one.order.uid != app.uid:
                 continue
-            if target != app.target or name.slot >= app.wanted:
+            is_here = target == app.target
+            if name.slot >= app.wanted if is_here else truth.runs_as_held(app):
                 yield Invariant.CLEAN, f"{_name(target, one)} is kept, and nobody returns to it"
             revisions.setdefault(stream, set()).add(name.revision)
         for stream, kept in revisions.items():
