@@ -66,7 +66,8 @@ class ImageResolver:
         then `had` is called.
         """
         key = (desired.ref.stream, revision.number)
-        for other in [k for k in self._tasks if k[0] == key[0] and k[1] < revision.number]:
+        older = [k for k in self._tasks if k[0] == key[0] and k[1] < revision.number]
+        for other in [k for k in older if k[1] != desired.stable]:  # that one may be wanted, too
             self._tasks.pop(other).cancel()
             self._troubles.pop(other, None)
         if key in self._tasks and self._where.get(key) is not images:
