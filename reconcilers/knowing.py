@@ -61,9 +61,9 @@ class Knowing:
         elif app.stable not in (0, held.number):
             former = await self._find(app, app.stable)
         environments = {}
-        for revision in (held, former):
-            if revision is None:
-                continue
+        revisions = [held, former] if former is not None else [held]
+        around.images.only(app.ref.stream, [one.number for one in revisions])
+        for revision in revisions:
             gone = revision.number in book.imageless
             if revision.needs_image or gone:
                 if revision is held or gone:
@@ -110,7 +110,7 @@ class Knowing:
             return None
 
     async def health(self, app: DesiredApp, number: int) -> Health:
-        found = await self._find(app, number)
+        found = await self._find(app, number) if number != app.revision else None
         return (found.spec if found else app.spec).health
 
     def want(self, app: DesiredApp, book: AppBook, known: Known, now: float) -> Want:

@@ -11,6 +11,8 @@ from typing import Final, NamedTuple, final
 import msgspec
 
 from bus.secrets import SecretUnavailable
+from domain.app import AppSpec
+from domain.autoscale import Autoscale
 from domain.names import Ref, project
 from domain.quantities import seconds
 from projections.desired import DesiredApp
@@ -52,8 +54,12 @@ type Owner = tuple[str, str]
 
 
 class Found(NamedTuple):
-    """What a pass sees, and what it would do: for whom, and in which order."""
+    """What a pass sees, and what it would do: for whom, and in which order.
 
+    What moves after `mark` is not seen yet.
+    """
+
+    mark: Mark
     known: Known
     view: ObjectView
     plan: Plan
@@ -80,14 +86,13 @@ class ObjectReconciler:
             EngineError: it did not do what was asked, which the status tells.
         """
         stream, done = app.ref.stream, list[str]()
-        mark = target.mark(stream)
         reach = self._.routing.reach(app)
-        if (still := book.still) is not None and self._is_still(still, app, reach, mark):
+        still = book.still
+        if still is not None and self._is_still(still, app, reach, target.mark(stream)):
             return Outcome(still.result, "nothing moved")
         book.still = None
         self._acting.forgive(app)
         for _ in range(ROUNDS):
-            mark = target.mark(stream)  # what moves from here on is looked at again
             found = await self._look(app, target, objects, book)
             pending = self._pending(app, found)
             if not pending:
@@ -106,16 +111,17 @@ class ObjectReconciler:
         if failure is not None:
             raise failure
         is_done = status.is_true("Synced") and not status.is_true("Progressing")
+        result = "noop" if is_done else "requeue"
         self._telling.fulfilled(app, book, status, worked=bool(done))
         sentence = f"{'; '.join(done) or 'nothing to do'}: {status.conditions[0].message}"
         if not found.actions and not found.known.troubles:
-            book.still = Still(app, reach, mark, self._.clock(), "noop" if is_done else "requeue")
+            book.still = Still(app, reach, found.mark, self._.clock(), result)
         if is_done:
             shown = fingerprint(app.uid, app.revision, app.digest, app.wanted)
-            target.settle(stream, mark, shown)
+            target.settle(stream, found.mark, shown)
         if done:
             return Outcome("success", sentence)
-        return Outcome("noop" if is_done else "requeue", sentence)
+        return Outcome(result, sentence)
 
     def _pending(self, app: DesiredApp, found: Found) -> list[tuple[Owner, Action]]:
         """What is to be done, but for routes that were refused in this pass."""
@@ -125,7 +131,8 @@ class ObjectReconciler:
     def _is_still(self, still: Still, app: DesiredApp, reach: Reach, mark: Mark) -> bool:
         """Whether a pass would find what the last one did: most news are of what that one wrote."""
         is_recent = self._.clock() - still.at < STILL_SECONDS
-        return is_recent and still.app is app and still.mark == mark and still.reach == reach
+        is_same = still.mark == mark and still.reach == reach
+        return is_recent and is_same and _asks_the_same(still.app, app)
 
     async def foresee(
         self, app: DesiredApp, target: TargetView, objects: Objects, book: AppBook
@@ -156,7 +163,7 @@ class ObjectReconciler:
         self, app: DesiredApp, target: TargetView, objects: Objects, book: AppBook
     ) -> Found:
         owner, shared = (app.ref.project, app.ref.name), (app.ref.project, "")
-        live = await objects.engine.list(owner)
+        mark, live = await self._seen(app, target, objects)
         known = await self._knowing.of(app, book, target, await target.look(owner))
         taken = self._forsaken(app, live)
         order = None if known.waits or taken else await self._order(app, known)
@@ -182,7 +189,20 @@ class ObjectReconciler:
             refused={},
             pending=any(_is_route(action) for action in planned.actions),
         )
-        return Found(known, seen, _together(ground, planned), actions, fate)
+        return Found(mark, known, seen, _together(ground, planned), actions, fate)
+
+    async def _seen(
+        self, app: DesiredApp, target: TargetView, objects: Objects
+    ) -> tuple[Mark, Sequence[Json]]:
+        """What is there of an app, and the mark at which it was so, or an earlier one.
+
+        A list waits until it shows what was written. That moves the mark, and is no news.
+        """
+        owner, mark = (app.ref.project, app.ref.name), target.mark(app.ref.stream)
+        live = await objects.engine.list(owner)
+        if (moved := target.mark(app.ref.stream)) == mark:
+            return mark, live
+        return moved, await objects.engine.list(owner)
 
     def _forsaken(self, app: DesiredApp, live: Sequence[Json]) -> tuple[ObjectKey, ...]:
         """What a former life of the app left to somebody else, under the names that it needs."""
@@ -215,7 +235,7 @@ class ObjectReconciler:
             revision=held.number,
             digest=held.digest,
             image=held.image or "",
-            spec=dataclasses.replace(held.spec, autoscale=app.spec.autoscale),
+            spec=_autoscaled(held.spec, app.spec.autoscale),
             env=env,
             tokens=held.secrets,
             pull=pull,
@@ -303,6 +323,16 @@ class ObjectReconciler:
             return view.is_stalled
         is_there = view.revision == held.number and view.updated >= view.wanted
         return held.number != app.stable and waited > deadline and not is_there
+
+
+def _asks_the_same(before: DesiredApp, app: DesiredApp) -> bool:
+    """Whether there is no news in the log but that a rollout began, as a pass of ours told it."""
+    return before is app or msgspec.structs.replace(before, begun=app.begun) == app
+
+
+def _autoscaled(spec: AppSpec, autoscale: Autoscale | None) -> AppSpec:
+    """Between which numbers an app scales is in no revision: it is as it is desired now."""
+    return spec if spec.autoscale == autoscale else dataclasses.replace(spec, autoscale=autoscale)
 
 
 def _is_route(action: Action) -> bool:

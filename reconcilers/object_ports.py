@@ -16,6 +16,7 @@ EngineError
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from enum import IntEnum
+from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple, Protocol, Self
 
 import msgspec
@@ -85,7 +86,7 @@ class Stage(IntEnum):
     ROUTE = 4
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One object as it should be, without what only the engine or the moment decides.
 
     `digest` is that of the body and stands in its labels; `confidential` belongs into the `data` of
@@ -97,7 +98,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     confidential: Mapping[str, SecretText] = {}
 
-    @property
+    @cached_property
     def key(self) -> ObjectKey:
         return ObjectKey.of(self.body)
 

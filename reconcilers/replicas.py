@@ -11,7 +11,7 @@ sake of a replica that is ready and not yet routed.
 """
 
 from collections.abc import Mapping, Sequence, Set
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -85,11 +85,14 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """What past passes left: attempts used up, when a slot may start again, refused attempts."""
+    """What past passes left: the last attempt of each slot, when a slot may start again, and the
+
+    attempts that are over: died, refused, or ended by us.
+    """
 
     attempts: Mapping[Slot, int] = {}
     not_before: Mapping[Slot, float] = {}
-    refused: Set[tuple[Slot, int]] = frozenset()
+    spent: Set[tuple[Slot, int]] = frozenset()
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -123,6 +126,9 @@ class Plan(msgspec.Struct, frozen=True):
 
     actions: tuple[Action, ...]
     wake_at: float | None = None
+
+
+NOTHING: Final = Plan(())
 
 
 class _View:
@@ -164,6 +170,8 @@ class _View:
 
 def diff(want: Want, seen: Sequence[Seen], memory: Memory, now: float) -> Plan:
     """Return what may be done now to turn `seen` into `want`, starts before stops."""
+    if _is_there(want, seen):
+        return NOTHING
     view = _View(want, seen, memory)
     ending = [Stop(one.replica, keep=True, reason=one.failed) for one in view.failed]
     ending += _extra(want, view)
@@ -191,11 +199,27 @@ def needed_again(
 
     Others were enough when their end was decided, and are not any more: one has died, say.
     """
+    if not draining:
+        return []
     mine = [one for one in seen if one.replica.uid == want.uid and _runs(one) and not one.failed]
     serving = sum(1 for one in mine if one.serves and one.replica.id not in ending)
     lacking = max(0, want.replicas - want.max_unavailable - serving)
     ready = [one for one in mine if one.ready and one.replica.id in draining]
     return sorted(ready, key=lambda one: (-one.revision, one.replica.name))[:lacking]
+
+
+def _is_there(want: Want, seen: Sequence[Seen]) -> bool:
+    """Whether each slot has one replica, as wanted and ready, and nothing else is there."""
+    slots = {
+        one.number
+        for one in seen
+        if one.ready
+        and not one.failed
+        and one.replica.uid == want.uid
+        and _runs(one)
+        and _is_new(one, want)
+    }
+    return 0 < len(seen) == len(slots) == want.replicas == max(slots) + 1
 
 
 def _runs(one: Seen) -> bool:
@@ -208,7 +232,7 @@ def _waits(one: Seen, want: Want, memory: Memory) -> bool:
         one.replica.state is ReplicaState.CREATED
         and one.number < want.replicas
         and one.replica.digest != ""
-        and (one.slot, one.replica.name.attempt) not in memory.refused
+        and (one.slot, one.replica.name.attempt) not in memory.spent
     )
 
 
@@ -271,13 +295,21 @@ def _old_starts(want: Want, view: _View, starting: Sequence[int]) -> list[int]:
 
 
 def _start(revision: int, number: int, view: _View, memory: Memory) -> Start:
+    """The start of one that is missing: under its own name while nothing says that it is over.
+
+    If it runs after all, and the list is only old, nothing happens; a further attempt would be one
+    replica too many.
+    """
     slot = Slot(revision, number)
     for one in view.unstarted:
         if one.slot == slot:
             return Start(slot, one.replica.name.attempt)
     everyone = (*view.dead, *view.failed, *view.old, *view.new.values(), *view.doubles)
     used = [one.replica.name.attempt for one in everyone if one.slot == slot]
-    return Start(slot, 1 + max([memory.attempts.get(slot, 0), *used]))
+    last = memory.attempts.get(slot, 0)
+    if last > max(used, default=0) and (slot, last) not in memory.spent:
+        return Start(slot, last)
+    return Start(slot, 1 + max([last, *used]))
 
 
 def _returning(start: Start, want: Want, view: _View) -> Start:

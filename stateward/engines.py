@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Callable
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, final
@@ -16,6 +15,7 @@ from reconcilers.targets import EngineOpener, OpenedEngine
 from simulation.engine import simulated_engine
 from simulation.machine import Machine
 from simulation.shared import Way, shared_engine
+from stateward.collecting import imported
 from stateward.environment import of_process
 
 
@@ -95,8 +95,8 @@ class Opener(EngineOpener):
     async def _kubernetes(self, name: str, spec: TargetSpec) -> OpenedEngine:
         settings = spec.k8s or K8sSettings()
         # the SDK takes seconds to import, and most installations have no cluster
-        k8s = await asyncio.to_thread(import_module, "adapters.k8s.engine")
-        access = await asyncio.to_thread(import_module, "adapters.k8s.access")
+        k8s = await imported("adapters.k8s.engine")
+        access = await imported("adapters.k8s.access")
         if settings.kubeconfig is None:
             way = access.InCluster(environment=of_process().variables)
         else:
@@ -109,7 +109,7 @@ class Opener(EngineOpener):
         who = k8s.Identity(self._installation, name, agent)
         images = None
         if settings.resolve_images:
-            registry = await asyncio.to_thread(import_module, "adapters.registry.images")
+            registry = await imported("adapters.registry.images")
             images = registry.RegistryImages(user_agent=agent)
         engine = await k8s.open_engine(
             way, settings, who, rng=self._rng, images=images, routing=spec.routing

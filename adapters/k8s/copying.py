@@ -126,14 +126,15 @@ class Copy:
             raise EngineUnavailable(trouble)
 
     def _trouble(self) -> str | None:
-        now = asyncio.get_running_loop().time()
         for reflector in self._reflectors.values():
             state, error, seen = reflector.health
+            if state in {"following", "absent"}:
+                continue
             if state == "syncing" and error is None:
                 return self._unseen()
-            if state in {"following", "absent"} or (state == "cut" and now - seen < AWAY_SECONDS):
-                continue
-            return str(error)
+            away = asyncio.get_running_loop().time() - seen
+            if state == "syncing" or away >= AWAY_SECONDS:
+                return str(error)
         return None
 
     def _unseen(self) -> str:
@@ -183,6 +184,8 @@ class Copy:
         Raises:
             EngineUnavailable: it does not come; the copy is behind.
         """
+        if holds():  # mostly, and a timer costs as much as all of it
+            return
         try:
             async with asyncio.timeout(BEHIND_SECONDS):
                 while not holds():

@@ -1,12 +1,15 @@
 """Stories of a whole worker whose target is a cluster: the same intents as on every engine."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from adapters.k8s.render.renderer import KubernetesRenderer
 from domain import intents as i
 from domain.names import app, project
+from reconcilers import object_pass
+from reconcilers.object_ports import Json, ObjectView
 from reconcilers.ports import StartFailed
 from tests.support.cluster_house import ClusterHouse, cluster_house
 from tests.support.intents import manifest
@@ -47,6 +50,28 @@ async def test_a_converged_app_is_not_written_again(house: ClusterHouse) -> None
     await house.rest()
     assert house.written == before
     assert house.types == passes
+
+
+async def test_what_was_just_written_is_looked_at_once(
+    house: ClusterHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+    view = KubernetesRenderer.view
+
+    def counted(self: KubernetesRenderer, live: Sequence[Json], app: str) -> ObjectView:
+        looks.append(app)
+        return view(self, live, app)
+
+    monkeypatch.setattr(KubernetesRenderer, "view", counted)
+    monkeypatch.setattr(object_pass, "STILL_SECONDS", 3600.0)
+    house.server.workloads.paused = True
+    by_digest = f"web@sha256:{1:064x}"  # so that nothing has to be found out first
+    await house.send(manifest("App", "web", spec(by_digest)))
+    await house.until(lambda: "rollout.started" in house.types)
+    await house.tick()
+    await house.tick()
+    await house.until(house.parts.queue.idle)
+    assert looks == ["web", "web"], "before it is written, and what became of it"
 
 
 async def test_an_app_that_is_deleted_leaves_nothing(house: ClusterHouse) -> None:
@@ -90,11 +115,14 @@ async def test_what_is_deleted_by_hand_comes_back(house: ClusterHouse) -> None:
         (Fate.PROBE_FAILS, "HealthCheckFailing"),
     ],
 )
-async def test_why_an_app_is_not_well_is_told(house: ClusterHouse, fate: Fate, reason: str) -> None:
-    house.server.workloads.let("web:1", fate)
-    await house.send(manifest("App", "web", spec()))
-    await house.until(lambda: house.reason("Degraded") == ("True", reason))
-    assert house.reason("Ready") == ("False", reason)
+async def test_why_an_app_is_not_well_is_told_before_any_tick(
+    tmp_path: Path, fate: Fate, reason: str
+) -> None:
+    async with cluster_house(tmp_path, ticks=3600.0) as house:
+        house.server.workloads.let("web:1", fate)
+        await house.send(manifest("App", "web", spec()))
+        await house.until(lambda: house.reason("Degraded") == ("True", reason))
+        assert house.reason("Ready") == ("False", reason)
 
 
 @pytest.mark.parametrize(

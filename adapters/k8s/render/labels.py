@@ -9,6 +9,7 @@ Source: KEP-3659 (ApplySet) for `applyset.kubernetes.io/`, and the common labels
 
 import base64
 import hashlib
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from reconcilers.object_labels import APP, INSTALLATION, PROJECT, REVISION, TARGET, UID
@@ -37,9 +38,7 @@ class Owner(NamedTuple):
 
     @property
     def set_id(self) -> str:
-        named = f"{self.set_name}.{self.namespace}.ConfigMap."
-        digest = hashlib.sha256(named.encode()).digest()
-        return f"applyset-{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}-v1"
+        return _set_id(self.namespace, self.set_name)
 
     @property
     def labels(self) -> Labels:
@@ -73,3 +72,9 @@ class Owner(NamedTuple):
             "app.kubernetes.io/version": f"r{revision}",
             REVISION: str(revision),
         }
+
+
+@lru_cache(maxsize=32)  # it stands on every object of an app
+def _set_id(namespace: str, name: str) -> str:
+    digest = hashlib.sha256(f"{name}.{namespace}.ConfigMap.".encode()).digest()
+    return f"applyset-{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}-v1"

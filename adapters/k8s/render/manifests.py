@@ -7,6 +7,7 @@ the cluster's labels was sent like this before.
 import base64
 from collections.abc import Mapping
 from hashlib import blake2b
+from types import NoneType
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from reconcilers.object_ports import Json, Manifest, Stage
 
 # where nothing inside means something: everything, or the default way
 _MEANT: Final = frozenset({"podSelector", "namespaceSelector", "emptyDir"})
+_SIMPLE: Final = (str, int, float, NoneType)  # a bool is an int
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -80,13 +82,17 @@ def stored(body: Json) -> dict[str, Any]:
 
     What is None stays: it says that a field shall not be there, though a server may have set it.
     """
-    slim = {name: _stored(value) for name, value in body.items()}
-    return {n: value for n, value in slim.items() if value not in ({}, []) or n in _MEANT}
+    slim = dict[str, Any]()
+    for name, value in body.items():
+        kept = value if isinstance(value, _SIMPLE) else _stored(value)
+        if kept or isinstance(kept, _SIMPLE) or name in _MEANT:
+            slim[name] = kept
+    return slim
 
 
-def _stored(value: object) -> Any:
-    if isinstance(value, Mapping):
-        return stored(value)
+def _stored(value: Any) -> Any:
+    if isinstance(value, _SIMPLE):
+        return value
     if isinstance(value, list | tuple):
         return [_stored(one) for one in value]
-    return value
+    return stored(value)
