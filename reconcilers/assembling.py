@@ -1,7 +1,7 @@
 """Assembling: one worker from what the world offers. Nothing is decided here."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from bus.intents import IntentService
@@ -76,6 +76,7 @@ class World(NamedTuple):
     name: str = ""
     open_router: RouterOpener = no_router
     was_routed: Callable[[str], bool] = lambda _target: False
+    left: Callable[[], Iterable[str]] = tuple
 
 
 class Assembled(NamedTuple):
@@ -147,6 +148,8 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
             sharing=sharing,
             opener=world.open_router,
             was_routed=world.was_routed,
+            left=world.left,
+            log_answers=lambda: reader.answers,
             journal=journal,
             metrics=world.metrics,
             halted=world.halted,

@@ -59,8 +59,9 @@ async def no_router(name: str, spec: TargetSpec) -> OpenedRouter:  # noqa: ARG00
 class Surrounding(NamedTuple):
     """What routing works with. `again` queues an app now, `wake` at a time of the clock.
 
-    `was_routed` says whether the router of a target may have something from an earlier life; `now`
-    is seconds since the epoch.
+    `was_routed` says whether the router of a target may have something from an earlier life, and
+    `left` names all such targets; `log_answers` whether what is desired is known; `now` is seconds
+    since the epoch.
     """
 
     desired: DesiredState
@@ -69,6 +70,8 @@ class Surrounding(NamedTuple):
     sharing: Sharing
     opener: RouterOpener
     was_routed: Callable[[str], bool]
+    left: Callable[[], Iterable[str]]
+    log_answers: Callable[[], bool]
     journal: Journal
     metrics: ReconcileMetrics
     halted: Callable[[], str | None]
@@ -90,7 +93,8 @@ class Routing:
     def __init__(self, around: Surrounding) -> None:
         self._ = around
         self._drivers: dict[TargetView, tuple[RouterDriver, asyncio.Task[None]]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: dict[str, asyncio.Task[None]] = {}  # by target
+        self._ended: dict[str, None] = {}  # targets that are gone, and whose routers are, too
         self._found: dict[str, _Found] = {}
         self._former: dict[str, _Found] = {}  # on the target where they were looked at before
         self._before: dict[TargetView, frozenset[str]] = {}
@@ -264,9 +268,7 @@ class Routing:
             _, driving = self._drivers.pop(view)
             driving.cancel()
             if self._is_gone(view.name):
-                ending = asyncio.create_task(self._end(view, driving), name=f"end-{view.name}")
-                self._ending.add(ending)
-                ending.add_done_callback(self._ending.discard)
+                self._begin_end(view.name, view.spec, driving)
         for view in wanted:
             if view not in self._drivers:
                 self._begin(view)
@@ -293,21 +295,41 @@ class Routing:
     def _is_gone(self, target: str) -> bool:
         return self._.desired.resource(target_ref(target).stream) is None
 
-    async def _end(self, view: TargetView, driving: asyncio.Task[None]) -> None:
+    def tidy(self) -> None:
+        """End the routers of targets that were deleted while nobody was here to see it.
+
+        To be called when the log was read: a target that is not known yet is not gone.
+        """
+        if not self._.log_answers() or self._.halted() is not None:
+            return
+        for target in self._.left():
+            if not self._is_gone(target):
+                self._ended.pop(target, None)
+            elif target not in self._ending and target not in self._ended:
+                self._begin_end(target, TargetSpec(engine="process"), None)
+
+    def _begin_end(self, target: str, spec: TargetSpec, driving: asyncio.Task[None] | None) -> None:
+        ending = asyncio.create_task(self._end(target, spec, driving), name=f"end-{target}")
+        self._ending[target] = ending
+        ending.add_done_callback(lambda _done: self._ending.pop(target, None))
+
+    async def _end(self, target: str, spec: TargetSpec, driving: asyncio.Task[None] | None) -> None:
         """End the router of a target that was deleted: nobody else will."""
-        await asyncio.wait([driving])
-        spec = replace(view.spec, routing=Settings(router="none"))
-        while self._is_gone(view.name) and self._.halted() is None:
+        if driving is not None:
+            await asyncio.wait([driving])
+        spec = replace(spec, routing=Settings(router="none"))
+        while self._is_gone(target) and self._.halted() is None:
             try:
-                opened = await self._.opener(view.name, spec)
+                opened = await self._.opener(target, spec)
             except RouterMissing:
-                return
+                break
             except RouterError as error:
-                _log.warning("a router cannot be ended", target=view.name, error=str(error))
+                _log.warning("a router cannot be ended", target=target, error=str(error))
                 await asyncio.sleep(AGAIN)
             else:
                 await opened.close()
-                return
+                break
+        self._ended[target] = None
 
     def _begin(self, view: TargetView) -> None:
         driver = RouterDriver(
@@ -397,7 +419,7 @@ class Routing:
     async def close(self) -> None:
         """Let go of all routers; they go on serving what they have."""
         driving = (task for _, task in self._drivers.values())
-        tasks: list[asyncio.Task[None]] = [*driving, *self._ending]
+        tasks: list[asyncio.Task[None]] = [*driving, *self._ending.values()]
         self._drivers.clear()
         for task in tasks:
             task.cancel()

@@ -207,6 +207,7 @@ class Worker(Tenant):
         for stream in self._desired.adopting():
             self._queue.add(stream, Priority.REPLAY)
         self._mind()  # what was swept may have been lost or found again
+        self._routing.tidy()
 
     def _swept(self, view: TargetView, done: asyncio.Task[None]) -> None:
         del self._sweeping[view]

@@ -134,6 +134,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
                 name=shares.name,
                 open_router=routers,
                 was_routed=routers.was_begun,
+                left=routers.begun,
             ),
             WorkerSettings(
                 passes=settings.reconcile.concurrency,

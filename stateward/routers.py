@@ -1,7 +1,7 @@
 """Routers: from what a target's operator says of its routing to the program that takes requests."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, final
@@ -80,6 +80,11 @@ class Routers(RouterOpener):
         """Whether a target ever had a router here: it may serve still what it had."""
         return (self._root / target).is_dir()
 
+    def begun(self) -> Sequence[str]:
+        """The targets that ever had a router here, deleted ones too."""
+        there = self._root.iterdir() if self._root.is_dir() else ()
+        return sorted(one.name for one in there if one.is_dir() and one.name[0] != ".")
+
     async def __call__(self, name: str, spec: TargetSpec) -> OpenedRouter:
         routing = spec.routing or Routing()
         match routing.router_for(spec.engine):
@@ -116,7 +121,7 @@ class Routers(RouterOpener):
         if caged.remembered(self._root, name) not in ("", image):
             await self._end_container(name, spec)
         if image:
-            caged.remember(self._root, name, image)
+            caged.remember(self._root, name, spec, image)
         settings = CaddySettings(
             http=(routing.entries.http,),
             https=(routing.entries.https,),
@@ -128,7 +133,8 @@ class Routers(RouterOpener):
             identity_header=USER,
             context_headers=routing.context_headers,
         )
-        container = caged.container(self._root, name, spec, image) if image else None
+        host = caged.host(spec)
+        container = caged.container(self._root, name, host, image) if image else None
         return CaddyRouter(self._root, name, settings, self._certificate, container=container)
 
     def _haproxy(self, name: str, routing: Routing) -> HAProxyRouter:
@@ -167,7 +173,8 @@ class Routers(RouterOpener):
         image = caged.remembered(self._root, name)
         if not image:
             return
-        container = caged.container(self._root, name, spec, image)
+        host = caged.host_of(self._root, name) or caged.host(spec)
+        container = caged.container(self._root, name, host, image)
         await CaddyRouter(self._root, name, CaddySettings(), container=container).stop()
         caged.forget(self._root, name)
 

@@ -11,7 +11,7 @@ import pytest
 from domain.routing import Entries, Routing
 from domain.target import TargetSpec
 from projections.route_table import Tls
-from reconcilers.router_ports import OpenedRouter, RouterMissing
+from reconcilers.router_ports import OpenedRouter, RouterMissing, RouterUnwanted
 from stateward.routers import Routers
 from tests.contracts.router_world import WEB, row, table
 from tests.support.backends import Backend, backends
@@ -65,6 +65,25 @@ async def test_who_takes_the_place_of_another_router_has_its_entries(place: Plac
             await place.serve(opened, web)
             assert await place.served_by() == program
             await opened.close()
+
+
+@pytest.mark.needs("caddy", "haproxy")
+@pytest.mark.parametrize("router", ["caddy", "haproxy"])
+async def test_a_router_whose_target_is_gone_is_found_and_ended_by_who_comes_next(
+    place: Place, tmp_path: Path, router: Literal["caddy", "haproxy"]
+) -> None:
+    async with backends("web") as (web,):
+        opened = await place.open(router)
+        await place.serve(opened, web)
+        await opened.close()
+        assert await place.served_by()
+        later = Routers(tmp_path, place.desk.log, place.desk.secrets, now=lambda: NOON)
+        assert later.begun() == ["local"]
+        nothing = TargetSpec(engine="process", routing=Routing(router="none"))
+        with pytest.raises(RouterUnwanted):
+            await later("local", nothing)
+        with pytest.raises(httpx.ConnectError):
+            await place.served_by()
 
 
 async def test_a_router_that_nobody_drives_is_missing(place: Place) -> None:

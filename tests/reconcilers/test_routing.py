@@ -240,6 +240,28 @@ def test_a_router_that_is_not_wanted_any_more_is_ended_and_so_is_that_of_a_targe
     play(story)
 
 
+def test_the_router_of_a_target_that_went_while_nobody_was_here_is_ended_once() -> None:
+    async def story(house: House) -> None:
+        await serving(house)
+        house.left = ["gone", "local"]
+        await house.until(lambda: house.unwanted)
+        await asyncio.sleep(60)
+        assert house.unwanted == ["gone"]
+        assert routed(house).status == "True"
+
+    play(story)
+
+
+def test_what_is_not_known_to_be_gone_keeps_its_router() -> None:
+    async def story(house: House) -> None:
+        house.rewound = "the log went back"
+        house.left = ["gone"]
+        await asyncio.sleep(60)
+        assert house.unwanted == []
+
+    play(story)
+
+
 def test_a_refused_table_is_told_and_the_next_one_is_tried_at_once() -> None:
     async def story(house: House) -> None:
         await serving(house)

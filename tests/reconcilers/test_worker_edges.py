@@ -594,3 +594,19 @@ def test_lives_that_were_deleted_one_after_the_other_lose_their_volumes_once_all
         assert not house.machine.grounds[house.installation, "shop"].volumes
 
     play(story)
+
+
+def test_two_revisions_without_their_images_are_tried_again_ever_more_rarely() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", spec("web:1")))
+        await house.ready()
+        house.machine.missing_images.update(("web:2", house.machine.present_images["web:1"]))
+        house.mischief.forget_image("web:1")
+        await house.send(manifest("App", "web", spec("web:2")))
+        house.mischief.kill(ReplicaName("shop", "web", 1, 0, 1))
+        await asyncio.sleep(30)
+        before = house.machine.calls["resolve"]
+        await asyncio.sleep(300)
+        assert 0 < house.machine.calls["resolve"] - before < 60
+
+    play(story)

@@ -76,6 +76,8 @@ class House:
         self.router_trouble: RouterError | None = None
         self.unwanted: list[str] = []
         """Targets whose router was to be ended."""
+        self.left: list[str] = []
+        """Targets whose router may have something of an earlier life."""
         self.intents = IntentService(
             self.log,
             self.secrets,
@@ -100,6 +102,7 @@ class House:
             appended=self._appended,
             open_router=self._open_router,
             was_routed=lambda _target: self.router.was_told,
+            left=lambda: self.left,
         )
         if leasing is not None:
             world = world._replace(
