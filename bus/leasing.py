@@ -7,7 +7,7 @@ should, takes what is released, or what was left by a session that has ended.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from typing import Any, Final, Protocol, final, override
+from typing import Any, Final, NamedTuple, Protocol, final, override
 
 import msgspec
 import structlog
@@ -44,6 +44,13 @@ class Tenant(Protocol):
         ...
 
 
+class _Hold(NamedTuple):
+    """The revision at which a partition was taken, and its fence in the bucket of that moment."""
+
+    revision: int
+    epoch: int
+
+
 @final
 class Leasing(Holding):
     """Args: `new_session` makes a name that was never used; `clock` counts suspension, too."""
@@ -70,7 +77,7 @@ class Leasing(Holding):
         self._view = self._session.view
         self._tenant: Tenant | None = None
         self._partitions: tuple[Partition, ...] = ()
-        self._held: dict[Partition, int] = {}
+        self._held: dict[Partition, _Hold] = {}
         self._leaving: dict[Partition, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
         self.takeovers = 0
@@ -90,8 +97,8 @@ class Leasing(Holding):
 
     @override
     def epoch(self, partition: Partition) -> int:
-        revision = self._held.get(partition)
-        return 0 if revision is None else self._view.epoch(revision)
+        held = self._held.get(partition)
+        return held.epoch if held is not None else 0
 
     @property
     def held(self) -> list[Partition]:
@@ -157,7 +164,7 @@ class Leasing(Holding):
 
     async def _act(self) -> None:
         now, view = self._clock(), self._view
-        self._lose([p for p, revision in self._held.items() if self._is_taken(p, revision)])
+        self._lose([p for p, held in self._held.items() if self._is_taken(p, held.revision)])
         if not self._session.is_valid:
             return
         await self._bury(now)
@@ -206,7 +213,7 @@ class Leasing(Holding):
             return  # if it is in our name all the same, the next look shows it
         if before is not None and before.record.session not in ("", session):
             self.takeovers += 1
-        self._held[partition] = revision
+        self._held[partition] = _Hold(revision, self._view.epoch(revision))
         self._the_tenant.gained(partition)
 
     async def _free(self, partition: Partition) -> None:
@@ -226,11 +233,11 @@ class Leasing(Holding):
                     await self._the_tenant.finish(partition)
             except TimeoutError:
                 _log.warning("what is under way is left to the next holder", partition=partition)
-            revision = self._held.pop(partition, None)  # from here on no call starts
-            if revision is None:
+            held = self._held.pop(partition, None)  # from here on no call starts
+            if held is None:
                 return
             self._the_tenant.lost(partition)
-            await self._write(lease_key(partition), LeaseRecord(), revision)
+            await self._write(lease_key(partition), LeaseRecord(), held.revision)
         except (LeasesUnavailable, TimeoutError) as error:
             _log.info("a lease was not released yet", partition=partition, error=str(error))
         finally:

@@ -21,6 +21,7 @@ from domain.route import Publishes, Routes
 from domain.schema import SPEC, Cpu, Duration, Line, Memory, Name
 
 MAX_VARIABLES = 500
+MAX_KEPT = 10  # former revisions whose replicas stay: each takes room on a disk
 
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
@@ -166,7 +167,9 @@ class Rollout:
     healthy comes back, as a new revision that nobody undoes but people. A replica that ends and
     gets no new request has `drain` to answer those it has, WebSockets and streams too; it ends
     sooner where its router says that it has none left. Left out, it is 30 s with such a router,
-    5 s with one that does not say, and nothing where no router is.
+    5 s with one that does not say, and nothing where no router is. Of the last `keep` former
+    revisions the replicas stay, stopped, until newer ones take their place: a return to one of
+    them starts these instead of making new ones.
     """
 
     __pydantic_config__ = SPEC
@@ -176,6 +179,7 @@ class Rollout:
     progress_deadline: Duration = "10m"
     drain: Duration | None = None
     on_failure: Literal["hold", "undo"] = "hold"
+    keep: Annotated[int, Field(ge=0, le=MAX_KEPT)] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

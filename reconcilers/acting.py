@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import final
 
+import msgspec
 import structlog
 
 from domain import events as e
@@ -64,6 +65,9 @@ class Acting:
         assert revision is not None, "only revisions that are known are startable"
         env = known.environments[slot.revision]
         order = orders.order(app, revision, slot, attempt, env=env, position=self._.gate.position())
+        reuses = start.reuses
+        if reuses is not None and reuses.id not in book.stopping:
+            order = msgspec.structs.replace(order, reuses=reuses.name)
         book.slots.started(slot, attempt)
         try:
             await engine.replicas.start(order)
@@ -78,6 +82,8 @@ class Acting:
                 book.imageless.add(slot.revision)
             return
         book.slots.runs_unseen(slot)
+        if order.reuses is not None and reuses is not None:
+            self._.routing.stay(app.target, reuses, "pass")
         healed = book.healed(slot, self._.clock())
         if healed is not None:
             reason, took = healed
@@ -154,7 +160,7 @@ class Acting:
             replica,
             engine,
             patience,
-            keep=stop.keep,
+            leaving="kept" if stop.may_return else "dead" if stop.keep else "nothing",
             may_write=lambda: self._.gate.halted() is None,
             withdrawn=partial(self._withdrawn, app, stop),
             telling=lambda: book.draining.pop(replica.id, None),
@@ -189,8 +195,10 @@ def _is_failing(app: DesiredApp, stop: Stop) -> bool:
 def told(action: Action) -> str:
     """What was done, in words."""
     match action:
-        case Start(slot=slot, attempt=attempt):
-            return f"started slot {slot.number} of revision {slot.revision}, attempt {attempt}"
+        case Start(slot=slot, attempt=attempt, reuses=reuses):
+            what = f"slot {slot.number} of revision {slot.revision}, attempt {attempt}"
+            kept = f", kept from revision {reuses.name.revision}" if reuses is not None else ""
+            return f"started {what}{kept}"
         case Stop(replica=replica, reason=reason):
             return (
                 f"stopped slot {replica.name.slot} of revision {replica.name.revision} ({reason})"

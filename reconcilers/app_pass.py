@@ -18,7 +18,7 @@ from reconcilers.knowing import Knowing, Known
 from reconcilers.object_pass import ObjectReconciler
 from reconcilers.object_preview import ObjectChange
 from reconcilers.outcome import Outcome
-from reconcilers.ports import EngineError, EngineUnavailable
+from reconcilers.ports import EngineError, EngineUnavailable, ReplicaState
 from reconcilers.replicas import (
     Action,
     Plan,
@@ -79,7 +79,8 @@ class AppReconciler:
             seen, want, known, plan = await self._look(app, view, book)
         book.failure = "" if failure is None else str(failure)
         status = self._telling.judge(app, book, want, seen, known, plan)
-        self._telling.record(app, book, want, seen, status)
+        alive = [one for one in seen if one.replica.state is not ReplicaState.KEPT]
+        self._telling.record(app, book, want, alive, status)
         if failure is not None:
             raise failure
         self._telling.fulfilled(app, book, status, worked=bool(done))

@@ -44,14 +44,14 @@ class SlotBook:
         self._attempts: dict[Slot, int] = {}
         self._deaths: dict[Slot, _Deaths] = {}
         self._counted: set[tuple[Slot, int]] = set()
-        self._refused: set[tuple[Slot, int]] = set()
+        self._spent: set[tuple[Slot, int]] = set()  # attempts that are over: none is tried again
         self._unseen: dict[Slot, float] = {}  # runs, and no list showed it: until when it is missed
 
     def memory(self) -> Memory:
         waits = {slot: deaths.not_before for slot, deaths in self._deaths.items()}
         for slot, until in self._unseen.items():
             waits[slot] = max(until, waits.get(slot, 0.0))
-        return Memory(self._attempts, waits, self._refused)
+        return Memory(self._attempts, waits, self._spent)
 
     def started(self, slot: Slot, attempt: int) -> None:
         self._attempts[slot] = max(attempt, self._attempts.get(slot, 0))
@@ -60,11 +60,15 @@ class SlotBook:
         """The engine says that the attempt just started runs; no list has shown it yet."""
         self._unseen[slot] = 0.0
 
+    def ended(self, slot: Slot, attempt: int) -> None:
+        """We end this attempt: what takes its place has another name."""
+        self._spent.add((slot, attempt))
+
     def looked(self, replicas: Sequence[Replica], now: float) -> None:
         """Compare what we started with a list.
 
         A list that lacks it is most likely older than the start: the next tells. Whoever believes
-        it, and starts another at once, may go on like this without end.
+        it, and starts it again at once, may go on like this without end.
         """
         if not self._unseen:
             return
@@ -77,13 +81,12 @@ class SlotBook:
 
     def refused(self, slot: Slot, attempt: int, now: float) -> None:
         """The engine would not run it: as a death, and this attempt is never tried again."""
-        self._refused.add((slot, attempt))
         self._count(slot, attempt, lived=0.0, now=now)
 
     def taken(self, slot: Slot, attempt: int) -> None:
         """Its name belongs to something else: the next attempt may start at once."""
         self.started(slot, attempt)
-        self._refused.add((slot, attempt))
+        self._spent.add((slot, attempt))
 
     def died(self, replica: Replica, now: float) -> bool:
         """Count a dead replica once; return whether it was news. `now` is the clock's."""
@@ -122,7 +125,7 @@ class SlotBook:
         self._attempts = {s: n for s, n in self._attempts.items() if s.revision in keep}
         self._deaths = {s: d for s, d in self._deaths.items() if s.revision in keep}
         self._counted = {c for c in self._counted if c[0].revision in keep}
-        self._refused = {r for r in self._refused if r[0].revision in keep}
+        self._spent = {one for one in self._spent if one[0].revision in keep}
         self._unseen = {s: at for s, at in self._unseen.items() if s.revision in keep}
 
     def looping(self, revisions: Set[int], now: float) -> Loop | None:
@@ -136,6 +139,7 @@ class SlotBook:
 
     def _count(self, slot: Slot, attempt: int, *, lived: float, now: float) -> bool:
         self.started(slot, attempt)
+        self._spent.add((slot, attempt))
         if (slot, attempt) in self._counted:
             return False
         self._counted.add((slot, attempt))

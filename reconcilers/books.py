@@ -98,6 +98,7 @@ class AppBook:
     def ended_by_us(self, replica: Replica, *, lost: str = "", now: float = 0.0) -> None:
         """We end it; with `lost`, only to start it again."""
         slot = Slot(replica.name.revision, replica.name.slot)
+        self.slots.ended(slot, replica.name.attempt)
         if self._running.get(slot) is not None and self._running[slot].id == replica.id:
             del self._running[slot]
         if lost:

@@ -5,7 +5,7 @@ That is why ends are tasks beside the passes: no app waits for the end of anothe
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import structlog
 
@@ -16,6 +16,10 @@ STOP_SECONDS: Final = 60.0  # beside its grace, after which a stop has failed
 RETRY_MOST: Final = 60.0  # seconds after a stop that failed
 
 _log = structlog.get_logger("ending")
+
+
+type Left = Literal["nothing", "dead", "kept"]
+"""What is left of a replica that ended: for its logs, or to be started again."""
 
 
 class Patience(NamedTuple):
@@ -37,13 +41,13 @@ async def end(
     engine: Engine,
     patience: Patience,
     *,
-    keep: bool = False,
+    leaving: Left = "nothing",
     may_write: Callable[[], bool],
     withdrawn: Callable[[], Awaitable[None]],
     answered: Callable[[float | None], Awaitable[None]],
     telling: Callable[[], None] = lambda: None,
 ) -> str:
-    """End a replica and, unless `keep`, remove what is left; return why that failed, or nothing.
+    """End a replica, `leaving` of it what is said; return why that failed, or nothing.
 
     First `withdrawn` returns: no new request meets it. Then `answered`, of the drain, does: it has
     none left, or had its time. It is asked to stop after that: from `telling` on, this cannot be
@@ -59,8 +63,8 @@ async def end(
     telling()
     try:
         async with asyncio.timeout(allowed):
-            await engine.replicas.stop(replica, grace=patience.grace)
-            if not keep:
+            await engine.replicas.stop(replica, grace=patience.grace, keep=leaving == "kept")
+            if leaving == "nothing":
                 await engine.replicas.remove(replica)
     except (EngineError, TimeoutError) as error:
         why = str(error) or f"it did not stop within {allowed:.0f} s"

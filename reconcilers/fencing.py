@@ -118,9 +118,9 @@ class _Replicas(Replicas):
         await self._fence.about(order.name, "start", lambda: self._inner.start(order))
 
     @override
-    async def stop(self, replica: Replica, *, grace: float) -> None:
+    async def stop(self, replica: Replica, *, grace: float, keep: bool = False) -> None:
         def call() -> Awaitable[None]:
-            return self._inner.stop(replica, grace=grace)
+            return self._inner.stop(replica, grace=grace, keep=keep)
 
         await self._fence.about(replica.name, "stop", call, grace)
 

@@ -6,7 +6,7 @@ serves. The outcome is an intent by `system:images`; a failure is tried again wi
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, final
 
 import structlog
@@ -66,9 +66,6 @@ class ImageResolver:
         then `had` is called.
         """
         key = (desired.ref.stream, revision.number)
-        for other in [k for k in self._tasks if k[0] == key[0] and k[1] < revision.number]:
-            self._tasks.pop(other).cancel()
-            self._troubles.pop(other, None)
         if key in self._tasks and self._where.get(key) is not images:
             self._tasks.pop(key).cancel()  # its target was opened anew
         if key not in self._tasks:
@@ -78,6 +75,12 @@ class ImageResolver:
             task.add_done_callback(lambda _done: self._forget(key, task))
         return self._troubles.get(key, "")
 
+    def only(self, stream: str, revisions: Collection[int]) -> None:
+        """No other revision of an app matters any more."""
+        for key in [k for k in self._tasks if k[0] == stream and k[1] not in revisions]:
+            self._tasks.pop(key).cancel()
+            self._troubles.pop(key, None)
+
     def retry_now(self, stream: str) -> None:
         """A new intent: do not wait for the backoff."""
         for key in [key for key in self._tasks if key[0] == stream and key in self._troubles]:
@@ -86,9 +89,7 @@ class ImageResolver:
 
     def forget(self, stream: str) -> None:
         """There is no such app: nobody waits for its images."""
-        for key in [key for key in self._tasks if key[0] == stream]:
-            self._tasks.pop(key).cancel()
-            self._troubles.pop(key, None)
+        self.only(stream, ())
 
     async def close(self) -> None:
         tasks = list(self._tasks.values())

@@ -40,6 +40,10 @@ def _named_by_digest(held: Revision) -> Revision:
     return msgspec.structs.replace(held, image=held.image or image) if "@" in image else held
 
 
+def _alike(one: Revision, other: Revision) -> bool:
+    return (one.digest, one.image) == (other.digest, other.image)
+
+
 @final
 class Knowing:
     def __init__(self, around: Surroundings) -> None:
@@ -57,9 +61,9 @@ class Knowing:
         elif app.stable not in (0, held.number):
             former = await self._find(app, app.stable)
         environments = {}
-        for revision in (held, former):
-            if revision is None:
-                continue
+        revisions = [held, former] if former is not None else [held]
+        around.images.only(app.ref.stream, [one.number for one in revisions])
+        for revision in revisions:
             gone = revision.number in book.imageless
             if revision.needs_image or gone:
                 if revision is held or gone:
@@ -129,4 +133,6 @@ class Knowing:
             startable=frozenset() if known.waits else frozenset(known.environments),
             stalled=stalled,
             waits=known.waits,
+            keep=app.spec.rollout.keep,
+            returns=known.former is not None and not _alike(held, known.former),
         )

@@ -47,15 +47,22 @@ class StartFailed(EngineError):
 
 
 class ReplicaState(StrEnum):
-    """Where a replica is in its life. `CREATED` was never started; `EXITED` never starts again."""
+    """Where a replica is in its life. `CREATED` was never started; `EXITED` never starts again.
+
+    `KEPT` was stopped to be kept: it may become another replica of its app, of the same slot.
+    """
 
     CREATED = "created"
     RUNNING = "running"
     EXITED = "exited"
+    KEPT = "kept"
 
 
 class ReplicaName(NamedTuple):
-    """Names one replica for ever: revision numbers and attempts are never used twice."""
+    """Names one replica: a number of a revision is never used twice, an attempt only when what had
+
+    its name is gone, and nobody here ended it.
+    """
 
     project: str
     app: str
@@ -114,7 +121,7 @@ class StartReplica(msgspec.Struct, frozen=True, kw_only=True):
 
     `env` holds the app's own variables; engines add `PORT` (first port) and `PORT_<NAME>`.
     `memory_bytes` and `cpu_millis` are limits; `stop_grace` is seconds. `publish` are ports of the
-    host that lead to ports of it, while it runs.
+    host that lead to ports of it, while it runs. `reuses` is a kept replica to make it from.
     """
 
     name: ReplicaName
@@ -133,6 +140,7 @@ class StartReplica(msgspec.Struct, frozen=True, kw_only=True):
     stop_signal: str
     stop_grace: float
     publish: tuple[Publish, ...] = ()
+    reuses: ReplicaName | None = None
 
 
 class Replicas(Protocol):
@@ -141,7 +149,7 @@ class Replicas(Protocol):
     async def list(self, app: tuple[str, str] | None = None) -> Sequence[Replica]:
         """Return all owned replicas, or those of one (project, app), in one call to the engine.
 
-        Includes created and exited ones. Never one of another installation.
+        Includes created, exited and kept ones. Never one of another installation.
 
         Raises:
             EngineUnavailable: the engine cannot be reached. A partial list is never returned.
@@ -151,7 +159,9 @@ class Replicas(Protocol):
     async def start(self, order: StartReplica) -> None:
         """Make the ordered replica run. Twice is as once; a created one is started.
 
-        One that has exited stays so. Volumes are made when missing.
+        One that has exited stays so. Volumes are made when missing. A kept one that it `reuses`
+        becomes the ordered one, with what it wrote; if that is gone, or of another uid, digest or
+        image, it is left as it is and the ordered one is made anew.
 
         Raises:
             NameTaken: the name belongs to a foreign object, or to one with another uid or digest.
@@ -162,15 +172,19 @@ class Replicas(Protocol):
         """
         ...
 
-    async def stop(self, replica: Replica, *, grace: float) -> None:
+    async def stop(self, replica: Replica, *, grace: float, keep: bool = False) -> None:
         """Ask it to stop, kill it after `grace` seconds, and return when it has exited.
 
-        The exited replica stays, with its logs, until it is removed. One that is gone is no error.
+        The exited replica stays, with its logs, until it is removed; with `keep` it shows as
+        `KEPT`, also when it had stopped before. One that is gone is no error.
         """
         ...
 
     async def remove(self, replica: Replica) -> None:
-        """Remove it and its logs, killing it if it runs. One that is gone is no error."""
+        """Remove it and its logs, killing it if it runs. One that is gone is no error.
+
+        One that was `KEPT` and has become another meanwhile is left alone.
+        """
         ...
 
 

@@ -32,7 +32,9 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
     is kept for its logs. `stable` is the last revision that completed a rollout (0: none).
     `startable` are the revisions whose image and secrets are at hand: no old replica ends for one
     that is not. `stalled` says that the revision missed its deadline. `waits` is why none may start
-    yet although all is at hand, in a sentence, or empty.
+    yet although all is at hand, in a sentence, or empty. Of so many former revisions as `keep` says
+    the replicas stay, stopped; `returns` says that those like the wanted one are started again, for
+    what is wanted is not what serves: else somebody wants new ones, as by a restart.
     """
 
     uid: int
@@ -47,6 +49,8 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
     startable: Set[int] = frozenset()
     stalled: bool = False
     waits: str = ""
+    keep: int = 0
+    returns: bool = False
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -81,26 +85,31 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """What past passes left: attempts used up, when a slot may start again, refused attempts."""
+    """What past passes left: the last attempt of each slot, when a slot may start again, and the
+
+    attempts that are over: died, refused, or ended by us.
+    """
 
     attempts: Mapping[Slot, int] = {}
     not_before: Mapping[Slot, float] = {}
-    refused: Set[tuple[Slot, int]] = frozenset()
+    spent: Set[tuple[Slot, int]] = frozenset()
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Run this attempt of this slot."""
+    """Run this attempt of this slot; made from a kept replica, where it `reuses` one."""
 
     slot: Slot
     attempt: int
+    reuses: Replica | None = None
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """End a replica; unless `keep`, remove what is left of it."""
+    """End a replica; unless `keep`, remove what is left of it. One that `may_return` is kept."""
 
     replica: Replica
     keep: bool
     reason: str
+    may_return: bool = False
 
 
 class Remove(msgspec.Struct, frozen=True):
@@ -127,7 +136,9 @@ class _View:
         self.strangers = [s for s in ordered if s.replica.uid != want.uid]
         mine = [s for s in ordered if s.replica.uid == want.uid]
         self.unstarted = [s for s in mine if _waits(s, want, memory)]
-        self.dead = [s for s in mine if not _runs(s) and s not in self.unstarted]
+        self.kept = [s for s in mine if s.replica.state is ReplicaState.KEPT]
+        others = (*self.unstarted, *self.kept)
+        self.dead = [s for s in mine if not _runs(s) and s not in others]
         self.failed = [s for s in mine if _runs(s) and s.failed]
         live = [s for s in mine if _runs(s) and not s.failed]
         self.new: dict[int, Seen] = {}
@@ -172,8 +183,8 @@ def diff(want: Want, seen: Sequence[Seen], memory: Memory, now: float) -> Plan:
             (starts if at <= now else held).append(start)
         ending += _stops(want, view)
     wake_at = min((memory.not_before[start.slot] for start in held), default=None)
-    starting = {(start.slot, start.attempt) for start in (*starts, *held)}
-    return Plan((*starts, *ending, *_removals(want, view, starting)), wake_at)
+    removals = _removals(want, view, (*starts, *held))
+    return Plan((*starts, *ending, *removals), wake_at)
 
 
 def needed_again(
@@ -200,7 +211,7 @@ def _waits(one: Seen, want: Want, memory: Memory) -> bool:
         one.replica.state is ReplicaState.CREATED
         and one.number < want.replicas
         and one.replica.digest != ""
-        and (one.slot, one.replica.name.attempt) not in memory.refused
+        and (one.slot, one.replica.name.attempt) not in memory.spent
     )
 
 
@@ -216,7 +227,7 @@ def _gone(one: Seen) -> Stop:
 
 def _starts(want: Want, view: _View, memory: Memory) -> list[Start]:
     numbers = _new_starts(want, view) if want.revision in want.startable else []
-    starts = [_start(want.revision, number, view, memory) for number in numbers]
+    starts = [_returning(_start(want.revision, n, view, memory), want, view) for n in numbers]
     healed = _old_starts(want, view, numbers)
     return starts + [_start(want.stable, number, view, memory) for number in healed]
 
@@ -263,13 +274,45 @@ def _old_starts(want: Want, view: _View, starting: Sequence[int]) -> list[int]:
 
 
 def _start(revision: int, number: int, view: _View, memory: Memory) -> Start:
+    """The start of one that is missing: under its own name while nothing says that it is over.
+
+    If it runs after all, and the list is only old, nothing happens; a further attempt would be one
+    replica too many.
+    """
     slot = Slot(revision, number)
     for one in view.unstarted:
         if one.slot == slot:
             return Start(slot, one.replica.name.attempt)
     everyone = (*view.dead, *view.failed, *view.old, *view.new.values(), *view.doubles)
     used = [one.replica.name.attempt for one in everyone if one.slot == slot]
-    return Start(slot, 1 + max([memory.attempts.get(slot, 0), *used]))
+    last = memory.attempts.get(slot, 0)
+    if last > max(used, default=0) and (slot, last) not in memory.spent:
+        return Start(slot, last)
+    return Start(slot, 1 + max([last, *used]))
+
+
+def _returning(start: Start, want: Want, view: _View) -> Start:
+    """The start, from the newest kept replica of its slot that is like the wanted one."""
+    found = [one for one in view.kept if one.number == start.slot.number and _returns(one, want)]
+    if not found or start.attempt > 1:  # one that returned did not do
+        return start
+    return msgspec.structs.replace(start, reuses=found[-1].replica)
+
+
+def _returns(one: Seen, want: Want) -> bool:
+    return want.returns and one.replica.digest == want.digest
+
+
+def _staying(want: Want, view: _View) -> set[str]:
+    """The kept replicas that stay: of the newest revisions, and those that may be started now."""
+    revisions = sorted({one.revision for one in view.kept} - {want.revision})
+    newest = revisions[-want.keep :] if want.keep else []
+    last = {one.slot: one for one in view.kept if one.number < want.replicas}
+    return {
+        one.replica.id
+        for one in last.values()
+        if one.revision in newest or (want.keep and _returns(one, want))
+    }
 
 
 def _extra(want: Want, view: _View) -> list[Stop]:
@@ -312,7 +355,7 @@ def _stops(want: Want, view: _View) -> list[Stop]:
         if (one.ready or not one.known) and serving - _counts(one) < least:
             continue
         serving -= one.serves
-        stops.append(Stop(one.replica, keep=False, reason=_why(one, want)))
+        stops.append(_replaced(one, want))
     return stops
 
 
@@ -370,11 +413,18 @@ def _stops_in_place(want: Want, view: _View) -> list[Stop]:
     for one in view.old:
         number = one.number
         if number >= want.replicas or number in view.new:
-            stops.append(Stop(one.replica, keep=False, reason=_why(one, want)))
+            stops.append(_replaced(one, want))
         elif open_slots < (1 if view.failing else max(1, want.max_unavailable)):
             open_slots += 1
-            stops.append(Stop(one.replica, keep=False, reason=_why(one, want)))
+            stops.append(_replaced(one, want))
     return stops
+
+
+def _replaced(one: Seen, want: Want) -> Stop:
+    """The end of an old one. What was well and is unlike the wanted one may be wanted again."""
+    was_well = one.ready and not one.replica.edited and one.number < want.replicas
+    may_return = want.keep > 0 and want.returns and was_well and one.revision != want.revision
+    return Stop(one.replica, keep=False, reason=_why(one, want), may_return=may_return)
 
 
 def _why(one: Seen, want: Want) -> str:
@@ -384,17 +434,20 @@ def _why(one: Seen, want: Want) -> str:
     return f"drift: {', '.join(edited)}" if edited else "drift: digest"
 
 
-def _removals(want: Want, view: _View, starting: Set[tuple[Slot, int]]) -> list[Remove]:
+def _removals(want: Want, view: _View, starts: Sequence[Start]) -> list[Remove]:
     """Take away the dead, but for the last of each slot, which is kept for its logs."""
+    starting = {(start.slot, start.attempt) for start in starts}
     kept: dict[int, Seen] = {}
     revisions = {want.revision} if view.proven else {want.revision, want.stable}
     for one in view.dead:
         ran = one.replica.state is ReplicaState.EXITED  # else it has no logs
         if ran and one.revision in revisions and one.number < want.keep_dead:
             kept[one.number] = max(one, kept.get(one.number, one), key=lambda s: s.replica.name)
-    stay = {one.replica.id for one in kept.values()}
+    stay = {one.replica.id for one in kept.values()} | _staying(want, view)
+    stay |= {start.reuses.id for start in starts if start.reuses is not None}
+    gone = (*view.dead, *view.kept)
     removals = [Remove(one.replica) for one in view.strangers if not _runs(one)]
-    removals += [Remove(one.replica) for one in view.dead if one.replica.id not in stay]
+    removals += [Remove(one.replica) for one in gone if one.replica.id not in stay]
     for one in view.unstarted:
         if (one.slot, one.replica.name.attempt) not in starting:
             removals.append(Remove(one.replica))

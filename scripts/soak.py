@@ -116,6 +116,7 @@ def regression(chosen: Chosen, one: Lived) -> dict[str, Any]:
         "minutes": case.minutes,
         "clusters": seeds.has_clusters(case.seed),
         "routes": seeds.has_routes(case.seed),
+        "keeps": seeds.has_kept(case.seed),
         "invariant": first.invariant,
         "what": first.what,
     }

@@ -96,6 +96,8 @@ class People:
         self._clusters = clusters
         self.routes: Routes | None = None
         """By which URLs apps are reached; by none without it."""
+        self.keeping: random.Random | None = None
+        """How many former revisions stay; none without it."""
         self._images = images or [f"web:{number}" for number in range(1, 8)]
         self._numbers = count(1)
         self._draws: Sequence[tuple[int, Callable[[Ref], Asked]]] = (
@@ -157,6 +159,8 @@ class People:
             spec["env"]["PASSWORD"] = {"secretRef": {"name": "db", "key": "password"}}
         if rng.random() < 0.2:
             spec["rollout"] |= {"maxUnavailable": 1, "maxSurge": rng.randrange(3)}
+        if self.keeping is not None:
+            spec["rollout"]["keep"] = self.keeping.choice([0, 1, 1, 2])
         if self.routes is not None:
             self._add_routes(spec, self.routes)
         return spec

@@ -113,19 +113,28 @@ class SimulatedReplicas(Replicas):
             raise StartFailed(f"no command {order.command[0]!r} on this machine; check the spec")
         if not machine.ground(self._installation, order.name.project).is_prepared:
             raise StartFailed(f"project {order.name.project!r} has no ground; prepare it first")
-        running = there or machine.create(self._installation, order)
+        kept = None if there else self._kept(order)
+        running = there or kept or machine.create(self._installation, order)
+        if kept is not None:
+            machine.rename(kept, order)
         if running.program.refused:
             raise StartFailed(f"the machine refuses {name!r}: its program says so")
         if running.seen.state is ReplicaState.CREATED:
             machine.begin(running)
 
     @override
-    async def stop(self, replica: Replica, *, grace: float) -> None:
+    async def stop(self, replica: Replica, *, grace: float, keep: bool = False) -> None:
         sent = _time()
         async with call(self._machine, "stop", replica.name):
             running = self._found(replica)
-            if running is None or running.seen.state is not ReplicaState.RUNNING:
+            if running is None:
                 return
+            await self._stop(running, replica, grace, sent)
+            if keep and self._found(replica) is running:
+                self._machine.keep(running)
+
+    async def _stop(self, running: Running, replica: Replica, grace: float, sent: float) -> None:
+        if running.seen.state is ReplicaState.RUNNING:
             self._machine.tell_witness(self._installation, "stop", replica.name, running, sent)
             needed = grace if running.program.stubborn else min(grace, running.program.slow)
             await asyncio.sleep(needed)
@@ -141,6 +150,17 @@ class SimulatedReplicas(Replicas):
                     self._installation, "remove", replica.name, running, sent
                 )
                 self._machine.discard(running)
+
+    def _kept(self, order: StartReplica) -> Running | None:
+        """The kept replica that an order reuses, if it is as ordered."""
+        name = order.reuses
+        found = self._machine.find(self._installation, name) if name is not None else None
+        if found is None or found.seen.state is not ReplicaState.KEPT:
+            return None
+        mine, asked = (
+            (one.uid, one.digest, one.image, one.name.slot) for one in (found.order, order)
+        )
+        return found if mine == asked else None
 
     def _found(self, replica: Replica) -> Running | None:
         found = self._machine.find(self._installation, replica.name)

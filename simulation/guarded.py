@@ -95,9 +95,10 @@ class GuardedReplicas(Replicas):
         await self._road.send(f"start {of(order.name)}", lambda: self._inner.start(order))
 
     @override
-    async def stop(self, replica: Replica, *, grace: float) -> None:
+    async def stop(self, replica: Replica, *, grace: float, keep: bool = False) -> None:
         await self._road.send(
-            f"stop {of(replica.name)}", lambda: self._inner.stop(replica, grace=grace)
+            f"stop {of(replica.name)}",
+            lambda: self._inner.stop(replica, grace=grace, keep=keep),
         )
 
     @override

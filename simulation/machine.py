@@ -175,6 +175,30 @@ class Machine:
         self._forget_timer(running)
         self.tell(running)
 
+    def keep(self, running: Running) -> None:
+        """Mark one that has ended as kept."""
+        if running.seen.state is ReplicaState.EXITED:
+            running.seen = msgspec.structs.replace(running.seen, state=ReplicaState.KEPT)
+            self.tell(running)
+
+    def rename(self, kept: Running, order: Order) -> None:
+        """Make of a kept one the ordered one, which does not run yet; its handle stays."""
+        before, name = kept.order.name, order.name.of(kept.installation)
+        if name in self.named or kept.seen.state is not ReplicaState.KEPT:
+            raise ImpossibleWorld(f"{before} cannot become {name!r}")
+        del self.apps[kept.key][before], self.named[before.of(kept.installation)]
+        kept.order, kept.program = order, program_of(order)
+        kept.seen = msgspec.structs.replace(
+            kept.seen,
+            name=order.name,
+            state=ReplicaState.CREATED,
+            started_at=None,
+            finished_at=None,
+            exit_code=None,
+            reason="",
+        )
+        self.named[name] = self.apps[kept.key][order.name] = kept
+
     def discard(self, running: Running) -> None:
         """Take it away, whatever it does. One that is gone stays gone."""
         name = running.order.name

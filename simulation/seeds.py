@@ -32,6 +32,7 @@ TARGETS: Final = ("local", "spare")
 CLUSTERS: Final = ("cloud",)
 CLUSTERED: Final = 0.4  # of all worlds
 ROUTED: Final = 0.5  # of the others
+KEEPING: Final = 0.3  # of all
 PROPAGATIONS: Final = (0.25, 1.0, 3.0)  # seconds
 
 
@@ -47,6 +48,14 @@ class Outcome(NamedTuple):
     last: tuple[str, ...]
 
 
+class _Shape(NamedTuple):
+    """What there is in a world, by the names of `run`."""
+
+    clusters: bool
+    routes: bool
+    keeps: bool
+
+
 def run(
     seed: int,
     rates: Mapping[Fault, float] | None = None,
@@ -55,6 +64,7 @@ def run(
     apps: int | None = None,
     clusters: bool | None = None,
     routes: bool | None = None,
+    keeps: bool | None = None,
     told: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Live through one world.
@@ -66,6 +76,7 @@ def run(
         apps: how many there are at most; by default as many as the seed gives itself.
         clusters: whether one of the targets is a cluster; by default the seed says.
         routes: whether the machines have routers, and apps routes; by default the seed says.
+        keeps: whether apps keep replicas of former revisions; by default the seed says.
         told: gets every line of the trace.
     """
 
@@ -73,7 +84,9 @@ def run(
         there = has_clusters(seed) if clusters is None else clusters
         routed = has_routes(seed) and not there if routes is None else routes
         chosen = rates_of(seed, rates)
-        return await _live(seed, chosen, minutes, apps, told, clusters=there, routes=routed)
+        kept = has_kept(seed) if keeps is None else keeps
+        shape = _Shape(clusters=there, routes=routed, keeps=kept)
+        return await _live(seed, chosen, minutes, apps, told, shape)
 
     return alone(live)
 
@@ -86,6 +99,11 @@ def has_clusters(seed: int) -> bool:
 def has_routes(seed: int) -> bool:
     """Whether a seed gives its world routers; one with a cluster has none."""
     return not has_clusters(seed) and random.Random(f"{seed}:routes").random() < ROUTED
+
+
+def has_kept(seed: int) -> bool:
+    """Whether a seed has apps keep replicas of former revisions."""
+    return random.Random(f"{seed}:keeping").random() < KEEPING
 
 
 def rates_of(seed: int, rates: Mapping[Fault, float] | None) -> dict[Fault, float]:
@@ -107,19 +125,17 @@ async def _live(
     minutes: float,
     most: int | None,
     told: Callable[[str], None] | None,
-    *,
-    clusters: bool,
-    routes: bool,
+    shape: _Shape,
 ) -> Outcome:
     rng = random.Random(f"{seed}:shape")
     settings = settings_of(rng)
-    there = CLUSTERS if clusters else ()
+    there = CLUSTERS if shape.clusters else ()
     direct = rng.random() < 0.7
     world = World(
         seed,
         targets=TARGETS,
         clusters=there,
-        propagation=random.Random(f"{seed}:router").choice(PROPAGATIONS) if routes else None,
+        propagation=random.Random(f"{seed}:router").choice(PROPAGATIONS) if shape.routes else None,
         settings=settings,
         direct=direct,
         told=told,
@@ -129,8 +145,10 @@ async def _live(
             router.in_hand = None  # it tells nobody, so a drain lasts as long as it may
     apps = [app(project, f"a{n}") for project in PROJECTS for n in range(rng.randrange(1, 5))]
     people = People(world.rng("people"), apps[:most], TARGETS, clusters=there)
-    if routes:
+    if shape.routes:
         people.routes = Routes(world.rng("routes"), TARGETS)
+    if shape.keeps:
+        people.keeping = world.rng("keeping")
     return await lived(world, people, rates, minutes=minutes, furniture=people.furniture())
 
 

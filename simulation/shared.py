@@ -57,7 +57,11 @@ def _methods(engine: Engine) -> Mapping[str, Method]:
     return {
         "list": Method(tuple[AppKey | None], list[Replica], r.list),
         "start": Method(tuple[Order], None, r.start),
-        "stop": Method(tuple[Replica, float], None, lambda one, s: r.stop(one, grace=s)),
+        "stop": Method(
+            tuple[Replica, float, bool],
+            None,
+            lambda one, seconds, keep: r.stop(one, grace=seconds, keep=keep),
+        ),
         "remove": Method(tuple[Replica], None, r.remove),
         "resolve": Method(
             tuple[str, str],
@@ -291,8 +295,8 @@ class _Replicas(_Asking, Replicas):
         await self._way.call("start", None, Order(**fields))
 
     @override
-    async def stop(self, replica: Replica, *, grace: float) -> None:
-        await self._way.call("stop", None, replica, grace)
+    async def stop(self, replica: Replica, *, grace: float, keep: bool = False) -> None:
+        await self._way.call("stop", None, replica, grace, keep)
 
     @override
     async def remove(self, replica: Replica) -> None:

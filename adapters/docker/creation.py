@@ -39,6 +39,8 @@ class Container(msgspec.Struct, rename="pascal"):
     """What an inspection says about whose a container is."""
 
     id: str
+    name: str
+    image: str
     state: _State
     config: _Config
 
@@ -47,6 +49,10 @@ class Container(msgspec.Struct, rename="pascal"):
 
 
 class _Created(msgspec.Struct, rename="pascal"):
+    id: str
+
+
+class _Image(msgspec.Struct, rename="pascal"):
     id: str
 
 
@@ -80,6 +86,8 @@ def make(
     if order.image is None:
         raise StartFailed(f"{name} has no image, and a Docker target runs nothing else")
     _make_volumes(client, order, installation)
+    if order.reuses is not None and (kept := _reused(client, order, installation, target)):
+        return Made(kept, may_start=True)
     try:
         made = _create(client, name, request)
     except ImageNotFound as error:
@@ -90,6 +98,26 @@ def make(
         return _found(client, order, installation, target)
     _check_command(client, made, order)
     return Made(made, may_start=True)
+
+
+def _reused(
+    client: docker.APIClient, order: StartReplica, installation: str, target: str
+) -> str | None:
+    """Give the kept container of an order the name of what it is to be; None if it will not do."""
+    assert order.reuses is not None, "asked only of what reuses one"
+    kept = look(client, order.reuses.of(installation) + labels.KEPT)
+    if kept is None or kept.state.status != "exited":
+        return None
+    if not labels.fulfils(kept.config.labels or {}, order, installation, target):
+        return None
+    try:
+        image = get(client, _Image, f"/images/{order.image}/json", {})
+        if image.id != kept.image:
+            return None
+        client.rename(kept.id, order.name.of(installation))
+    except APIError:  # no such image, or one of that name is there: what follows says so
+        return None
+    return kept.id
 
 
 def _create(client: docker.APIClient, name: str, request: dict[str, Any]) -> str:

@@ -1,11 +1,13 @@
 """The labels that say whose an object is and what it was ordered to be.
 
 Labels are fixed when an object is made, so they are the order's memory: what a container should
-look like is read from them, never from what it looks like.
+look like is read from them, never from what it looks like. Only its revision and its attempt may be
+others: a kept container that is started again gets the name of what it is from then on.
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -27,6 +29,7 @@ VOLUME = "stateward/volume"
 PORTS = "stateward/ports"  # {"http": 8080}
 LIMITS = "stateward/limits"  # what `docker update` would change
 
+KEPT = ".kept"  # at the end of the name of a container that was stopped to be kept
 MAX_PIDS = 2048  # of one replica: plenty for a thread pool, and the end of a fork bomb
 
 
@@ -100,10 +103,22 @@ def name_in(labels: Mapping[str, str]) -> ReplicaName:
     )
 
 
+def called(name: ReplicaName, installation: str, names: Iterable[str]) -> tuple[ReplicaName, bool]:
+    """The replica that a container is, and whether it is kept: as its labels say, and its names."""
+    project, app, _, slot, _ = name
+    mine = re.escape(f"/{installation[:6]}.{project}.{app}.r")
+    form = re.compile(rf"{mine}([0-9]+)\.{slot}\.([0-9]+)({re.escape(KEPT)})?")
+    for one in names:
+        if found := form.fullmatch(one):
+            revision, attempt, kept = found.groups()
+            return name._replace(revision=int(revision), attempt=int(attempt)), bool(kept)
+    return name, False
+
+
 def fulfils(labels: Mapping[str, str], order: StartReplica, installation: str, target: str) -> bool:
-    """Whether a container with these labels is the one that was ordered."""
+    """Whether a container of the order's name, or one kept for it, is the one that was ordered."""
     expected = of_order(order, installation, target)
-    decisive = (INSTALLATION, TARGET, PROJECT, APP, UID, REVISION, SLOT, ATTEMPT, DIGEST)
+    decisive = (INSTALLATION, TARGET, PROJECT, APP, UID, SLOT, DIGEST)
     return all(labels.get(label) == expected[label] for label in decisive)
 
 

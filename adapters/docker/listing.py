@@ -61,8 +61,10 @@ def state_of(status: str) -> ReplicaState:
 
 def replica(listed: Listed, known: Inspected | None, identity: labels.Identity) -> Replica:
     state = state_of(listed.state)
-    exit_code = _exit_code(listed, known) if state is ReplicaState.EXITED else None
     installation = listed.labels[labels.INSTALLATION]
+    name, is_kept = labels.called(identity.name, installation, listed.names)
+    identity = identity._replace(name=name)
+    exit_code = _exit_code(listed, known) if state is ReplicaState.EXITED else None
     started_at = known.started_at if known else float(listed.created)
     return Replica(
         id=listed.id,
@@ -70,7 +72,7 @@ def replica(listed: Listed, known: Inspected | None, identity: labels.Identity) 
         uid=identity.uid,
         digest=identity.digest,
         position=identity.position,
-        state=state,
+        state=ReplicaState.KEPT if is_kept and state is ReplicaState.EXITED else state,
         started_at=started_at if state is not ReplicaState.CREATED else None,
         finished_at=known.finished_at if known and exit_code is not None else None,
         exit_code=exit_code,

@@ -21,6 +21,7 @@ from reconcilers.ports import (
     Grounds,
     Replica,
     Replicas,
+    ReplicaState,
     StartFailed,
     StartReplica,
 )
@@ -93,22 +94,32 @@ class DockerReplicas(Replicas):
         raise EngineUnavailable(f"the name {name} is taken, and by nothing that can be seen")
 
     @override
-    async def stop(self, replica: Replica, *, grace: float) -> None:
+    async def stop(self, replica: Replica, *, grace: float, keep: bool = False) -> None:
         if not await self._owns(replica.id):
             return
+        called = self._called(replica)
+
+        def stop(client: docker.APIClient) -> None:
+            client.stop(replica.id, timeout=ceil(grace))
+            if keep:
+                keep_container(client, replica.id, called)
+
         try:
-            await self._docker.wait(lambda client: client.stop(replica.id, timeout=ceil(grace)))
+            await self._docker.wait(stop)
         except NotFound:
             return
         except APIError as error:
-            raise EngineError(f"{self._called(replica)} did not stop: {sentence(error)}") from error
+            raise EngineError(f"{called} did not stop: {sentence(error)}") from error
 
     @override
     async def remove(self, replica: Replica) -> None:
         if not await self._owns(replica.id):
             return
+        is_kept = replica.state is ReplicaState.KEPT
         try:
-            await self._docker.wait(lambda client: remove_container(client, replica.id))
+            await self._docker.wait(
+                lambda client: remove_container(client, replica.id, running=not is_kept)
+            )
         except NotFound:
             return
         except APIError as error:
@@ -166,11 +177,25 @@ class DockerReplicas(Replicas):
         return replica.name.of(self._installation)
 
 
-def remove_container(client: docker.APIClient, container: str, *, volumes: bool = True) -> None:
-    """Remove it, running or not; with `volumes`, those of its volumes that have no name."""
+def keep_container(client: docker.APIClient, container: str, name: str) -> None:
+    """Mark one that has stopped, by its name, as kept."""
+    seen = look(client, container)
+    if seen is not None and seen.name == f"/{name}":
+        client.rename(container, name + labels.KEPT)
+
+
+def remove_container(
+    client: docker.APIClient, container: str, *, volumes: bool = True, running: bool = True
+) -> None:
+    """Remove it; with `volumes`, those of its volumes that have no name.
+
+    One that runs is killed, or left alone if it should not be `running`.
+    """
     try:
-        client.remove_container(container, force=True, v=volumes)
+        client.remove_container(container, force=running, v=volumes)
     except APIError as error:
         if error.status_code != HTTPStatus.CONFLICT:
             raise
+        if not running:
+            return
         client.wait(container, condition="removed")  # somebody else is removing it

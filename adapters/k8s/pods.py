@@ -47,7 +47,7 @@ class PodReplicas(Replicas):
         _refuse("started", order.name)
 
     @override
-    async def stop(self, replica: Replica, *, grace: float) -> None:
+    async def stop(self, replica: Replica, *, grace: float, keep: bool = False) -> None:
         _refuse("stopped", replica.name)
 
     @override

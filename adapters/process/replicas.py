@@ -83,6 +83,8 @@ class ProcessReplicas(Replicas):
                 slot = await asyncio.to_thread(self._claim, order)
             if slot.replica.state is not ReplicaState.CREATED:
                 return
+            if order.reuses is not None:
+                await asyncio.to_thread(self._inherit, slot, order.reuses)
             volumes = await asyncio.to_thread(self._grounds.volumes, order)
         except OSError as error:
             raise EngineUnavailable(f"{order.name} cannot be prepared: {error}") from error
@@ -121,6 +123,16 @@ class ProcessReplicas(Replicas):
             raise NameTaken(f"{path} is a replica of another order, uid {slot.filed.uid}")
         return slot
 
+    def _inherit(self, slot: Slot, reuses: ReplicaName) -> None:
+        """What a kept replica wrote goes over to its successor, and nothing else is left of it."""
+        kept = self._slots.find(reuses)
+        if kept is None or kept.replica.state is not ReplicaState.KEPT:
+            return
+        mine, other = ((one.uid, one.digest, one.name.slot) for one in (slot.filed, kept.filed))
+        if mine == other:
+            self._slots.inherit(slot, kept)
+            self._bury(kept)
+
     def _file(self, order: StartReplica) -> Filed:
         fence = self._limits.fence(_leaf(order.name), order.cpu_millis, order.memory_bytes)
         return Filed(
@@ -148,11 +160,13 @@ class ProcessReplicas(Replicas):
         return plain | own | numbers | first
 
     @override
-    async def stop(self, replica: Replica, *, grace: float) -> None:
+    async def stop(self, replica: Replica, *, grace: float, keep: bool = False) -> None:
         slot = await asyncio.to_thread(self._slots.find, replica.name)
-        if slot is None or slot.replica.state is not ReplicaState.RUNNING:
-            return
-        await self._end(slot, grace)
+        if slot is not None and slot.replica.state is ReplicaState.RUNNING:
+            await self._end(slot, grace)
+            slot = await asyncio.to_thread(self._slots.find, replica.name)
+        if keep and slot is not None:
+            await asyncio.to_thread(self._slots.keep, slot)
 
     async def _end(self, slot: Slot, grace: float) -> None:
         await self._keeper.connect()  # So that its end is not missed.

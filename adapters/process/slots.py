@@ -30,6 +30,9 @@ from adapters.keeping.files import (
 from adapters.process.filed import OUT_OF_MEMORY, Ended, Filed, Slot, touched, why
 from reconcilers.ports import Replica, ReplicaName, ReplicaState
 
+_ENDED = (ReplicaState.EXITED, ReplicaState.KEPT)
+_KEPT = "kept"  # a file beside the exit of one that was stopped to be kept
+
 
 class Slots:
     """All replicas of one installation below `root`."""
@@ -61,7 +64,7 @@ class Slots:
         return {
             address.number
             for slot in tuple(self._known.values())
-            if slot.replica.state is not ReplicaState.EXITED
+            if slot.replica.state not in _ENDED
             for address in slot.replica.addresses
         }
 
@@ -82,7 +85,7 @@ class Slots:
             inode = os.fstat(directory).st_ino
             if known is None or known.inode != inode:
                 known = self._read(path, inode, directory)
-            if known and known.replica.state is not ReplicaState.EXITED:
+            if known and known.replica.state not in _ENDED:
                 replica = self._state(directory, known.replica, known.filed)
                 known = known._replace(replica=replica)
         finally:
@@ -135,7 +138,7 @@ class Slots:
         reason = OUT_OF_MEMORY if self._ran_out_of_memory(filed.cgroups) else why(end.code)
         return replace(
             replica,
-            state=ReplicaState.EXITED,
+            state=ReplicaState.EXITED if read_text(directory, _KEPT) is None else ReplicaState.KEPT,
             started_at=Process.parse(process).started_at if process else None,
             finished_at=end.at,
             exit_code=end.code,
@@ -166,6 +169,17 @@ class Slots:
         except OSError as error:
             shutil.rmtree(new)
             raise FileExistsError(f"{path} is there already") from error
+
+    def keep(self, slot: Slot) -> None:
+        """Mark one that has ended as kept."""
+        if slot.replica.state is ReplicaState.EXITED:
+            (Path(slot.path) / _KEPT).touch()
+            self._known.pop(slot.path, None)
+
+    def inherit(self, slot: Slot, former: Slot) -> None:
+        """Let one that has not run yet have the folder that a kept one worked in."""
+        with contextlib.suppress(FileNotFoundError):  # it was moved, and then the rest had no time
+            Path(former.path, WORK).rename(Path(slot.path, WORK))
 
     def discard(self, slot: Slot) -> None:
         """Remove the directory of what does not run, in one step for whoever looks."""
@@ -205,7 +219,7 @@ def _is_as_known(slot: Slot) -> bool:
     try:
         if state is ReplicaState.CREATED or os.lstat(slot.path).st_ino != slot.inode:
             return False
-        return state is ReplicaState.EXITED or (
+        return state in _ENDED or (
             not os.access(f"{slot.path}/{EXIT}", os.F_OK) and _is_locked(f"{slot.path}/{LOCK}")
         )
     except FileNotFoundError:

@@ -192,7 +192,7 @@ class _PodReplicas(Replicas):
         _refuse()
 
     @override
-    async def stop(self, replica: Replica, *, grace: float) -> None:
+    async def stop(self, replica: Replica, *, grace: float, keep: bool = False) -> None:
         _refuse()
 
     @override

@@ -86,15 +86,15 @@ class ClusterInvariants:
         truth = self._truth
         frozen = set(truth.frozen)
         used = {one for body in ours.values() for one in _named(body)}
-        homes = {key.namespace for key in ours if key.kind == _CLAIM}
-        homes |= {k.namespace for k, b in ours.items() if _stream(b) in frozen}
+        kept = {key.namespace for key in ours if key.kind == _CLAIM}
+        homes = {k.namespace for k, b in ours.items() if _stream(b) in frozen}
         homes |= {k.namespace for k, b in ours.items() if self._may_stay(b, name, apps)}
         for key, body in ours.items():
             stream = _stream(body)
             if key.kind in _MADE or stream in frozen:
                 continue
             if not stream:
-                is_left = (key.namespace or key.name) not in homes
+                is_left = (key.namespace or key.name) not in homes and key.name not in kept
             elif key.kind == _CLAIM:
                 is_left = stream not in apps and truth.went_with_volumes(stream, name)
             elif not self._may_stay(body, name, apps):
@@ -110,7 +110,11 @@ class ClusterInvariants:
     def _may_stay(self, body: Json, target: str, apps: Mapping[str, DesiredApp]) -> bool:
         """Whether the app lives here, or moved to where it cannot run: then it waits here."""
         app = apps.get(_stream(body))
-        if app is None or str(app.uid) != body["metadata"]["labels"].get(UID):
+        if (
+            "deletionTimestamp" in body["metadata"]
+            or app is None
+            or str(app.uid) != body["metadata"]["labels"].get(UID)
+        ):
             return False
         return app.target == target or not self._truth.runs_as_held(app)
 

@@ -1,7 +1,7 @@
 """Invariants of a world at rest: faults have stopped, and so have intents."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Final, final
 
 from domain.names import Ref
@@ -154,6 +154,16 @@ class RestInvariants:
         truth = self._truth
         frozen = set(truth.frozen)
         apps = {app.ref.stream: app for app in truth.apps()}
+        yield from self._replicas_left(apps, frozen)
+        yield from self._kept(apps)
+        for removal in truth.desired.removals():
+            if removal.ref.stream not in frozen:
+                yield Invariant.CLEAN, f"the removal of {removal.ref} has no end in the log"
+        for target, machine in sorted(truth.machines.items()):
+            yield from self._grounds(target, machine, apps)
+
+    def _replicas_left(self, apps: dict[str, DesiredApp], frozen: Set[str]) -> Iterator[Broken]:
+        truth = self._truth
         kept: set[tuple[str, int]] = set()
         for target, one in truth.owned():
             name = one.order.name
@@ -163,15 +173,34 @@ class RestInvariants:
                 continue
             if app is None or app.uid != one.order.uid:
                 yield Invariant.CLEAN, f"{_name(target, one)} is left of an app that is gone"
-            elif one.seen.state is ReplicaState.EXITED and self._truth.runs_as_held(app):
+            elif not truth.runs_as_held(app):
+                continue
+            elif target != app.target and target not in truth.clusters:
+                yield Invariant.CLEAN, f"{_name(target, one)} is left where its app was before"
+            elif one.seen.state is ReplicaState.EXITED:
                 if (stream, name.slot) in kept:
                     yield Invariant.CLEAN, f"{_name(target, one)} is one dead replica too many"
                 kept.add((stream, name.slot))
-        for removal in truth.desired.removals():
-            if removal.ref.stream not in frozen:
-                yield Invariant.CLEAN, f"the removal of {removal.ref} has no end in the log"
-        for target, machine in sorted(truth.machines.items()):
-            yield from self._grounds(target, machine, apps)
+
+    def _kept(self, apps: dict[str, DesiredApp]) -> Iterator[Broken]:
+        """What is kept stopped is what an app may return to where it is, and no more."""
+        truth = self._truth
+        found = [one for one in truth.owned() if one[1].seen.state is ReplicaState.KEPT]
+        revisions: dict[str, set[int]] = {}
+        for target, one in found:
+            name = one.order.name
+            stream = Ref("App", name.project, name.app).stream
+            app = apps.get(stream)
+            if app is None or stream in truth.frozen or one.order.uid != app.uid:
+                continue
+            is_here = target == app.target
+            if name.slot >= app.wanted if is_here else truth.runs_as_held(app):
+                yield Invariant.CLEAN, f"{_name(target, one)} is kept, and nobody returns to it"
+            revisions.setdefault(stream, set()).add(name.revision)
+        for stream, kept in revisions.items():
+            app = apps[stream]
+            if len(kept) > app.spec.rollout.keep and truth.runs_as_held(app):
+                yield Invariant.CLEAN, f"{stream} keeps revisions {sorted(kept)}"
 
     def _grounds(
         self, target: str, machine: Machine, apps: dict[str, DesiredApp]

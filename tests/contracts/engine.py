@@ -8,12 +8,15 @@ import pytest
 from tests.contracts.engine_foreign import ForeignContract
 from tests.contracts.engine_grounds import GroundsContract
 from tests.contracts.engine_io import IoContract
+from tests.contracts.engine_kept import KeptContract
 from tests.contracts.engine_life import LifeContract
 from tests.contracts.engine_owners import OwnersContract
 from tests.contracts.engine_world import World
 
 
-class EngineContract(LifeContract, OwnersContract, ForeignContract, IoContract, GroundsContract):
+class EngineContract(
+    LifeContract, KeptContract, OwnersContract, ForeignContract, IoContract, GroundsContract
+):
     """Provide `world`: an (async) fixture that yields a fresh `World` and cleans up after it."""
 
     @pytest.fixture

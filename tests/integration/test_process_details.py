@@ -234,3 +234,17 @@ async def test_ports_of_two_replicas_differ(world: ProcessWorld) -> None:
     names = [ReplicaName("shop", "web", 1, slot, 1) for slot in range(8)]
     replicas = [await world.start(world.order(name=name)) for name in names]
     assert len({replica.addresses[0].number for replica in replicas}) == len(names)
+
+
+async def test_what_a_kept_process_wrote_goes_over_to_the_one_that_returns(
+    world: ProcessWorld,
+) -> None:
+    program = "import os; print(os.path.exists('mark')); open('mark', 'w'); print(os.getcwd())"
+    first = script(world, program)
+    ended, lines = await ran(world, first)
+    await world.engine.replicas.stop(ended, grace=1, keep=True)
+    name = first.name._replace(revision=first.name.revision + 2)
+    now, again = await ran(world, msgspec.structs.replace(first, name=name, reuses=first.name))
+    assert (lines[0], again[0]) == ("False", "True")
+    assert lines[1] != again[1]
+    assert [one.id for one in await world.engine.replicas.list()] == [now.id]

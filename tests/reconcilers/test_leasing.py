@@ -270,6 +270,26 @@ def test_a_bucket_that_vanished_gives_nothing_away_before_the_old_leases_have_en
     play(story)
 
 
+def test_a_holder_that_sees_a_new_bucket_keeps_the_fence_of_the_one_in_which_it_took() -> None:
+    """Else it would be above that of whoever takes next, whose revisions begin anew."""
+
+    async def story(village: Village) -> None:
+        a = village.worker("a")
+        await village.until(lambda: village.is_shared(a))
+        first = FLEET[0]
+        before = a.leasing.epoch(first)
+        await asyncio.sleep(2)
+        village.bucket.vanish()
+        while first in a.here:
+            assert a.leasing.epoch(first) == before
+            await asyncio.sleep(0.01)
+        b = village.worker("b")
+        await village.until(lambda: village.is_shared(a, b))
+        assert all(epochs == sorted(epochs) for epochs in village.epochs.values())
+
+    play(story)
+
+
 def test_a_target_moves_to_a_worker_that_reaches_it_and_stays_where_nobody_does() -> None:
     async def story(village: Village) -> None:
         a, b = village.worker("a"), village.worker("b")

@@ -40,6 +40,18 @@ def test_a_dead_replica_is_started_again_as_the_next_attempt_and_its_logs_are_ke
     assert sorted(one.replica.name.attempt for one in world.seen.values()) == [1, 2]
 
 
+def test_what_is_missing_is_started_under_its_own_name_unless_it_is_known_to_be_over() -> None:
+    """A list may be old: then it still runs, and the start of it changes nothing."""
+    slot = Slot(1, 0)
+    world = World(wanting(1, stable=1), memory=Memory(attempts={slot: 3}))
+    assert world.plan().actions == (Start(slot, 3),)
+    world.memory = Memory(attempts={slot: 3}, spent=frozenset({(slot, 3)}))
+    assert world.plan().actions == (Start(slot, 4),)
+    world.memory = Memory(attempts={slot: 3})
+    world.put(Seen(replica(1, 0, 3, state=EXITED)))
+    assert world.plan().actions == (Start(slot, 4),)
+
+
 def test_only_the_last_dead_replica_of_a_slot_is_kept() -> None:
     world = World(wanting(1, stable=1))
     world.put(*(Seen(replica(1, 0, n, state=EXITED)) for n in (1, 2, 3)))
@@ -93,7 +105,7 @@ def test_a_created_replica_is_started_and_one_that_was_refused_gets_a_new_attemp
     world = World(wanting(1, stable=1))
     world.put(Seen(replica(state=ReplicaState.CREATED)))
     assert world.plan().actions == (Start(Slot(1, 0), 1),)
-    world.memory = Memory(refused=frozenset({(Slot(1, 0), 1)}))
+    world.memory = Memory(spent=frozenset({(Slot(1, 0), 1)}))
     refused = replica(state=ReplicaState.CREATED)  # which never ran, and has no logs
     assert world.plan().actions == (Start(Slot(1, 0), 2), Remove(refused))
 
@@ -205,6 +217,8 @@ wants = st.builds(
     max_unavailable=st.integers(0, 3),
     stop_first=st.booleans(),
     stalled=st.booleans(),
+    keep=st.integers(0, 2),
+    returns=st.booleans(),
 )
 anything = st.lists(
     st.builds(

@@ -69,6 +69,7 @@ class Mutant:
     minutes: float = 10.0
     clusters: bool = False
     routes: bool = False
+    keeps: bool = False
     caught: "Callable[[Mutant], Catch | None] | None" = None
     """Looks for it in another way than by seeds."""
 
@@ -115,6 +116,7 @@ def hunt(mutant: Mutant, budget: int = BUDGET) -> Catch | None:
                 minutes=mutant.minutes,
                 clusters=mutant.clusters,
                 routes=mutant.routes,
+                keeps=mutant.keeps,
             )
             if outcome.violations:
                 first = outcome.violations[0]
@@ -390,6 +392,12 @@ def _dead_not_removed() -> Patched:
     return patch.object(replicas, "_removals", removals)
 
 
+def _kept_for_ever() -> Patched:
+    """Nothing that is kept goes when something newer takes its place."""
+    every = lambda _want, view: {one.replica.id for one in view.kept}  # noqa: E731
+    return patch.object(replicas, "_staying", every)
+
+
 def _secret_logged() -> Patched:
     """Somebody wanted to see the order that failed."""
     log = structlog.get_logger("orders")
@@ -564,6 +572,7 @@ MUTANTS: Final = (
         minutes=4.0,
         clusters=True,
     ),
+    Mutant(name="kept for ever", patched=_kept_for_ever, keeps=True),
     Mutant(name="ended before it is withdrawn", patched=routed.ended_before_withdrawn, routes=True),
     Mutant(name="propagation not waited for", patched=routed.propagation_forgotten, routes=True),
     Mutant(name="published before it is ready", patched=routed.published_before_ready, routes=True),
@@ -587,7 +596,7 @@ def _digest(name: str, number: int) -> str:
     """The hash of one seed's story, with a mutant about."""
     (mutant,) = [one for one in MUTANTS if one.name == name]
     with mutant.patched():
-        return seeds.run(number, {}, minutes=3.0, clusters=False, routes=False).digest
+        return seeds.run(number, {}, minutes=3.0, clusters=False, routes=False, keeps=False).digest
 
 
 def main() -> int:

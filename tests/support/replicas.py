@@ -56,18 +56,28 @@ class World:
 
     def act(self, action: Action) -> None:
         match action:
-            case Start(slot=slot, attempt=attempt):
+            case Start(slot=slot, attempt=attempt, reuses=reuses):
                 attempts = {**self.memory.attempts, slot: attempt}
                 self.memory = msgspec.structs.replace(self.memory, attempts=attempts)
                 state = ReplicaState.RUNNING if self.good(slot.revision) else ReplicaState.EXITED
+                is_wanted = slot.revision == self.want.revision
                 started = replica(
-                    slot.revision, slot.number, attempt, uid=self.want.uid, state=state
+                    slot.revision,
+                    slot.number,
+                    attempt,
+                    uid=self.want.uid,
+                    state=state,
+                    digest=self.want.digest if is_wanted else DIGEST,
                 )
+                if reuses is not None:  # it is the same one
+                    assert self.seen[reuses.id].replica.state is ReplicaState.KEPT
+                    assert reuses.digest == started.digest
+                    started = msgspec.structs.replace(started, id=reuses.id)
                 self.put(Seen(started))
-            case Stop(replica=stopped, keep=keep):
-                if keep:
-                    ended = msgspec.structs.replace(stopped, state=ReplicaState.EXITED)
-                    self.seen[stopped.id] = Seen(ended)
+            case Stop(replica=stopped, keep=keep, may_return=may_return):
+                if keep or may_return:
+                    state = ReplicaState.KEPT if may_return else ReplicaState.EXITED
+                    self.put(Seen(msgspec.structs.replace(stopped, state=state)))
                 else:
                     self.seen.pop(stopped.id, None)
             case Remove(replica=gone):
