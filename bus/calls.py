@@ -3,7 +3,7 @@
 Whoever asks sets the pace, and may stop at any time by closing what it iterates.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Protocol
 
 from bus.leases import Partition
@@ -24,7 +24,7 @@ class CallFailed(Exception):
 class Calls(Protocol):
     """The way to the holders of partitions."""
 
-    def ask(self, partition: Partition, request: bytes) -> AsyncIterator[bytes]:
+    def ask(self, partition: Partition, request: bytes) -> AsyncGenerator[bytes]:
         """Yield the parts of the answer, as they come.
 
         Raises:

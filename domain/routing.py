@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from domain import addresses
 from domain.refusals import BadValue
-from domain.route import HostPort, Publish, Route, host_name
+from domain.route import HeaderName, HostPort, Publish, Route, host_name
 from domain.schema import SPEC
 
 _ON_HOSTS: Final = ("caddy", "haproxy", "traefik")
@@ -176,7 +176,9 @@ class Routing:
 
     `router` left out is `caddy`, on Kubernetes `gateway` (its Gateway API); with `none`, routes are
     not served by Stateward. A Docker target whose host has no Caddy runs it as a container of
-    `image`. `cluster` says of a Kubernetes target's router what is not usual.
+    `image`. `contextHeaders` are those by which contexts are told apart here: one that is not among
+    them is served as well, but its first context costs a reload of the router. `cluster` says of a
+    Kubernetes target's router what is not usual.
     """
 
     __pydantic_config__ = SPEC
@@ -188,6 +190,7 @@ class Routing:
     port_ranges: Annotated[tuple[PortRange, ...], Field(max_length=64)] = ()
     acme: Acme = Acme()
     entries: Entries = Entries()
+    context_headers: Annotated[tuple[HeaderName, ...], Field(max_length=8)] = ("x-context",)
     image: Annotated[str, StringConstraints(pattern=_IMAGE, max_length=512)] | None = None
     cluster: ClusterRouter | None = None
 

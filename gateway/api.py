@@ -16,6 +16,7 @@ from domain.refusals import BadValue, Refusal, UnknownField
 from gateway import openapi, problems
 from gateway.about import About
 from gateway.asking import Freshness, reply
+from gateway.conversing import Conversations
 from gateway.edge import Edge
 from gateway.foreign import Strangers
 from gateway.inside import Inside
@@ -54,6 +55,7 @@ def build(services: Services) -> FastAPI:
         reading,
         Stories(services, fresh, past),
         Inside(services, fresh),
+        Conversations(services, fresh),
         Strangers(services, fresh),
         Urls(services, fresh),
         Polled(services, fresh),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast, final
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from domain.access import READ, Actor, authorise
@@ -21,16 +21,16 @@ from gateway.problems import Trouble
 PATIENCE_SECONDS: Final = 5.0  # a projection lags by milliseconds; seconds mean it is stuck
 
 
-def actor_of(request: Request) -> Actor:
+def actor_of(request: HTTPConnection) -> Actor:
     return cast(Actor, request.state.actor)
 
 
-def still_valid(request: Request) -> Callable[[], bool]:
+def still_valid(request: HTTPConnection) -> Callable[[], bool]:
     """Tells whether the token that the request came with is still good."""
     return cast(Callable[[], bool], request.state.still_valid)
 
 
-def ref_in(request: Request, kind: str) -> Ref:
+def ref_in(request: HTTPConnection, kind: str) -> Ref:
     """The resource that the request's path names; refuses what is no name."""
     given: dict[str, str] = request.path_params
     project = check_name(given["project"], "path.project") if "project" in given else ""

@@ -12,6 +12,7 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from gateway.login import PATHS
 from gateway.ports import Services
@@ -33,6 +34,9 @@ _HEADERS: Final = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
 
+_STARTS: Final = ("http.response.start", "websocket.http.response.start")
+_UPGRADE: Final = "UPGRADE"  # what a WebSocket has for a method
+
 log = structlog.get_logger("gateway")
 
 
@@ -43,6 +47,9 @@ class Edge:
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._upgrade(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -59,6 +66,20 @@ class Edge:
             log.exception("a request failed by a fault of ours", **exchange.facts)
             sorry = "this is a fault of Stateward; its log says more"
             await exchange.fail(answer(500, "Internal", sorry))
+        exchange.note()
+
+    async def _upgrade(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Who may not come in is refused before anything is a WebSocket."""
+        exchange = _Exchange(scope, receive, send, self._services)
+        refused = exchange.refusal()
+        try:
+            if refused is not None:
+                await WebSocket(scope, receive, exchange.send).send_denial_response(refused)
+            else:
+                await self._app(scope, receive, exchange.send)
+        except Exception:
+            log.exception("a WebSocket failed by a fault of ours", **exchange.facts)
+            raise
         exchange.note()
 
 
@@ -127,7 +148,7 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] in _STARTS:
             self._status = message["status"]
             message = {**message, "headers": [*message["headers"], *_HEADERS]}
         await self._send(message)
@@ -140,7 +161,7 @@ class _Exchange:
     @property
     def facts(self) -> dict[str, object]:
         return {
-            "method": self._scope["method"],
+            "method": self._scope.get("method", _UPGRADE),
             "path": self._scope["path"],
             "actor": self._actor,
             "status": self._status,
@@ -149,7 +170,7 @@ class _Exchange:
 
     def note(self) -> None:
         """Changes and refusals are worth a line; questions are one only for who debugs."""
-        quiet = self._scope["method"] in ("GET", "HEAD") and self._status < 400
+        quiet = self.facts["method"] in ("GET", "HEAD", _UPGRADE) and self._status < 400
         (log.debug if quiet else log.info)("request", **self.facts)
 
 

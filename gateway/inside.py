@@ -9,16 +9,15 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from domain.access import READ, authorise
-from domain.names import Ref
-from domain.refusals import BadValue, NotFound, NotPossible
+from domain.access import READ
+from domain.refusals import BadValue, NotPossible
 from gateway import openapi, shapes, streams, times
-from gateway.asking import Freshness, actor_of, ref_in, reply
+from gateway.asking import Freshness, actor_of, reply
 from gateway.ports import Services
 from gateway.problems import Trouble
+from gateway.replicas import choose, known, ready_one
 from gateway.routes import ITEM_PATHS, StrictRoute
-from gateway.views import entry_of
-from reconcilers.ports import EngineError, LogLine, Replica, ReplicaState, StartFailed
+from reconcilers.ports import EngineError, LogLine, Replica, StartFailed
 
 _APP: Final = ITEM_PATHS["App"]
 DEFAULT_TAIL: Final = 100
@@ -47,7 +46,7 @@ class Inside:
             self._exec,
             methods=["POST"],
             operation_id="post_exec",
-            summary="Run a command beside a replica's own.",
+            summary="Run a command beside a replica's own; as a WebSocket, talk with it.",
             responses=openapi.answers(shapes.ExecAnswer),
             openapi_extra=openapi.reading(f"{_APP}/exec"),
         )
@@ -62,7 +61,7 @@ class Inside:
         )
 
     async def _plan(self, request: Request) -> Response:
-        ref = await self._known(request, READ)
+        ref = await known(self._services, self._fresh, request, READ)
         actions = await self._services.explain_plan(ref.stream)
         position = self._services.desired.position
         return reply({"resource": ref.stream, "position": position, "actions": list(actions)})
@@ -77,13 +76,13 @@ class Inside:
         replica: Annotated[str, Query(description="A slot or a name.")] = "",
         previous: Annotated[bool, Query(description="Exited ones, too.")] = False,
     ) -> Response:
-        ref = await self._known(request, READ)
+        ref = await known(self._services, self._fresh, request, READ)
         if tail != "all" and not (tail.isdecimal() and len(tail) <= 9):
             raise BadValue("query.tail", tail, "write a number of lines, or `all`")
         count = None if tail == "all" else int(tail)
         start = times.read(since, "query.since", self._services.now()) if since else None
         io, replicas = await self._services.io(ref.stream)
-        chosen = self._chosen(ref, replicas, replica, previous=previous)
+        chosen = choose(self._services, ref, replicas, replica, previous=previous)
         sources = [
             self._lines(io.logs(one, tail=count, since=start, follow=follow), one) for one in chosen
         ]
@@ -91,9 +90,9 @@ class Inside:
         return streams.respond_lines(merged, request, self._services)
 
     async def _exec(self, request: Request, body: shapes.ExecRequest) -> Response:
-        ref = await self._known(request, "exec")
+        ref = await known(self._services, self._fresh, request, "exec")
         io, replicas = await self._services.io(ref.stream)
-        one = self._ready_one(ref, replicas, body.replica)
+        one = ready_one(self._services, ref, replicas, body.replica)
         name = one.shown(self._services.installation)
         actor = actor_of(request).name
         log.info("exec", actor=actor, resource=ref.stream, replica=name, program=body.argv[0])
@@ -113,43 +112,6 @@ class Inside:
                 "stderr": result.stderr.decode(errors="replace"),
             }
         )
-
-    async def _known(self, request: Request, verb: str) -> Ref:
-        ref = ref_in(request, "App")
-        authorise(actor_of(request), verb, ref)
-        request.state.resource = ref.stream
-        await self._fresh.reached()
-        if entry_of(self._services.desired, ref) is None:
-            raise NotFound(ref, "`stateward get apps` lists those that do")
-        return ref
-
-    def _chosen(
-        self, ref: Ref, replicas: Sequence[Replica], wanted: str, *, previous: bool
-    ) -> Sequence[Replica]:
-        """The replicas that are meant; exited ones only when asked, or when no other is there."""
-        installation = self._services.installation
-        found = sorted(replicas, key=lambda one: (one.name, one.id))
-        if wanted:
-            found = [
-                one
-                for one in found
-                if wanted in (str(one.name.slot), one.shown(installation), one.id)
-            ]
-            if not found:
-                known = ", ".join(one.shown(installation) for one in replicas) or "none"
-                raise BadValue("replica", wanted, f"replicas of {ref} are: {known}")
-        running = [one for one in found if one.state is ReplicaState.RUNNING]
-        return found if previous or not running else running
-
-    def _ready_one(self, ref: Ref, replicas: Sequence[Replica], wanted: str | None) -> Replica:
-        chosen = self._chosen(ref, replicas, wanted or "", previous=False)
-        running = [one for one in chosen if one.state is ReplicaState.RUNNING]
-        if not running:
-            raise NotPossible(f"{ref} has no running replica to run a command in")
-        status = self._services.status.get(ref.stream)
-        ready = {one.name for one in status.replicas if one.ready} if status else set()
-        installation = self._services.installation
-        return next((one for one in running if one.shown(installation) in ready), running[0])
 
     async def _lines(
         self, source: AsyncIterator[LogLine], replica: Replica

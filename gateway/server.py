@@ -6,6 +6,7 @@ lets answers finish for a while, and returns.
 
 import asyncio
 import errno
+import logging
 import socket
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -18,6 +19,7 @@ from fastapi import FastAPI
 
 BACKLOG: Final = 2048
 DRAIN_SECONDS: Final = 5
+MAX_MESSAGE: Final = 256 << 10  # bytes that are typed at once
 
 
 class AddressInUse(Exception):
@@ -82,12 +84,15 @@ async def serve(
         AddressUnusable: the address cannot be had at all.
     """
     listener = _listener(host, port)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         lifespan="off",
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE,
+        ws_per_message_deflate=False,
         server_header=False,
         timeout_graceful_shutdown=drain_seconds,
     )
@@ -106,6 +111,11 @@ async def serve(
         with suppress(asyncio.CancelledError):
             await running
         listener.close()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that a WebSocket was refused: for uvicorn an error, and the edge has told it."""
+    return record.getMessage() != "ASGI callable returned without completing handshake."
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -313,6 +313,20 @@ class ExecRequest(Shape):
     timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
 
 
+class TerminalSize(Shape):
+    columns: int = Field(ge=1, le=65535)
+    rows: int = Field(ge=1, le=65535)
+
+
+class Conversation(Shape):
+    """The first message of a WebSocket to `exec`."""
+
+    argv: list[str] = Field(min_length=1, max_length=256)
+    replica: str | None = None
+    terminal: TerminalSize | None = None
+    input: bool = False
+
+
 class ExecAnswer(Shape):
     replica: str
     exit_code: int

@@ -55,6 +55,14 @@ IGNORED: Final = (
     - _ROLLOUTS
     - {e.RemovalCompleted.type, e.AdoptionCompleted.type}
 )
+_ASKED_AGAIN: Final = ("Target", "Project")  # few, and each replay tick asks for all of them
+TOLD: Final = frozenset(event.type for event in e.TRANSITIONS) - {
+    _COMPLETED,
+    _STALLED,
+    e.RemovalCompleted.type,
+    e.AdoptionCompleted.type,
+}
+"""Transitions that nobody decides anything by: they tell what was done or seen."""
 
 _rollouts = msgspec.json.Decoder(Rollout)
 
@@ -311,7 +319,7 @@ class DesiredState:
             spec=raw,
             labels=labels,
         )
-        if resource.ref.kind == "Target":  # few, and asked for again and again
+        if resource.ref.kind in _ASKED_AGAIN:
             self._resources[stream] = kept.position, resource
         return resource
 

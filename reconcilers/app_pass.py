@@ -64,19 +64,44 @@ class AppReconciler:
         await self._undoing.undo_if_failed(app)
         if view.objects is not None:
             return await self._objects.reconcile(app, view, view.objects, book)
+        try:
+            return await self._act_and_look(app, view, book)
+        finally:
+            book.acts = False
+            if book.missed:
+                book.missed = False
+                around.again(stream)
+
+    def looks_again(self, stream: str) -> bool:
+        """Whether what just happened to an app's replicas will be seen by the pass under way.
+
+        It carries out a plan now, and lists them when it has done so.
+        """
+        book = self._books.get(stream)
+        if book is None or not book.acts:
+            return False
+        book.missed = True
+        return True
+
+    async def _act_and_look(self, app: DesiredApp, view: TargetView, book: AppBook) -> Outcome:
+        """Act and look in turn until there is nothing to do now, and say how it is."""
+        around, stream = self._, app.ref.stream
         done: list[str] = []
         failure: EngineError | None = None
+        seen, want, known, plan = await self._look(app, view, book)
         for _ in range(ROUNDS):
-            seen, want, known, plan = await self._look(app, view, book)
             if not plan.actions:
                 break
+            book.acts = True
             failure = await self._act(app, view, book, known, plan)
             if failure is not None:
                 break
             done += [told(action) for action in plan.actions]
+            book.acts = False
+            seen, want, known, plan = await self._look(app, view, book)
+            book.missed = False
         else:
             around.again(stream)
-            seen, want, known, plan = await self._look(app, view, book)
         book.failure = "" if failure is None else str(failure)
         status = self._telling.judge(app, book, want, seen, known, plan)
         alive = [one for one in seen if one.replica.state is not ReplicaState.KEPT]

@@ -41,7 +41,8 @@ class AppBook:
     is what the engine could not do in the last pass. `imageless` are the revisions whose image was
     there, and is not any more. `owed` is the generation of an intent that came while we looked and
     is not fulfilled yet (0: none), `worked` whether anything had to be done for it. `still` is set
-    where objects had nothing to do.
+    where objects had nothing to do. While `acts`, a pass is about to look again, whatever happens;
+    `missed` says that something did.
     """
 
     def __init__(self, uid: int) -> None:
@@ -57,6 +58,7 @@ class AppBook:
         self.imageless: set[int] = set()
         self.still: Still | None = None
         self.failure = ""
+        self.acts = self.missed = False
         self.announced: set[tuple[str, int]] = set()
         self.wake_at: float | None = None
         self.condition: tuple[bool, str] | None = None

@@ -7,7 +7,6 @@ so the next pass of whoever decides now repairs what it did. Pulling an image is
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, final, override
 
 from reconcilers.object_ports import (
@@ -67,26 +66,27 @@ class _Fence:
         """
         stream = f"App/{name.project}/{name.app}"
         may_call = self._sharing.may_call(self._target, stream)
-        async with self._call(f"{verb} {stream}", grace, may_call=may_call):
-            await call()
+        await self._call(f"{verb} {stream}", grace, call, may_call=may_call)
 
     async def shared(self, verb: str, call: Callable[[], Awaitable[None]]) -> None:
         """Start a call about what several apps share. Raises as `about`."""
         may_call = self._sharing.may_call_any(self._target)
-        async with self._call(verb, 0.0, may_call=may_call):
-            await call()
+        await self._call(verb, 0.0, call, may_call=may_call)
 
-    def owned(self, owner: tuple[str, str], asked: str) -> AbstractAsyncContextManager[None]:
+    async def owned[T](
+        self, owner: tuple[str, str], asked: str, call: Callable[[], Awaitable[T]]
+    ) -> T:
         """A call about an object of an app, or of what a project shares. Raises as `about`."""
         project, app = owner
         if app:
             may_call = self._sharing.may_call(self._target, f"App/{project}/{app}")
         else:
             may_call = self._sharing.may_call_any(self._target)
-        return self._call(asked, 0.0, may_call=may_call)
+        return await self._call(asked, 0.0, call, may_call=may_call)
 
-    @asynccontextmanager
-    async def _call(self, asked: str, grace: float, *, may_call: bool) -> AsyncIterator[None]:
+    async def _call[T](
+        self, asked: str, grace: float, call: Callable[[], Awaitable[T]], *, may_call: bool
+    ) -> T:
         if not may_call:
             raise LeaseEnded(
                 f"{asked} on target {self._target} was not begun: the lease of this worker has "
@@ -96,7 +96,7 @@ class _Fence:
         deadline = asyncio.timeout(allowed)
         try:
             async with deadline:
-                yield
+                return await call()
         except TimeoutError as error:
             if not deadline.expired():
                 raise
@@ -194,17 +194,21 @@ class _Objects(ObjectEngine):
         manager: str = MANAGER,
         dry_run: bool = False,
     ) -> Applied:
-        async with self._fence.owned(owner, f"apply {manifest.key}"):
-            return await self._inner.apply(
+        def call() -> Awaitable[Applied]:
+            return self._inner.apply(
                 manifest, owner=owner, uid=uid, position=position, manager=manager, dry_run=dry_run
             )
+
+        return await self._fence.owned(owner, f"apply {manifest.key}", call)
 
     @override
     async def delete(
         self, key: ObjectKey, *, owner: tuple[str, str], uid: str, propagation: Propagation
     ) -> None:
-        async with self._fence.owned(owner, f"delete {key}"):
-            await self._inner.delete(key, owner=owner, uid=uid, propagation=propagation)
+        def call() -> Awaitable[None]:
+            return self._inner.delete(key, owner=owner, uid=uid, propagation=propagation)
+
+        await self._fence.owned(owner, f"delete {key}", call)
 
     @override
     async def list(self, owner: tuple[str, str] | None = None) -> Sequence[Json]:

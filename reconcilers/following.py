@@ -53,13 +53,11 @@ class Following:
         self.progress: dict[str, float] = {}
         """When each loop last got round (of the clock): `/livez` asks."""
 
-    def hint(self, position: int) -> bool:
-        """The log has moved to `position`; never blocks. Whether that is known already."""
+    def hint(self, position: int) -> None:
+        """The log has moved to `position`; never blocks. What is folded was followed up, too."""
         self._told = max(self._told, position)
-        is_known = position <= self._desired.position
-        if self._hints and not is_known:
+        if self._hints and position > self._desired.position:
             self._hinted.set()
-        return is_known
 
     async def catch_up(self, *, by_timer: bool = False) -> int:
         """Fold what the log has and the projection lacks; return how many events that were.

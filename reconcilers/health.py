@@ -46,10 +46,14 @@ class ReplicaHealth(msgspec.Struct):
                 first = tally.due, name
         return first
 
-    def expects(self, name: str) -> bool:
-        """Whether one more success of a check changes nothing."""
+    def repeats(self, name: str, check: Check, message: str, now: float) -> bool:
+        """Write down a success of a check if, as nearly always, it changes nothing; else do not."""
         tally = self.tallies[name]
-        return tally.passing and tally.asked and not tally.failed_in_row
+        if not tally.passing or not tally.asked or tally.failed_in_row:
+            return False
+        tally.passed_in_row += 1
+        tally.message, tally.due = message, now + seconds(check.interval)
+        return True
 
 
 def opened(health: Health, now: float, running_for: float) -> ReplicaHealth:

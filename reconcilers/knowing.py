@@ -110,7 +110,7 @@ class Knowing:
             return None
 
     async def health(self, app: DesiredApp, number: int) -> Health:
-        found = await self._find(app, number)
+        found = await self._find(app, number) if number != app.revision else None
         return (found.spec if found else app.spec).health
 
     def want(self, app: DesiredApp, book: AppBook, known: Known, now: float) -> Want:

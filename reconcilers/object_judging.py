@@ -107,7 +107,8 @@ def _degraded(desired: DesiredApp, view: ObjectView) -> Condition:
 def _synced(plan: Plan) -> Condition:
     if plan.taken:
         message = f"{_names(plan.taken)} belongs to somebody else and was not touched"
-        return claim("Synced", "False", "NameTaken", f"{message}; rename it, or adopt it")
+        remedy = "rename the app, or take that object away"
+        return claim("Synced", "False", "NameTaken", f"{message}; {remedy}")
     edited = [a for a in plan.actions if isinstance(a, ApplyObject) and a.because == "edited"]
     if edited:
         return claim("Synced", "False", "Drifted", _edits(edited))

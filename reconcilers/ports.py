@@ -11,7 +11,7 @@ EngineError
 └── StartFailed         the engine refused this replica: the spec cannot run as it is
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -20,6 +20,7 @@ import msgspec
 from domain.app import Check, Port, Volume
 from domain.route import Publish
 from domain.secret import SecretText
+from reconcilers.conversing import Command, Said, Typed
 
 
 class EngineError(Exception):
@@ -312,6 +313,20 @@ class ReplicaIO(Protocol):
         Raises:
             StartFailed: there is no such command, or the replica does not run.
             TimeoutError: it ran longer than `timeout_seconds` and was ended where possible.
+        """
+        ...
+
+    def converse(
+        self, replica: Replica, command: Command, typed: AsyncIterator[Typed]
+    ) -> AsyncGenerator[Said]:
+        """Run a command beside the replica's own, and talk with it; the last said is `Ended`.
+
+        The end of `typed` means nothing: `END_OF_INPUT` has to be typed. Who closes it before it
+        has ended leaves: the command loses its input, or terminal, and is ended where possible.
+
+        Raises:
+            StartFailed: there is no such command, or the replica does not run.
+            EngineUnavailable: the way to it broke.
         """
         ...
 

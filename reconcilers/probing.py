@@ -31,6 +31,7 @@ class _Tracked(msgspec.Struct):
     checks: Health
     io: ReplicaIO
     book: health.ReplicaHealth
+    due: tuple[float, str] | None = None  # as its book has it
     busy: bool = False
     settled: bool = False  # and its app was told so
 
@@ -136,7 +137,7 @@ class Probing:
         )
 
     def _schedule(self, tracked: _Tracked) -> None:
-        due = tracked.book.due()
+        due = tracked.due = tracked.book.due()
         if due is not None:
             self._push(due[0], tracked.replica.id)
 
@@ -145,18 +146,18 @@ class Probing:
         self._moved.set()
 
     def _ask_due(self) -> None:
-        now = self._clock()
-        while self._due and self._due[0][0] <= now and len(self._tasks) < AT_ONCE:
-            tracked = self._tracked.get(heapq.heappop(self._due)[2])
+        now, loop = self._clock(), asyncio.get_running_loop()
+        queue, all_tracked = self._due, self._tracked
+        while queue and queue[0][0] <= now and len(self._tasks) < AT_ONCE:
+            tracked = all_tracked.get(heapq.heappop(queue)[2])
             if tracked is None:
                 continue
             if not tracked.settled:
                 self._settle(tracked, now)
-            due = tracked.book.due()
+            due = tracked.due
             if due is not None and due[0] <= now and not tracked.busy:
                 tracked.busy = True
-                asking = self._ask(tracked, due[1])
-                task = asyncio.Task(asking, loop=asyncio.get_running_loop(), eager_start=True)
+                task = asyncio.Task(self._ask(tracked, due[1]), loop=loop, eager_start=True)
                 if not task.done():
                     self._tasks[task] = None
                     task.add_done_callback(self._answered)
@@ -187,8 +188,7 @@ class Probing:
             return
         now = self._clock()
         book, passed = tracked.book, result.passed
-        if passed and book.expects(name):
-            health.record(book, name, check, passed=True, message=result.message, now=now)
+        if passed and book.repeats(name, check, result.message, now):
             self._schedule(tracked)
             return
         before = self._worth(tracked, now)

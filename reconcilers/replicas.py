@@ -11,7 +11,7 @@ sake of a replica that is ready and not yet routed.
 """
 
 from collections.abc import Mapping, Sequence, Set
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -128,6 +128,9 @@ class Plan(msgspec.Struct, frozen=True):
     wake_at: float | None = None
 
 
+NOTHING: Final = Plan(())
+
+
 class _View:
     """The replicas of one app, sorted into what they are to the decision."""
 
@@ -167,6 +170,8 @@ class _View:
 
 def diff(want: Want, seen: Sequence[Seen], memory: Memory, now: float) -> Plan:
     """Return what may be done now to turn `seen` into `want`, starts before stops."""
+    if _is_there(want, seen):
+        return NOTHING
     view = _View(want, seen, memory)
     ending = [Stop(one.replica, keep=True, reason=one.failed) for one in view.failed]
     ending += _extra(want, view)
@@ -194,11 +199,27 @@ def needed_again(
 
     Others were enough when their end was decided, and are not any more: one has died, say.
     """
+    if not draining:
+        return []
     mine = [one for one in seen if one.replica.uid == want.uid and _runs(one) and not one.failed]
     serving = sum(1 for one in mine if one.serves and one.replica.id not in ending)
     lacking = max(0, want.replicas - want.max_unavailable - serving)
     ready = [one for one in mine if one.ready and one.replica.id in draining]
     return sorted(ready, key=lambda one: (-one.revision, one.replica.name))[:lacking]
+
+
+def _is_there(want: Want, seen: Sequence[Seen]) -> bool:
+    """Whether each slot has one replica, as wanted and ready, and nothing else is there."""
+    slots = {
+        one.number
+        for one in seen
+        if one.ready
+        and not one.failed
+        and one.replica.uid == want.uid
+        and _runs(one)
+        and _is_new(one, want)
+    }
+    return 0 < len(seen) == len(slots) == want.replicas == max(slots) + 1
 
 
 def _runs(one: Seen) -> bool:

@@ -35,11 +35,13 @@ class Sharing:
         self._targets, self._offer = targets, offer
         self._working: Counter[Partition] = Counter()
         self._counts: dict[str, tuple[Resource | None, int]] = {}
+        self._parts: dict[tuple[str, int], tuple[Partition, ...]] = {}
         self._ended = asyncio.Event()
 
     def partition(self, target: str, stream: str) -> Partition:
         """Where a key of a target belongs."""
-        return Partition(target, number_of(stream, self._count(target)))
+        parts = self._all_of(target)
+        return parts[number_of(stream, len(parts))]
 
     def holds(self, target: str, stream: str) -> bool:
         """Whether a pass over this key of a target may begin here."""
@@ -97,8 +99,13 @@ class Sharing:
             [view.name for view in views if view.is_reached],
         )
 
-    def _all_of(self, target: str) -> Iterator[Partition]:
-        return (Partition(target, number) for number in range(self._count(target)))
+    def _all_of(self, target: str) -> tuple[Partition, ...]:
+        count = self._count(target)
+        parts = self._parts.get((target, count))
+        if parts is None:
+            numbers = range(count)
+            parts = self._parts[target, count] = tuple(Partition(target, one) for one in numbers)
+        return parts
 
     def _count(self, target: str) -> int:
         """As its present definition says, or, of a target that is gone, the last one."""

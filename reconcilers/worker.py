@@ -15,7 +15,7 @@ import structlog
 
 from bus.leases import Partition
 from bus.leasing import Tenant
-from projections.desired import DesiredState, Row
+from projections.desired import TOLD, DesiredState, Row
 from reconcilers.app_pass import AppReconciler
 from reconcilers.differing import Wanted, differing
 from reconcilers.following import Following, Loops, run_all, supervised
@@ -76,20 +76,19 @@ class Worker(Tenant):
 
     # -- what leads to passes -----------------------------------------------------------------
 
-    def hint(self, position: int, keys: Sequence[str] | None) -> None:
-        """The log has moved to `position`; never blocks. `keys` None: look yourself."""
-        if self._following.hint(position):
-            for key in keys or ():
-                if key.startswith("App/"):
-                    self._queue.add(key.partition("#")[0], Priority.REPLAY)
+    def hint(self, position: int, _keys: Sequence[str] | None) -> None:
+        """The log has moved to `position`; never blocks. What that concerns is read in the log."""
+        self._following.hint(position)
 
     def engine_event(self, stream: str) -> None:
-        self._queue.add(stream, Priority.ENGINE)
+        """Something of an app has moved on its target."""
+        if not self._apps.looks_again(stream):
+            self._queue.add(stream, Priority.ENGINE)
 
     async def _follow_up(self, page: Sequence[Row]) -> None:
         """Queue the apps that new events speak of; follow changed targets and routes."""
         follow = False
-        for stream in dict.fromkeys(row[1] for row in page):
+        for stream in dict.fromkeys(row[1] for row in page if row[3] not in TOLD):
             if stream.startswith("App/"):
                 app, _, part = stream.partition("#")
                 self._wanted.moved(app)

@@ -238,7 +238,11 @@ class Disk:
         return self.events[count - 1].position if count else 0
 
     def _sealed(self, at: int, event: StoredEvent) -> bytes:
-        return sha256(self._seals[at] + repr(event).encode()).digest()
+        position, stream, version, kind, data = event
+        sealed = sha256(f"{position} {stream} {version} {kind} ".encode())
+        sealed.update(self._seals[at])
+        sealed.update(data)
+        return sealed.digest()
 
     def lose_after(self, position: int) -> int:
         """Forget everything behind a position."""

@@ -6,7 +6,6 @@ call that is cancelled has either taken place or not.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import final, override
 
@@ -52,29 +51,40 @@ def _time() -> float:
     return asyncio.get_running_loop().time()
 
 
-@asynccontextmanager
-async def call(
-    machine: Machine,
-    verb: str,
-    about: ReplicaName | str | tuple[str, str] | None,
-    *,
-    writes: bool = True,
-) -> AsyncIterator[Trouble]:
-    """Count a call, and let its trouble happen around the effect in the body."""
-    machine.calls[verb] += 1
-    if writes:
-        machine.writes[verb] += 1
-        machine.written[whom(verb, about)] += 1
-    trouble = machine.faults.meet(verb, about)
-    if trouble.delay_seconds:
-        await asyncio.sleep(trouble.delay_seconds / 2)
-    if trouble.before:
-        raise trouble.before
-    yield trouble
-    if trouble.delay_seconds:
-        await asyncio.sleep(trouble.delay_seconds / 2)
-    if trouble.after:
-        raise trouble.after
+@final
+class Calling:
+    """A call to the machine: counted, and its trouble happens around the effect in the body."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        verb: str,
+        about: ReplicaName | str | tuple[str, str] | None,
+        *,
+        writes: bool = True,
+    ) -> None:
+        machine.calls[verb] += 1
+        if writes:
+            machine.writes[verb] += 1
+            machine.written[whom(verb, about)] += 1
+        self._trouble = machine.faults.meet(verb, about)
+
+    async def __aenter__(self) -> Trouble:
+        trouble = self._trouble
+        if trouble.delay_seconds:
+            await asyncio.sleep(trouble.delay_seconds / 2)
+        if trouble.before:
+            raise trouble.before
+        return trouble
+
+    async def __aexit__(self, failed: type[BaseException] | None, *_of: object) -> None:
+        if failed is not None:
+            return
+        trouble = self._trouble
+        if trouble.delay_seconds:
+            await asyncio.sleep(trouble.delay_seconds / 2)
+        if trouble.after:
+            raise trouble.after
 
 
 @final
@@ -85,14 +95,14 @@ class SimulatedReplicas(Replicas):
 
     @override
     async def list(self, app: tuple[str, str] | None = None) -> Sequence[Replica]:
-        async with call(self._machine, "list", app, writes=False) as trouble:
+        async with Calling(self._machine, "list", app, writes=False) as trouble:
             seen = [running.seen for running in self._machine.owned(self._installation, app)]
         return trouble.distort(seen) if trouble.distort else seen
 
     @override
     async def start(self, order: StartReplica) -> None:
         sent = _time()
-        async with call(self._machine, "start", order.name):
+        async with Calling(self._machine, "start", order.name):
             self._machine.tell_witness(self._installation, "start", order.name, None, sent)
             self._start(order)
 
@@ -125,7 +135,7 @@ class SimulatedReplicas(Replicas):
     @override
     async def stop(self, replica: Replica, *, grace: float, keep: bool = False) -> None:
         sent = _time()
-        async with call(self._machine, "stop", replica.name):
+        async with Calling(self._machine, "stop", replica.name):
             running = self._found(replica)
             if running is None:
                 return
@@ -144,7 +154,7 @@ class SimulatedReplicas(Replicas):
     @override
     async def remove(self, replica: Replica) -> None:
         sent = _time()
-        async with call(self._machine, "remove", replica.name):
+        async with Calling(self._machine, "remove", replica.name):
             if running := self._found(replica):
                 self._machine.tell_witness(
                     self._installation, "remove", replica.name, running, sent
@@ -180,7 +190,7 @@ class SimulatedImages(Images):
     ) -> str:
         present = self._machine.present_images.get(image)
         pulls = policy == "Always" or (policy == "IfNotPresent" and present is None)
-        async with call(self._machine, "resolve", image, writes=pulls):
+        async with Calling(self._machine, "resolve", image, writes=pulls):
             if pulls and image in self._machine.missing_images:
                 raise ImageUnavailable(f"image {image!r} is in no registry; check its name")
             if pulls:
@@ -199,12 +209,12 @@ class SimulatedGrounds(Grounds):
 
     @override
     async def prepare(self, project: str) -> None:
-        async with call(self._machine, "prepare", project):
+        async with Calling(self._machine, "prepare", project):
             self._machine.ground(self._installation, project).is_prepared = True
 
     @override
     async def clear(self, project: str) -> None:
-        async with call(self._machine, "clear", project):
+        async with Calling(self._machine, "clear", project):
             owned = self._machine.owned(self._installation, None)
             if left := [r for r in owned if r.order.name.project == project]:
                 self._refuse(f"the ground of {project!r} is cleared under", left)
@@ -212,7 +222,7 @@ class SimulatedGrounds(Grounds):
 
     @override
     async def projects(self) -> Sequence[str]:
-        async with call(self._machine, "projects", None, writes=False):
+        async with Calling(self._machine, "projects", None, writes=False):
             return sorted(
                 project
                 for (owner, project), ground in self._machine.grounds.items()
@@ -222,7 +232,7 @@ class SimulatedGrounds(Grounds):
     @override
     async def remove_volumes(self, project: str, app: str) -> None:
         sent = _time()
-        async with call(self._machine, "remove_volumes", (project, app)):
+        async with Calling(self._machine, "remove_volumes", (project, app)):
             if left := list(self._machine.owned(self._installation, (project, app))):
                 self._refuse(f"the volumes of {project}/{app} are removed under", left)
             self._machine.witness(
@@ -249,7 +259,7 @@ class SimulatedForeign(Foreign):
 
     @override
     async def list(self, app: tuple[str, str] | None = None) -> Sequence[ForeignReplica]:
-        async with call(self._machine, "list_foreign", app, writes=False):
+        async with Calling(self._machine, "list_foreign", app, writes=False):
             owners = {owner for owner, _, _ in self._machine.apps} - {self._installation}
             others = sorted(filter(is_installation, owners))
             found = [one for owner in others for one in self._machine.owned(owner, app)]
@@ -257,7 +267,7 @@ class SimulatedForeign(Foreign):
 
     @override
     async def end(self, replica: ForeignReplica, *, grace: float) -> None:
-        async with call(self._machine, "end_foreign", replica.name):
+        async with Calling(self._machine, "end_foreign", replica.name):
             running = self._found(replica)
             if running is None:
                 return
@@ -273,7 +283,7 @@ class SimulatedForeign(Foreign):
 
     @override
     async def clear(self, installation: str, project: str) -> None:
-        async with call(self._machine, "clear_foreign", project):
+        async with Calling(self._machine, "clear_foreign", project):
             owned = self._machine.owned(installation, None)
             is_used = any(one.order.name.project == project for one in owned)
             if not is_used and installation != self._installation:

@@ -5,7 +5,7 @@ that was sent.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, final, override
 
@@ -13,6 +13,7 @@ from bus.log import Appended, Head, IdempotencyKey, Log, NewEvent, StoredEvent
 from bus.secrets import SecretStore
 from domain.names import Ref
 from domain.secret import SecretText
+from reconcilers.conversing import Command, Said, Typed
 from reconcilers.ports import (
     Engine,
     EngineEvent,
@@ -182,6 +183,15 @@ class GuardedIO(ReplicaIO):
         return await self._life.read(
             lambda: self._inner.run(replica, argv, timeout_seconds=timeout_seconds)
         )
+
+    @override
+    async def converse(
+        self, replica: Replica, command: Command, typed: AsyncIterator[Typed]
+    ) -> AsyncGenerator[Said]:
+        async with aclosing(self._inner.converse(replica, command, typed)) as said:
+            async for piece in said:
+                await self._life.present()
+                yield piece
 
 
 @final

@@ -1,12 +1,13 @@
 """Looking into simulated replicas: logs, commands, and checks answered as their program would."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import final, override
 
 from domain.app import Check
 from domain.quantities import seconds
 from domain.secret import SecretText
+from reconcilers.conversing import Command, Ended, Said, Typed, Written
 from reconcilers.ports import (
     Address,
     EngineUnavailable,
@@ -19,6 +20,7 @@ from reconcilers.ports import (
     ReplicaState,
     StartFailed,
 )
+from simulation.conversing import converse
 from simulation.machine import Machine, Running
 from simulation.program import MISSING
 
@@ -63,16 +65,11 @@ class SimulatedIO(ReplicaIO):
             await asyncio.sleep(trouble.delay_seconds)
             if trouble.before:
                 raise trouble.before
-            running = self._found(replica)
-            if running is None or running.seen.state is not ReplicaState.RUNNING:
-                raise StartFailed(f"{replica.name} does not run, so nothing runs beside it")
-            if argv[0].startswith(MISSING):
-                raise StartFailed(f"no command {argv[0]!r} on this machine")
-            return await self._run(running, list(argv))
+            return await self._run(self._running(replica, argv[0]), list(argv))
 
     async def _run(self, running: Running, argv: Sequence[str]) -> ExecResult:
         kept = next((self.machine.volume(running, v) for v in running.order.volumes), {})
-        match argv:
+        match list(argv):
             case [_, "both"]:
                 return ExecResult(3, b"out\n", b"err\n")
             case [_, "sleep", time]:
@@ -87,6 +84,29 @@ class SimulatedIO(ReplicaIO):
             case _:
                 is_well = running.program.is_well(running.age)
                 return ExecResult(0 if is_well else 1, b"", b"")
+
+    @override
+    async def converse(
+        self, replica: Replica, command: Command, typed: AsyncIterator[Typed]
+    ) -> AsyncGenerator[Said]:
+        self.machine.calls["run"] += 1
+        running = self._running(replica, command.argv[0])
+        if command.argv[1:] != ("converse",):
+            result = await self._run(running, command.argv)
+            yield Written("stdout", result.stdout)
+            yield Written("stderr", result.stderr)
+            yield Ended(result.exit_code)
+            return
+        async for piece in converse(command, typed):
+            yield piece
+
+    def _running(self, replica: Replica, program: str) -> Running:
+        running = self._found(replica)
+        if running is None or running.seen.state is not ReplicaState.RUNNING:
+            raise StartFailed(f"{replica.name} does not run, so nothing runs beside it")
+        if program.startswith(MISSING):
+            raise StartFailed(f"no command {program!r} on this machine")
+        return running
 
     def _found(self, replica: Replica) -> Running | None:
         found = self.machine.find(self._installation, replica.name)

@@ -14,7 +14,7 @@ import gc
 import heapq
 import selectors
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context, copy_context
 from itertools import count
 from typing import Any, Final, final, override
@@ -88,6 +88,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     _ready: deque[_Handle]
     _stopping: bool
     _selector: selectors.BaseSelector
+    _watched: Mapping[int, selectors.SelectorKey]
     _process_events: Callable[[list[tuple[selectors.SelectorKey, int]]], None]
 
     def __init__(self) -> None:
@@ -95,7 +96,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._timers: list[tuple[float, int, _Timer]] = []
         self._numbers = count()
         self._cancelled = 0
-        super().__init__(selectors.SelectSelector())
+        selector = selectors.SelectSelector()
+        super().__init__(selector)
+        # More to poll than the loop's own pipe? Whoever writes to that has put what is to be done
+        # in the loop's queue before.
+        self._watched = selector._fd_to_key  # type: ignore[attr-defined]  # of each selector
 
     @override
     def time(self) -> float:
@@ -141,8 +146,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         """One turn: let time pass if nothing else can happen, then call what is due."""
-        self._pass_time()
         ready = self._ready
+        self._pass_time(ready)
         for _ in range(len(ready)):
             handle = ready.popleft()
             if handle._cancelled:
@@ -156,12 +161,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 told = {"message": said, "exception": error, "handle": handle}
                 self.call_exception_handler(told)
 
-    def _pass_time(self) -> None:
+    def _pass_time(self, ready: deque[_Handle]) -> None:
         """Make ready what is due; if there is nothing to do before, go on to the next timer."""
-        ready, timers = self._ready, self._timers
+        timers = self._timers
         while timers and timers[0][2]._cancelled:
             heapq.heappop(timers)
-        if self._is_watching() or not (ready or timers or self._stopping):
+        if len(self._watched) > 1 or not (ready or timers or self._stopping):
             self._process_events(self._selector.select(0))
             if not (ready or timers or self._stopping):
                 raise Stalled("every task waits, and no timer is set")
@@ -171,13 +176,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             timer = heapq.heappop(timers)[2]
             if not timer._cancelled:
                 ready.append(timer)  # type: ignore[arg-type]  # all that a turn needs is there
-
-    def _is_watching(self) -> bool:
-        """Whether there is more to poll than the loop's own pipe.
-
-        Whoever writes to that has put what is to be done in the loop's queue before.
-        """
-        return len(self._selector.get_map()) > 1
 
 
 def run[T](main: Coroutine[Any, Any, T]) -> T:

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -226,11 +227,9 @@ class Machine:
     def owned(self, installation: str, app: tuple[str, str] | None) -> Iterator[Running]:
         """The replicas of an installation; those of one app cost no more than they are."""
         if app is not None:
-            yield from self.apps.get((installation, *app), {}).values()
-            return
-        for (owner, _, _), replicas in self.apps.items():
-            if owner == installation:
-                yield from replicas.values()
+            return iter(self.apps.get((installation, *app), {}).values())
+        owned = (all_ for (owner, _, _), all_ in self.apps.items() if owner == installation)
+        return chain.from_iterable(replicas.values() for replicas in owned)
 
     def find(self, installation: str, name: ReplicaName) -> Running | None:
         return self.apps.get((installation, name.project, name.app), {}).get(name)

@@ -5,7 +5,9 @@ connection of its own. Whoever loses the connection knows nothing of what it had
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from itertools import count
 from typing import Any, Final, NamedTuple, final, override
 
@@ -14,6 +16,7 @@ import structlog
 
 from domain.secret import SecretText
 from reconcilers import ports
+from reconcilers.conversing import Command, Said, Typed
 from reconcilers.ports import (
     Engine,
     EngineError,
@@ -31,6 +34,7 @@ from reconcilers.ports import (
     Replicas,
     StartReplica,
 )
+from reconcilers.relaying import Relay, led
 from simulation.engine import simulated_engine
 from simulation.machine import Machine
 
@@ -52,7 +56,7 @@ class Method(NamedTuple):
     do: Callable[..., Awaitable[Any]]
 
 
-def _methods(engine: Engine) -> Mapping[str, Method]:
+def _methods(engine: Engine, relay: Relay) -> Mapping[str, Method]:
     r, g, f = engine.replicas, engine.grounds, engine.foreign
     return {
         "list": Method(tuple[AppKey | None], list[Replica], r.list),
@@ -80,10 +84,13 @@ def _methods(engine: Engine) -> Mapping[str, Method]:
             ExecResult,
             lambda one, argv, s: engine.io.run(one, argv, timeout_seconds=s),
         ),
+        "type": Method(tuple[str, Typed], None, relay.type),
     }
 
 
-def _streams(engine: Engine) -> Mapping[str, tuple[Any, Callable[..., AsyncIterator[Any]]]]:
+def _streams(
+    engine: Engine, relay: Relay
+) -> Mapping[str, tuple[Any, Callable[..., AsyncIterator[Any]]]]:
     def logs(
         replica: Replica,
         tail: int | None,
@@ -92,8 +99,19 @@ def _streams(engine: Engine) -> Mapping[str, tuple[Any, Callable[..., AsyncItera
     ) -> AsyncIterator[LogLine]:
         return engine.io.logs(replica, tail=tail, since=since, follow=follow)
 
+    async def converse(of: str, replica: Replica, command: Command) -> AsyncIterator[Said | None]:
+        with relay.opened(of) as typed:
+            yield None  # it may be typed now
+            async with aclosing(engine.io.converse(replica, command, typed)) as said:
+                async for piece in said:
+                    yield piece
+
     given = tuple[Replica, int | None, float | None, bool]
-    return {"watch": (tuple[()], engine.events.watch), "logs": (given, logs)}
+    return {
+        "watch": (tuple[()], engine.events.watch),
+        "logs": (given, logs),
+        "converse": (tuple[str, Replica, Command], converse),
+    }
 
 
 class Asked(msgspec.Struct, array_like=True):
@@ -121,13 +139,14 @@ _NOTHING: Final = msgspec.Raw(_encode(None))
 async def serve(machine: Machine, path: str) -> asyncio.Server:
     """Let others in at a socket; the caller closes the server."""
     machine.is_believed = False  # several who ask know less than one
+    relay = Relay()
 
     async def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks: set[asyncio.Task[None]] = set()
         try:
             while True:
                 asked = _asked.decode(await _frame(reader))
-                task = asyncio.create_task(_answer(machine, asked, writer))
+                task = asyncio.create_task(_answer(machine, relay, asked, writer))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -140,10 +159,12 @@ async def serve(machine: Machine, path: str) -> asyncio.Server:
     return await asyncio.start_unix_server(met, path)
 
 
-async def _answer(machine: Machine, asked: Asked, writer: asyncio.StreamWriter) -> None:
+async def _answer(
+    machine: Machine, relay: Relay, asked: Asked, writer: asyncio.StreamWriter
+) -> None:
     engine = simulated_engine(machine, asked.installation)
     try:
-        if (stream := _streams(engine).get(asked.method)) is not None:
+        if (stream := _streams(engine, relay).get(asked.method)) is not None:
             task = asyncio.current_task()
             assert task is not None
             task.set_name("stream")
@@ -152,7 +173,7 @@ async def _answer(machine: Machine, asked: Asked, writer: asyncio.StreamWriter) 
                 await _send(writer, Told(asked.number, msgspec.Raw(_encode(part))))
             writer.close()
             return
-        method = _methods(engine)[asked.method]
+        method = _methods(engine, relay)[asked.method]
         found = await method.do(*msgspec.msgpack.decode(asked.given, type=method.given))
         told = Told(asked.number, msgspec.Raw(_encode(found)))
     except (EngineError, TimeoutError) as error:
@@ -189,6 +210,10 @@ class Way:
         self._hearing: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
 
+    def new_id(self) -> str:
+        """Of a conversation; no other way to the machine has the same."""
+        return f"{os.getpid()}-{id(self)}-{next(self._numbers)}"
+
     async def call(self, method: str, gives: Any, *given: object) -> Any:
         """Have a call done.
 
@@ -212,7 +237,7 @@ class Way:
         _raise(told)
         return msgspec.msgpack.decode(told.gives, type=gives)
 
-    async def stream(self, method: str, gives: Any, *given: object) -> AsyncIterator[Any]:
+    async def stream(self, method: str, gives: Any, *given: object) -> AsyncGenerator[Any]:
         """What goes on, until it ends. Raises as `call`."""
         try:
             reader, writer = await asyncio.open_unix_connection(self._path)
@@ -363,6 +388,18 @@ class _IO(_Asking, ReplicaIO):
             "run", ExecResult, replica, tuple(argv), timeout_seconds
         )
         return result
+
+    @override
+    async def converse(
+        self, replica: Replica, command: Command, typed: AsyncIterator[Typed]
+    ) -> AsyncGenerator[Said]:
+        of = self._way.new_id()
+        said = self._way.stream("converse", Said | None, of, replica, command)
+        async with aclosing(
+            led(said, typed, lambda one: self._way.call("type", None, of, one))
+        ) as it:
+            async for piece in it:
+                yield piece
 
 
 @final

@@ -62,10 +62,14 @@ class ReadStatuses(StatusStore):
 
     def __init__(self, read: Callable[[str, bytes], None]) -> None:
         self._read, self._inner = read, StatusMemory()
+        self._words: dict[str, tuple[object, ...]] = {}
 
     @override
     def put(self, stream: str, status: AppStatus, epoch: int = 1) -> None:
-        self._read(f"the status of {stream}", _encode(status))
+        words = status.conditions, status.replicas, status.certificates  # the rest are numbers
+        if self._words.get(stream) != words:
+            self._words[stream] = words
+            self._read(f"the status of {stream}", _encode(status))
         self._inner.put(stream, status, epoch)
 
     @override

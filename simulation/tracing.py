@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import Final, final
 
 LAST: Final = 400  # lines that are kept to be shown when something fails
+HASHED: Final = 64  # lines at once, which is quicker than one by one
 
 
 @final
@@ -24,6 +25,7 @@ class Trace:
     ) -> None:
         self._clock, self._told = clock, told
         self._hasher = blake2b(digest_size=16)
+        self._unhashed: list[str] = []
         self.lines = 0
         self.last: deque[str] = deque(maxlen=LAST)
         self.fired: Counter[str] = Counter()
@@ -31,7 +33,9 @@ class Trace:
     def note(self, who: str, what: str) -> None:
         """Something happened to or by `who`, now."""
         line = f"{self._clock():.3f} {who}: {what}"
-        self._hasher.update(line.encode() + b"\n")
+        self._unhashed.append(line)
+        if len(self._unhashed) >= HASHED:
+            self._hash()
         self.lines += 1
         self.last.append(line)
         if self._told is not None:
@@ -50,4 +54,9 @@ class Trace:
     @property
     def digest(self) -> str:
         """The hash of all lines so far."""
+        self._hash()
         return self._hasher.hexdigest()
+
+    def _hash(self) -> None:
+        self._hasher.update("".join(f"{line}\n" for line in self._unhashed).encode())
+        self._unhashed.clear()

@@ -15,5 +15,6 @@ class Witness:
 
     def note(self, line: str, *names: str) -> None:
         """A line that is the same whenever the same happens, and what to count it as."""
-        self.happened.update(names)
+        for name in names:
+            self.happened[name] += 1
         self._heard(line)

@@ -28,7 +28,8 @@ from bus.nats.leases import NatsLeases
 from domain.target import TargetSpec
 from projections.desired import DesiredState
 from reconcilers.assembling import Assembled
-from reconcilers.inside import Answering, Elsewhere, Here, Inside, Nearest
+from reconcilers.elsewhere import Answering, Elsewhere, Nearest
+from reconcilers.inside import Here, Inside
 from reconcilers.status import StatusMemory, StatusStore
 from stateward.settings import Settings
 
@@ -102,7 +103,7 @@ class Company(NamedTuple):
         self.answers.by = Answering(here)
         if self.calls is None:
             return here
-        elsewhere = Elsewhere(self.calls, desired, assembled.sharing)
+        elsewhere = Elsewhere(self.calls, desired, assembled.sharing, lambda: secrets.token_hex(16))
         return Nearest(here, elsewhere, desired, assembled.sharing)
 
     async def serve(self) -> None:

@@ -126,6 +126,7 @@ class Routers(RouterOpener):
             trust=routing.acme.trust,
             verify=Verify(await self._api, VERIFY) if self._login else None,
             identity_header=USER,
+            context_headers=routing.context_headers,
         )
         container = caged.container(self._root, name, spec, image) if image else None
         return CaddyRouter(self._root, name, settings, self._certificate, container=container)
@@ -135,6 +136,7 @@ class Routers(RouterOpener):
             http=(routing.entries.http,),
             https=(routing.entries.https,),
             withheld=(USER.lower(),),
+            context_headers=routing.context_headers,
         )
         return HAProxyRouter(self._root, name, settings, self._certificate, now=self._now)
 

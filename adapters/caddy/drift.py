@@ -1,6 +1,6 @@
 """What somebody else changed in Caddy's configuration, as places that a person finds again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any, Final
 
 MOST: Final = 10
@@ -14,6 +14,13 @@ def drift(written: object, found: object) -> tuple[str, ...]:
     places = list(_places(written, found, ""))
     more = len(places) - MOST
     return (*places[:MOST], f"and {more} more") if more > 0 else tuple(places)
+
+
+def drift_of_contexts(written: Set[str], found: Set[str]) -> tuple[str, ...]:
+    """Which files of contexts are not as we left them."""
+    removed = [f"context {name} was removed" for name in sorted(written - found)]
+    added = [f"context {name} was added" for name in sorted(found - written)]
+    return (*removed, *added)[:MOST]
 
 
 def _places(written: Any, found: Any, at: str) -> Iterator[str]:

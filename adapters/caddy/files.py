@@ -1,13 +1,15 @@
 """The directory of one Caddy: what it starts with, what the resolvers read, certificates.
 
 `config.json` is the configuration that Caddy took last, and the one it begins with after a crash;
-`snapshot` is what the resolvers answer from; `port` is the inner port, chosen once.
+`snapshot` is what the resolvers answer from; `contexts` has a file for each context that is no
+route of its own; `port` is the inner port, chosen once.
 """
 
 import hashlib
 import os
 import socket
 import ssl
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, final
@@ -41,11 +43,12 @@ class Files:
         self.snapshot = directory / "snapshot"
         self.admin = directory / "admin.sock"
         self.storage = directory / "storage"
+        self.contexts = directory / "contexts"
         self._certificates = directory / "certificates"
         self._port = directory / "port"
 
     def prepare(self) -> None:
-        for folder in (self.directory, self.storage, self._certificates):
+        for folder in (self.directory, self.storage, self.contexts, self._certificates):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     # -- the inner port ---------------------------------------------------------------------
@@ -83,6 +86,18 @@ class Files:
     def write_snapshot(self, snapshot: Snapshot) -> None:
         """Not durable: after a power cut no replica that it names runs, and it is written anew."""
         self._write("snapshot", snapshot.encode())
+
+    def read_contexts(self) -> frozenset[str]:
+        return frozenset(path.name for path in self.contexts.iterdir())
+
+    def add_contexts(self, names: Iterable[str]) -> None:
+        """Let there be these contexts, from now on; their files say it by their names."""
+        for name in names:
+            (self.contexts / name).touch(mode=0o644)
+
+    def remove_contexts(self, names: Iterable[str]) -> None:
+        for name in names:
+            (self.contexts / name).unlink(missing_ok=True)
 
     def write_certificate(self, found: Certificate) -> CertificateFiles:
         """Files of this certificate, named after it: another one has others.

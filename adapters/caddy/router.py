@@ -5,25 +5,30 @@ for being new; a `publish` writes a file and nothing else.
 """
 
 import asyncio
-import ipaddress
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Set
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, final, override
 
 import structlog
 
-from adapters.caddy import pools
+from adapters.caddy import contexts, pools
+from adapters.caddy.addresses import addresses
 from adapters.caddy.admin import Admin, Overtaken
-from adapters.caddy.drift import drift
+from adapters.caddy.drift import drift, drift_of_contexts
 from adapters.caddy.files import Certificate, Files, is_free
 from adapters.caddy.limits import limits_met
 from adapters.caddy.programs import Container, Programs
 from adapters.caddy.render import render
-from adapters.caddy.site import IDENTITY_HEADER, Acme, CertificateFiles, Site, Verify
+from adapters.caddy.site import (
+    CONTEXT_HEADERS,
+    IDENTITY_HEADER,
+    Acme,
+    CertificateFiles,
+    Site,
+    Verify,
+)
 from adapters.caddy.snapshot import Pool, Snapshot, host_name
 from adapters.caddy.troubles import troubles
 from adapters.keeping.shown import shown
@@ -51,6 +56,7 @@ class CaddySettings:
     trust: str = ""  # PEM certificates that the directory is known by
     verify: Verify | None = None
     identity_header: str = IDENTITY_HEADER
+    context_headers: tuple[str, ...] = CONTEXT_HEADERS
 
 
 type Certificates = Callable[[str], Awaitable[Certificate | None]]
@@ -94,6 +100,8 @@ class CaddyRouter(Router):
         self._site: Site | None = None
         self._has_answered = False
         self._pools: dict[str, Pool] = {}
+        self._headers: tuple[str, ...] = ()
+        self._switched: frozenset[str] | None = None
         self._snapshot = Snapshot(0, {}, {})
 
     @property
@@ -106,12 +114,20 @@ class CaddyRouter(Router):
         async with self._at_work:
             site = await self._started()
             await self._answering(site)
-            wanted_pools = pools.pools(table.rows)
+            headers = contexts.headers_to_know(
+                self._settings.context_headers, table.rows, self._headers
+            )
+            switched = contexts.switched(table.rows, headers)
+            wanted_pools = {**pools.pools(switched.rows), **switched.pools}
             self._write(self._snapshot._replace(pools={**self._pools, **wanted_pools}))
             found = await self._certificate_files(table)
-            wanted = render(table, replace(site, certificates=found))
-            applied = await self._load(wanted)
-            self._pools = wanted_pools
+            routed = RouteTable(rows=switched.rows)
+            wanted = render(routed, replace(site, certificates=found, context_headers=headers))
+            applied = await self._switch(wanted, switched.files)
+            if any(self._pools.get(name, pool) != pool for name, pool in switched.pools.items()):
+                await asyncio.sleep(self.propagation)  # a context is another app's now
+                applied = applied._replace(changed=True)
+            self._pools, self._headers = wanted_pools, headers
             unserved = tuple(limits_met(table.rows, site.verify, found))
             used = {path for files in found.values() for path in files}
             await asyncio.to_thread(self._files.keep_certificates, used)
@@ -121,7 +137,7 @@ class CaddyRouter(Router):
     async def publish(self, endpoints: Endpoints) -> None:
         async with self._at_work:
             await self._started()
-            address_of = await _addresses(
+            address_of = await addresses(
                 {one.host for found in endpoints.values() for one in found}
             )
             places = pools.places(endpoints, address_of)
@@ -137,7 +153,7 @@ class CaddyRouter(Router):
 
     @override
     async def unanswered(self, endpoints: Set[Endpoint]) -> int | None:
-        address_of = await _addresses({one.host for one in endpoints})
+        address_of = await addresses({one.host for one in endpoints})
         dialled = {
             f"{host_name(address_of[one.host])}:{one.number}"
             for one in endpoints
@@ -210,6 +226,8 @@ class CaddyRouter(Router):
             inner_port=port,
             admin=self._files.admin.name,
             storage=str(self._files.storage),
+            contexts=str(self._files.contexts),
+            context_headers=self._settings.context_headers,
             refresh=self._settings.refresh,
             drain=self._settings.drain,
             acme=acme,
@@ -223,6 +241,7 @@ class CaddyRouter(Router):
             self._files.write_snapshot(known)
         self._snapshot = known
         self._pools = dict(known.pools)
+        self._headers = contexts.headers_known(self._files.read_config())
         if chosen or self._files.read_config() is None:
             self._files.write_config(render(RouteTable(), site))
         return site
@@ -235,6 +254,17 @@ class CaddyRouter(Router):
         return self._files.choose_port(), True
 
     # -- what it is told --------------------------------------------------------------------
+
+    async def _switch(self, wanted: JSON, files: frozenset[str]) -> Applied:
+        """Have these contexts beside a configuration; one that stays is there all the time."""
+        found = await asyncio.to_thread(self._files.read_contexts)
+        foreign = () if self._switched is None else drift_of_contexts(self._switched, found)
+        await asyncio.to_thread(self._files.add_contexts, files - found)
+        applied = await self._load(wanted)
+        await asyncio.to_thread(self._files.remove_contexts, found - files)
+        self._switched = files
+        changed = applied.changed or found != files
+        return Applied(changed=changed, drift=(*applied.drift, *foreign))
 
     async def _load(self, wanted: JSON) -> Applied:
         found_drift: tuple[str, ...] = ()
@@ -283,20 +313,3 @@ class CaddyRouter(Router):
         except OSError as error:
             raise RouterUnavailable(f"{self._files.snapshot} cannot be written: {error}") from error
         self._snapshot = snapshot
-
-
-async def _addresses(hosts: set[str]) -> dict[str, str]:
-    """The IP address of each host; one that has none is left out, and said."""
-    found = {}
-    loop = asyncio.get_running_loop()
-    for host in sorted(hosts):
-        with suppress(ValueError):
-            found[host] = str(ipaddress.ip_address(host))
-            continue
-        try:
-            answers = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except OSError as error:
-            _log.warning("the host of a replica has no address", host=host, reason=str(error))
-        else:
-            found[host] = str(answers[0][4][0])
-    return found

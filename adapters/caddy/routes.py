@@ -1,17 +1,19 @@
 """From rows of the table to routes of Caddy: what fits a request, and what then happens.
 
 Hosts are names without a wildcard, so rows of two never fit one request: each host has one route,
-with its rows in order below it. A row only says which pool; the two proxies behind all of them,
-for HTTP/1.1 and for HTTP/2 without TLS, ask where that is. So a route is small, and thousands of
-them are loaded in a moment.
+with its rows in order below it. Caddy asks one route after the other, those behind the one that
+fits as well, so many hosts stand in blocks. A row only says which pool; the two proxies behind all
+of them, for HTTP/1.1 and for HTTP/2 without TLS, ask where that is. So a route is small, and
+thousands of them are loaded in a moment.
 """
 
 import re
 from collections.abc import Iterable
+from math import isqrt
 from typing import Any, Final
 from urllib.parse import unquote
 
-from adapters.caddy import pools
+from adapters.caddy import contexts, pools
 from adapters.caddy.auth import checks, spellings
 from adapters.caddy.pages import NO_ROUTE, page
 from adapters.caddy.site import Site, port_of
@@ -25,8 +27,10 @@ _TRY_INTERVAL: Final = "50ms"
 _DIAL_TIMEOUT: Final = "1s"
 _IDLE_TIMEOUT: Final = "1s"  # shorter than any server's own: gunicorn's is 2 s, uvicorn's 5 s
 _IDLE_PER_HOST: Final = 256
+_FEW_HOSTS: Final = 16
+_MOST_OF_BLOCK: Final = 100
 _WILD: Final = frozenset("*{}")  # mean something to Caddy inside the value of a header
-_POOL, _PROXY = "stateward_pool", "stateward_proxy"  # variables of a request that found its row
+_PROXY: Final = "stateward_proxy"  # a variable of a request that found its row
 
 
 def routes(rows: Iterable[Row], scheme: str, site: Site) -> list[JSON]:
@@ -41,10 +45,31 @@ def routes(rows: Iterable[Row], scheme: str, site: Site) -> list[JSON]:
                 {"handler": "headers", "request": {"delete": spellings(site.identity_header)}}
             ]
         },
-        *(_host(scheme, host, found, site) for host, found in of_host.items()),
+        *_blocks([_host(scheme, host, found, site) for host, found in of_host.items()]),
+        *(contexts.route(header, site.contexts) for header in site.context_headers),
         _proxy("http", site),
         _proxy("h2c", site),
         {"handle": [page(404, NO_ROUTE)]},
+    ]
+
+
+def _blocks(hosts: list[JSON]) -> list[JSON]:
+    """Routes of hosts, or of blocks of them.
+
+    Of more than a hundred names in one match, Caddy 2.6 takes only those in small letters for the
+    same.
+    """
+    if len(hosts) <= _FEW_HOSTS:
+        return hosts
+    size = min(isqrt(len(hosts)), _MOST_OF_BLOCK)
+    blocks = [hosts[at : at + size] for at in range(0, len(hosts), size)]
+    return [
+        {
+            "match": [{"host": [host for route in block for host in route["match"][0]["host"]]}],
+            "group": "blocks",
+            "handle": [{"handler": "subroute", "routes": block}],
+        }
+        for block in blocks
     ]
 
 
@@ -112,7 +137,12 @@ def _answer(row: Row, site: Site) -> list[JSON]:
     if row.strip_prefix and row.path != "/":
         handlers.append({"handler": "rewrite"} | _strip(row.path))
     pool = f"{pools.name(pools.pool(row))}."
-    return [*handlers, {"handler": "vars", _POOL: pool, _PROXY: "h2c" if row.h2c else "http"}]
+    told = {
+        contexts.POOL: pool,
+        contexts.ROW: contexts.mark(row),
+        _PROXY: "h2c" if row.h2c else "http",
+    }
+    return [*handlers, {"handler": "vars"} | told]
 
 
 def _strip(path: str) -> JSON:
@@ -163,7 +193,7 @@ def _proxy(kind: str, site: Site) -> JSON:
         "transport": transport,
         "dynamic_upstreams": {
             "source": "srv",
-            "name": f"{{http.vars.{_POOL}}}",
+            "name": f"{{http.vars.{contexts.POOL}}}",
             "refresh": f"{round(site.refresh * 1000)}ms",
             "resolver": resolver,
         },

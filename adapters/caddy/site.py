@@ -10,6 +10,7 @@ from typing import NamedTuple
 type Version = tuple[int, int, int]
 
 IDENTITY_HEADER = "X-Forwarded-User"
+CONTEXT_HEADERS = ("x-context",)
 
 
 class Acme(NamedTuple):
@@ -56,6 +57,8 @@ class Site:
         drain: seconds that WebSockets have left after a change of routes, where Caddy can wait.
         acme: who issues certificates of rows with `auto`.
         certificates: files by the stream of the Secret that they came from.
+        contexts: the directory of files that say which contexts there are.
+        context_headers: that are looked for in every request.
         verify: who knows users; None: nobody does.
         identity_header: names the user to apps; what a client sends under it never arrives.
         version: of the program.
@@ -66,12 +69,14 @@ class Site:
     inner_port: int
     admin: str
     storage: str
+    contexts: str
     refresh: float = 0.25
     drain: float = 30.0
     acme: Acme = field(default_factory=Acme)
     certificates: Mapping[str, CertificateFiles] = field(default_factory=dict)
     verify: Verify | None = None
     identity_header: str = IDENTITY_HEADER
+    context_headers: tuple[str, ...] = ()
     version: Version = (2, 6, 2)
 
     @property

@@ -50,8 +50,12 @@ class Snapshot(NamedTuple):
     places: Mapping[str, tuple[Place, ...]]
 
     def targets(self, name: str) -> list[Target]:
-        """What a pool leads to now, with weights as small as they get; never nothing."""
-        pool = self.pools.get(name)
+        """What a pool leads to now, with weights as small as they get; never nothing.
+
+        The name of a context's pool ends with that of its base, which answers for one that is gone:
+        a request may have found its row a moment before.
+        """
+        pool = self.pools.get(name) or self.pools.get(_base(name))
         if pool is None:
             return [Target(host_name("127.0.0.1"), self.page, 1)]
         return (
@@ -97,6 +101,10 @@ class Snapshot(NamedTuple):
 
 def _shares(read: list[list[Any]]) -> Shares:
     return tuple((key, weight) for key, weight in read)
+
+
+def _base(name: str) -> str:
+    return ".".join(name.split(".")[2:])
 
 
 def host_name(ip: str) -> str:

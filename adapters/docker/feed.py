@@ -93,7 +93,7 @@ class Feed[T]:
             self._loop.call_soon_threadsafe(self._items.put_nowait, item)
 
 
-class _Wire:
+class Wire:
     """One streamed answer, and the way to break it off."""
 
     def __init__(self, answer: requests.Response) -> None:
@@ -109,7 +109,7 @@ class _Wire:
 
 
 @final
-class Lines(_Wire):
+class Lines(Wire):
     """The lines of an answer as they come."""
 
     def __iter__(self) -> Iterator[bytes]:
@@ -125,7 +125,7 @@ class Frame(NamedTuple):
 
 
 @final
-class Frames(_Wire):
+class Frames(Wire):
     """The frames of an answer in which the daemon mixes a program's two outputs."""
 
     def __iter__(self) -> Iterator[Frame]:

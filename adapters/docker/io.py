@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import final, override
@@ -17,8 +17,10 @@ import msgspec
 from docker.errors import APIError, NotFound
 
 from adapters.docker.connection import ANSWER_TIMEOUT, Connection, sentence, url
+from adapters.docker.conversing import Conversation
 from adapters.docker.feed import Feed
 from adapters.docker.output import Assembly, Output, collect
+from reconcilers.conversing import Command, Ended, Said, Typed
 from reconcilers.ports import EngineError, ExecResult, LogLine, Replica, ReplicaIO, StartFailed
 
 # where a command cannot be run, the daemon says so in its place
@@ -72,6 +74,27 @@ class DockerIO(ReplicaIO):
         except APIError as error:
             raise StartFailed(f"{argv[0]} cannot be run: {sentence(error)}") from error
 
+    @override
+    async def converse(
+        self, replica: Replica, command: Command, typed: AsyncIterator[Typed]
+    ) -> AsyncGenerator[Said]:
+        program = command.argv[0]
+        conversation = Conversation(self._docker, replica.id, command)
+        said = conversation.held(typed)
+        try:
+            async for piece in said:
+                yield piece
+            yield Ended(await self._ended(conversation, program))
+        except APIError as error:
+            raise StartFailed(f"{program} cannot be run: {sentence(error)}") from error
+        finally:
+            await said.aclose()
+            if conversation.goes_on:
+                await self._kill(conversation.id, replica.id)
+
+    async def _ended(self, conversation: Conversation, program: str) -> int:
+        return _checked(program, await self._inspect(conversation.id), conversation.first)
+
     async def _run(self, container: str, argv: Sequence[str], timeout_seconds: float) -> ExecResult:
         command = await self._docker.call(
             lambda client: str(client.exec_create(container, list(argv))["Id"])
@@ -85,12 +108,7 @@ class DockerIO(ReplicaIO):
             raise
         finally:
             feed.close()
-        exit_code = (await self._inspect(command)).exit_code
-        if exit_code is None:
-            raise StartFailed(f"{argv[0]} has no end: the replica ended first")
-        if exit_code in _REFUSED and output["stdout"].startswith(_REFUSAL):
-            said = output["stdout"].decode(errors="replace").strip()
-            raise StartFailed(f"{argv[0]} cannot be run: {said}")
+        exit_code = _checked(argv[0], await self._inspect(command), output["stdout"])
         return ExecResult(exit_code, output["stdout"], output["stderr"])
 
     async def _inspect(self, command: str) -> _Command:
@@ -114,6 +132,16 @@ class DockerIO(ReplicaIO):
             how = {"Detach": False, "Tty": False}
             answer = client.post(where, json=how, stream=True, timeout=(ANSWER_TIMEOUT, None))
             return Output(self._docker, answer)
+
+
+def _checked(program: str, command: _Command, output: bytes) -> int:
+    """The exit code of a command that ran. Raises: StartFailed, of one that did not."""
+    if command.exit_code is None:
+        raise StartFailed(f"{program} has no end: the replica ended first")
+    if command.exit_code in _REFUSED and output.startswith(_REFUSAL):
+        said = output.decode(errors="replace").strip()
+        raise StartFailed(f"{program} cannot be run: {said}")
+    return command.exit_code
 
 
 def _kill_in(container: str, pid: int) -> None:

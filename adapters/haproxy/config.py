@@ -35,12 +35,13 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     request_headers: tuple[str, ...] = ()
     response_headers: tuple[str, ...] = ()
 
-    def covering(self, rows: Iterable[Row]) -> "Shape":
-        """Return a shape for these rows also: itself, when it is one already."""
+    def covering(self, rows: Iterable[Row], contexts: Iterable[str] = ()) -> "Shape":
+        """Return a shape for these rows and contexts also: itself, when it is one already."""
         rows = tuple(rows)
+        named = (row.context.name for row in rows if row.context)
         return Shape(
             socket=self.socket,
-            contexts=_with(self.contexts, (row.context.name for row in rows if row.context)),
+            contexts=_with(self.contexts, (*contexts, *named)),
             request_headers=_with(
                 self.request_headers, (one.name for row in rows for one in row.request_headers)
             ),

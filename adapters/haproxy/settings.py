@@ -14,6 +14,7 @@ KEEP_ALIVE_SECONDS: Final = 10
 then send one more request to the endpoints that it knew."""
 
 IDENTITY_HEADER: Final = "x-forwarded-user"
+CONTEXT_HEADERS: Final = ("x-context",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class HAProxySettings:
         https: addresses to listen on with TLS; the first one's port is where redirects lead to.
         withheld: headers that a client may never send to an app, however it spells them
             (`_` is `-` to some apps).
+        context_headers: that contexts may ask for without a reload, from the beginning.
         user: whom workers of a HAProxy that root started become; empty: nobody else.
     """
 
@@ -33,4 +35,5 @@ class HAProxySettings:
     http: tuple[str, ...] = (":80",)
     https: tuple[str, ...] = (":443",)
     withheld: tuple[str, ...] = (IDENTITY_HEADER,)
+    context_headers: tuple[str, ...] = CONTEXT_HEADERS
     user: str = ""

@@ -58,7 +58,7 @@ def wanted(
     served = tuple(row for row in table.rows if row.id not in unserved)
     groups = frozenset(Group.of(row) for row in served if not row.redirect)
     pool = state.pool.taking(Group.of(row) for row in served if not row.redirect)
-    shape = state.shape.covering(served)
+    shape = state.shape.covering(served, settings.context_headers)
     return Wanted(
         pool=pool,
         groups=groups,

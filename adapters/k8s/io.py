@@ -1,14 +1,15 @@
 """Looking into pods: logs, over the restarts of a container, and commands beside the app's own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, final, override
 
-import aiohttp
 import msgspec
 
 from adapters.k8s.access import AccessRefused
+from adapters.k8s.conversing import PROTOCOLS, held, query
 from adapters.k8s.copying import Copy
 from adapters.k8s.errors import (
     Asked,
@@ -23,6 +24,7 @@ from adapters.k8s.kinds import BUILT_IN
 from adapters.k8s.lines import lines
 from adapters.k8s.pods import BEFORE, container
 from adapters.k8s.transport import Sent, Transport
+from reconcilers.conversing import Command, Ended, Said, Typed, Written, nothing_typed
 from reconcilers.object_ports import Json, ObjectKey
 from reconcilers.ports import (
     EngineError,
@@ -38,8 +40,6 @@ PODS: Final = BUILT_IN["v1", "Pod"]
 SILENCE: Final = 3600.0  # seconds that a follower waits for a line before it asks anew
 RESTART_SECONDS: Final = 1.0  # between two looks whether a container runs again
 MAX_OUTPUT: Final = 2**20  # bytes of each stream of a command; what it writes beyond is dropped
-_OUT, _ERR, _STATUS = 1, 2, 3  # channels of a command
-_PROTOCOLS: Final = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 
 
 class _Cause(msgspec.Struct, frozen=True):
@@ -187,29 +187,46 @@ class PodIO(ReplicaIO):
     async def run(
         self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float
     ) -> ExecResult:
-        place = self._running(replica, argv[0])
-        query = [("container", place.container), ("stdout", "true"), ("stderr", "true")]
-        query += [("command", word) for word in argv]
+        command = Command(tuple(argv))
+        written = {"stdout": bytearray(), "stderr": bytearray()}
+        code = 0
+        async with (
+            asyncio.timeout(timeout_seconds),
+            aclosing(self.converse(replica, command, nothing_typed())) as said,
+        ):
+            async for piece in said:
+                match piece:
+                    case Written(stream, data):
+                        kept = written[stream]
+                        kept += data[: MAX_OUTPUT - len(kept)]
+                    case Ended(exit_code):
+                        code = exit_code
+        return ExecResult(code, bytes(written["stdout"]), bytes(written["stderr"]))
+
+    @override
+    async def converse(
+        self, replica: Replica, command: Command, typed: AsyncIterator[Typed]
+    ) -> AsyncGenerator[Said]:
+        place = self._running(replica, command.argv[0])
         asked = Asked("run", COMMANDS, place.namespace, place.pod)
         path = PODS.path(place.namespace, place.pod, "exec")
-        written: dict[int, bytearray] = {_OUT: bytearray(), _ERR: bytearray(), _STATUS: bytearray()}
+        status = bytearray()
         try:
             async with (
-                asyncio.timeout(timeout_seconds),
-                self._transport.socket(asked, path, query, _PROTOCOLS) as socket,
+                self._transport.socket(
+                    asked, path, query(place.container, command), PROTOCOLS
+                ) as socket,
+                aclosing(held(socket, command, typed, status)) as said,
             ):
-                async for message in socket:
-                    if message.type is aiohttp.WSMsgType.BINARY and message.data:
-                        kept = written.setdefault(message.data[0], bytearray())
-                        kept += message.data[1:][: MAX_OUTPUT - len(kept)]
+                async for piece in said:
+                    yield piece
         except Unauthorized as error:
             raise EngineUnavailable(str(error)) from error
-        except (ClusterUnavailable, TimeoutError):
+        except ClusterUnavailable:
             raise
         except (KubernetesError, AccessRefused) as error:
             raise EngineError(str(error)) from error
-        code = _exit_code(bytes(written[_STATUS]), argv, place.pod)
-        return ExecResult(code, bytes(written[_OUT]), bytes(written[_ERR]))
+        yield Ended(_exit_code(bytes(status), command.argv, place.pod))
 
     def _running(self, replica: Replica, program: str) -> _Place:
         """Raises: StartFailed, when there is nothing to run a command beside."""

@@ -149,6 +149,7 @@ class Transport:
                     headers=headers,
                     protocols=protocols,
                     proxy=way.proxy,
+                    server_hostname=way.server_name,
                 )
                 async with opened as socket:
                     yield socket

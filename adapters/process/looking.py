@@ -4,12 +4,15 @@ import asyncio
 import os
 import signal
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import final, override
 
 from adapters.keeping.client import KeeperClient
+from adapters.process.conversing import Place, converse
 from adapters.process.reading import LogFiles
 from adapters.process.slots import Slots
+from reconcilers.conversing import Command, Said, Typed
 from reconcilers.ports import (
     ExecResult,
     LogLine,
@@ -84,17 +87,12 @@ class ProcessIO(ReplicaIO):
     async def run(
         self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float
     ) -> ExecResult:
-        slot = await asyncio.to_thread(self._slots.find, replica.name)
-        if slot is None or slot.replica.state is not ReplicaState.RUNNING:
-            raise StartFailed(f"{replica.name} does not run, so nothing runs beside it")
-        answer = await self._keeper.ask("environ", path=slot.path)
-        if answer.get("gone"):
-            raise StartFailed(f"{replica.name} has just ended, so nothing runs beside it")
+        place = await self._place(replica)
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
-                env=answer["env"],
-                cwd=slot.filed.workdir,
+                env=place.env,
+                cwd=place.workdir,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -103,6 +101,24 @@ class ProcessIO(ReplicaIO):
         except OSError as error:
             raise StartFailed(f"command {argv[0]!r} cannot be run: {error.strerror}") from error
         return await _result(process, timeout_seconds)
+
+    @override
+    async def converse(
+        self, replica: Replica, command: Command, typed: AsyncIterator[Typed]
+    ) -> AsyncGenerator[Said]:
+        async with aclosing(converse(await self._place(replica), command, typed)) as said:
+            async for piece in said:
+                yield piece
+
+    async def _place(self, replica: Replica) -> Place:
+        """Raises: StartFailed, when nothing can run there."""
+        slot = await asyncio.to_thread(self._slots.find, replica.name)
+        if slot is None or slot.replica.state is not ReplicaState.RUNNING:
+            raise StartFailed(f"{replica.name} does not run, so nothing runs beside it")
+        answer = await self._keeper.ask("environ", path=slot.path)
+        if answer.get("gone"):
+            raise StartFailed(f"{replica.name} has just ended, so nothing runs beside it")
+        return Place(slot.filed.workdir, answer["env"])
 
 
 async def _result(process: asyncio.subprocess.Process, timeout_seconds: float) -> ExecResult:

@@ -6,7 +6,7 @@ silence, ends the call with an error: nothing is made up.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing, suppress
 from itertools import count
 from typing import Final, final, override
@@ -134,7 +134,7 @@ class NatsCalls(Part, Calls):
     # -- asking -------------------------------------------------------------------------------
 
     @override
-    async def ask(self, partition: Partition, request: bytes) -> AsyncIterator[bytes]:
+    async def ask(self, partition: Partition, request: bytes) -> AsyncGenerator[bytes]:
         session = self._session
         if session is None or not session.is_open:
             raise CallLost("there is no connection to NATS; what runs elsewhere cannot be asked")

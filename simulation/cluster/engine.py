@@ -33,7 +33,7 @@ from reconcilers.ports import (
 )
 from simulation.cluster.cluster import Cluster
 from simulation.cluster.copying import Copy, Owner, pods
-from simulation.engine import call
+from simulation.engine import Calling
 from simulation.looking import SimulatedIO
 from simulation.machine import Deed
 
@@ -90,7 +90,7 @@ class SimulatedObjects(ObjectEngine):
         dry_run: bool = False,
     ) -> Applied:
         key, begun = manifest.key, self._cluster.clock()
-        async with call(self._cluster.machine, "apply", owner if owner[1] else owner[0]):
+        async with Calling(self._cluster.machine, "apply", owner if owner[1] else owner[0]):
             if uid is None:
                 self._look_before(key)
             self._witness("apply", owner, begun)
@@ -126,7 +126,7 @@ class SimulatedObjects(ObjectEngine):
         self, key: ObjectKey, *, owner: Owner, uid: str, propagation: Propagation
     ) -> None:
         begun = self._cluster.clock()
-        async with call(self._cluster.machine, "delete", owner if owner[1] else owner[0]):
+        async with Calling(self._cluster.machine, "delete", owner if owner[1] else owner[0]):
             there = self._cluster.store.get(key)
             if there is not None and there["metadata"]["uid"] != uid:
                 raise ObjectChanged(f"409: {key} has not the uid {uid}")

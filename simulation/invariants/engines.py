@@ -8,7 +8,7 @@ from domain import events as e
 from domain.names import Ref
 from domain.quantities import seconds
 from projections.desired import DesiredApp
-from reconcilers.ports import ReplicaName, ReplicaState
+from reconcilers.ports import Replica, ReplicaName, ReplicaState
 from simulation.invariants.truth import PROBES_LAG, Truth
 from simulation.invariants.violations import Invariant, Report
 from simulation.machine import Deed, Running
@@ -20,8 +20,8 @@ MOST_ASKED: Final = 5  # replicas that anybody asks for in a world
 EVERYTHING: Final = ""  # instead of the stream of an app
 KNOWS_AFTER: Final = 20.0  # seconds after which a life that reads the log knows what is in it
 
-type _Ground = tuple[bool, frozenset[tuple[str, str, int]]]
-"""Of a project on a machine: whether it has a network, and its volumes."""
+type _Ground = tuple[bool, tuple[tuple[str, str, int], ...]]
+"""Of a project on a machine: whether it has a network, and its volumes, in order of making."""
 
 
 @final
@@ -38,6 +38,7 @@ class EngineInvariants:
         self._truth, self._report, self._clock = truth, report, clock
         self._foreign: dict[tuple[str, str], str] = {}
         self._theirs: list[Running | None] = []
+        self._shown: list[Replica | None] = []
         self._grounds: dict[tuple[str, str, str], _Ground] = {}
         self._named: dict[str, dict[str, Running | None]] = {}
         self._spoken: dict[str, float] = {}
@@ -84,10 +85,9 @@ class EngineInvariants:
                     self._report(Invariant.OWNED, words)
             self._grounds = grounds
         machines = self._truth.machines
-        states = [_state(one) for one in self._theirs]
-        if states == list(self._foreign.values()) and self._named == {
-            target: machine.named for target, machine in machines.items()
-        }:
+        if _shown(self._theirs) == self._shown and all(
+            self._named.get(target) == machine.named for target, machine in machines.items()
+        ):
             return
         theirs = {
             (target, name): running
@@ -100,12 +100,13 @@ class EngineInvariants:
             if present.get(key) != state:
                 self._report(Invariant.OWNED, f"{key} was {state}, and is {present.get(key)}")
         self._foreign, self._theirs = present, list(theirs.values())
+        self._shown = _shown(self._theirs)
         self._named = {target: dict(machine.named) for target, machine in machines.items()}
 
     def _others_grounds(self) -> dict[tuple[str, str, str], _Ground]:
         """Whether others have networks, and their volumes, by target, owner and project."""
         return {
-            (target, owner, project): (ground.is_prepared, frozenset(ground.volumes))
+            (target, owner, project): (ground.is_prepared, tuple(ground.volumes))
             for target, machine in self._truth.machines.items()
             for (owner, project), ground in machine.grounds.items()
             if owner != self._truth.installation
@@ -113,7 +114,7 @@ class EngineInvariants:
 
     def foreign_changed(self) -> None:
         """The world itself did something to what belongs to others."""
-        self._foreign, self._theirs, self._named = {}, [], {}
+        self._foreign, self._theirs, self._shown, self._named = {}, [], [], {}
 
     def confused(self, seconds: float, stream: str = EVERYTHING) -> None:
         """For so long, what is done to an app may rest on what was true a moment ago."""
@@ -231,6 +232,11 @@ def _named(deed: Deed) -> str:
         return f"{deed.project}/{deed.app}"
     name = deed.about.order.name
     return f"{name.project}/{name.app} r{name.revision}.{name.slot}.{name.attempt}"
+
+
+def _shown(all_: list[Running | None]) -> list[Replica | None]:
+    """What lists show of them: another object whenever anything of it changes."""
+    return [one.seen if one is not None else None for one in all_]
 
 
 def _state(running: Running | None) -> str:

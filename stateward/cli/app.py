@@ -12,7 +12,17 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from stateward.cli import adopting, changing, doctor, offline, reading, server, steering, telling
+from stateward.cli import (
+    adopting,
+    changing,
+    doctor,
+    executing,
+    offline,
+    reading,
+    server,
+    steering,
+    telling,
+)
 from stateward.cli.context import context
 from stateward.cli.export import export
 from stateward.cli.rollout import rollout
@@ -125,7 +135,7 @@ def _add_verbs() -> None:
             "events": telling.events,
             "why": telling.why,
             "logs": telling.logs,
-            "exec": telling.execute,
+            "exec": executing.execute,
             "wait": steering.wait,
         },
         "Run and keep a control plane": {

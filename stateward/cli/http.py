@@ -6,9 +6,10 @@ done twice. Whatever goes wrong comes out as a `Trouble` in a sentence.
 
 import json
 import secrets
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn, final
+from typing import Any, Final, NamedTuple, NoReturn, final
 
 import httpx
 
@@ -18,8 +19,18 @@ from stateward.cli.trouble import BadUse, Refused, Silent, TimedOut, Trouble, Un
 SECONDS: Final = 30.0  # for an answer; streams wait longer
 TRIES: Final = 3  # of a request whose answer got lost
 _LOST: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+_OF_WHO: Final = ("Authorization",)
 
 type Query = Mapping[str, str | int | bool | None]
+
+
+class Upgrade(NamedTuple):
+    """Where a WebSocket is opened, and how."""
+
+    address: str
+    headers: dict[str, str]
+    tls: ssl.SSLContext | None
+    seconds: float
 
 
 @final
@@ -137,6 +148,24 @@ class Api:
             except _LOST:
                 continue  # the key makes a repeated write harmless
         return self._client.send(request)
+
+    def socket(self, path: str) -> Upgrade:
+        """How a WebSocket to a path is opened."""
+        url = httpx.URL(self._connection.server)
+        headers = {
+            name: self._client.headers[name] for name in _OF_WHO if name in self._client.headers
+        }
+        return Upgrade(
+            address=f"{'wss' if url.scheme == 'https' else 'ws'}://{url.netloc.decode()}{path}",
+            headers=headers,
+            tls=httpx.create_ssl_context() if url.scheme == "https" else None,
+            seconds=SECONDS,
+        )
+
+    def refused(self, status: int, body: bytes, path: str) -> NoReturn:
+        """Tell what was answered instead of a WebSocket."""
+        request = self._client.build_request("GET", path)
+        self._refuse(httpx.Response(status, content=body, request=request))
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -1,7 +1,6 @@
-"""The verbs that tell what happened and what is going on inside: events, why, logs, exec."""
+"""The verbs that tell what happened and what is going on inside: events, why, logs."""
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final
 
@@ -14,13 +13,11 @@ from stateward.cli.resources import parse, path_of, short
 from stateward.cli.screen import Cell
 from stateward.cli.session import Session, session
 from stateward.cli.streams import endless
-from stateward.cli.text import clean_lines
 from stateward.cli.trouble import BadUse, Trouble
 
 type Query = dict[str, str | int | bool | None]
 
 _REPLICA_COLOURS: Final = ("cyan", "green", "yellow", "red")
-_EXEC_GRACE: Final = 15.0  # for the answer, beyond the time that the command may take
 
 
 def events(
@@ -238,42 +235,3 @@ def _show_log_line(
     words = [line.get("at") or "-" if timestamps else "", name, str(slot), "|"]
     prefix = Cell(" ".join(filter(None, words)), _REPLICA_COLOURS[slot % len(_REPLICA_COLOURS)])
     at.screen.output(prefix, line["text"])
-
-
-def execute(
-    ctx: typer.Context,
-    words: Annotated[
-        list[str], typer.Argument(metavar="APP -- COMMAND...", help="app/NAME -- ls -l")
-    ],
-    project: flags.Project = "",
-    replica: Annotated[
-        str,
-        typer.Option(
-            "--replica",
-            help="Its slot or its name; by default the first ready one.",
-            show_default=False,
-        ),
-    ] = "",
-    timeout: flags.Timeout = "30s",
-) -> None:
-    """Run a command inside a replica; its exit code is that of this one."""
-    at = session(ctx)
-    seconds = times.seconds(timeout, "--timeout")
-    app, argv = _app_and_argv(words)
-    body: dict[str, object] = {"argv": argv, "timeoutSeconds": seconds}
-    if replica:
-        body["replica"] = replica
-    path = f"{path_of(at.one(app, project))}/exec"
-    answer = at.api.write("POST", path, body, timeout=seconds + _EXEC_GRACE)
-    for text, stream in ((answer["stdout"], sys.stdout), (answer["stderr"], sys.stderr)):
-        stream.write(clean_lines(text) if stream.isatty() else text)
-        stream.flush()
-    raise typer.Exit(int(answer["exitCode"]) & 0xFF)
-
-
-def _app_and_argv(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """`app web ls` and `app/web ls` both name an app first, and then a command."""
-    first = 2 if words[0].lower() in ("app", "apps") else 1
-    if len(words) <= first:
-        raise BadUse("say what to run: stateward exec app/web -- ls -l")
-    return list(words[:first]), list(words[first:])

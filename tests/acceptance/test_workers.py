@@ -86,6 +86,8 @@ def test_logs_commands_and_plans_reach_the_worker_that_holds_the_app(town: Fleet
             assert (answer.status_code, answer.json()["exitCode"]) == (200, 3), answer.text
             assert answer.json()["stdout"] == "out\n"
             assert plane.get(f"{path}/plan")["actions"] == []
+        done = plane.run("-i", "a0", "--", "x", "converse", verb="exec", typed="hello\n")
+        assert (done.returncode, done.stdout) == (7, "hello\nno more\n"), done.stderr
     assert b.get("/api/v1/targets/fleet/foreign")["items"] == []
 
 

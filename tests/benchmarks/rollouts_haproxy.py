@@ -6,7 +6,7 @@ from typing import Final
 from tests.benchmarks.rollouts import measured, promises
 from tests.benchmarks.rows import Row, show
 
-PROMISES: Final = promises("HAProxy", of_contexts=0)
+PROMISES: Final = promises("HAProxy")
 HOW: Final = "As `rollouts`, with HAProxy."
 
 

@@ -155,7 +155,8 @@ def _static(config: dict[str, Any], ports: Sequence[int]) -> dict[str, Any]:
     """The same configuration, with a proxy to an address in each route instead of a name."""
     routes = config["apps"]["http"]["servers"]["http"]["routes"]
     proxy = next(one for one in routes if "match" in one and "vars" in one["match"][0])["handle"][0]
-    ours = [one for one in routes if one.get("group") == "hosts"]
+    blocks = [one for one in routes if one.get("group") == "blocks"]
+    ours = [one for block in blocks for one in block["handle"][0]["routes"]]
     for route, port in zip(ours, ports, strict=True):
         theirs = {key: value for key, value in proxy.items() if key != "dynamic_upstreams"}
         theirs["upstreams"] = [{"dial": f"127.0.0.1:{port}"}]

@@ -45,6 +45,24 @@ def row(number: int, **more: object) -> Row:
     )
 
 
+def test_many_hosts_stand_in_blocks_that_name_them_all() -> None:
+    """Whatever their number, none is lost, none is twice, and their order stays."""
+    for count in (1, 16, 17, 50, 5000, 20_000):
+        names = [f"h{number}.test" for number in range(count)]
+        rows = tuple(msgspec.structs.replace(row(1), id=name, host=name) for name in names)
+        rendered = render(RouteTable(rows=rows), site())
+        routes = rendered["apps"]["http"]["servers"]["http"]["routes"]
+        blocks = [one for one in routes if one.get("group") == "blocks"]
+        inner = [block["handle"][0]["routes"] for block in blocks]
+        outer = [one for one in routes if one.get("group") == "hosts"]
+        found = [one["match"][0]["host"] for one in (*outer, *(x for y in inner for x in y))]
+        assert found == [[name] for name in names]
+        for block, below in zip(blocks, inner, strict=True):
+            named = block["match"][0]["host"]
+            assert named == [host for one in below for host in one["match"][0]["host"]]
+            assert len(named) <= 100
+
+
 def test_endpoints_change_nothing_in_the_configuration() -> None:
     """The names of pools are made of backends and weights alone, and never change their meaning."""
     one = pools.pools([row(1)])

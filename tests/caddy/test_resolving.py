@@ -63,6 +63,15 @@ def test_where_nothing_is_there_is_the_page_that_says_so() -> None:
     assert snapshot(Pool((), ())).targets("another.internal") == [PAGE]
 
 
+def test_a_context_that_is_gone_is_answered_as_its_base() -> None:
+    base, context = Pool((("a", 1),), ()), Pool((("b", 1),), (("a", 1),))
+    pools = {"p.internal": base, "feature.r1.p.internal": context}
+    known = Snapshot(5300, pools, {"a": (ONE,), "b": (TWO,)})
+    assert [one.port for one in known.targets("feature.r1.p.internal")] == [81]
+    assert [one.port for one in known.targets("other.r1.p.internal")] == [80]
+    assert known.targets("other.r1.gone.internal") == [PAGE]
+
+
 weights = st.lists(st.integers(0, 7), max_size=4)
 
 

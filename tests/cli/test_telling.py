@@ -1,4 +1,4 @@
-"""events, why, logs, exec."""
+"""events, why, logs."""
 
 import json
 
@@ -108,14 +108,6 @@ def test_why_of_several(apps: CommandLine) -> None:
 def test_logs_of_an_engine_that_is_gone_are_an_error(apps: CommandLine) -> None:
     apps.house.replicas = None
     assert "the engine does not answer" in apps.fails("logs", "web")
-
-
-def test_exec_ends_with_the_code_of_the_command(apps: CommandLine) -> None:
-    assert apps.ok("exec", "app/web", "--", "true") == "fine\n"
-    assert apps.ok("exec", "app", "web", "--", "true") == "fine\n"
-    assert "there is no command 'nope'" in apps.fails("exec", "web", "--", "nope")
-    assert "say what to run" in apps.fails("exec", "web", code=2)
-    apps.fails("exec", "web", "--", "hang", code=4)
 
 
 def test_get_watch_follows_one_kind_from_now_on(apps: CommandLine) -> None:

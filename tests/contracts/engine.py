@@ -5,6 +5,7 @@ Each test says one sentence of the port (`reconcilers.ports`).
 
 import pytest
 
+from tests.contracts.engine_conversing import EngineConversingContract
 from tests.contracts.engine_foreign import ForeignContract
 from tests.contracts.engine_grounds import GroundsContract
 from tests.contracts.engine_io import IoContract
@@ -15,7 +16,13 @@ from tests.contracts.engine_world import World
 
 
 class EngineContract(
-    LifeContract, KeptContract, OwnersContract, ForeignContract, IoContract, GroundsContract
+    LifeContract,
+    KeptContract,
+    OwnersContract,
+    ForeignContract,
+    IoContract,
+    EngineConversingContract,
+    GroundsContract,
 ):
     """Provide `world`: an (async) fixture that yields a fresh `World` and cleans up after it."""
 

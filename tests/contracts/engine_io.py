@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from reconcilers.ports import EngineEvent, ReplicaState, StartFailed
+from tests.contracts.conversing import Beside
 from tests.contracts.engine_world import PATIENCE, World, eventually, news
 
 
@@ -73,6 +74,9 @@ class IoContract:
         await world.exited(order)
         with pytest.raises(StartFailed):
             await world.engine.io.run(replica, [*world.program, "both"], timeout_seconds=PATIENCE)
+        async with Beside(world.engine.io, replica, world.program).conversation() as talk:
+            with pytest.raises(StartFailed):
+                await talk.end()
 
     async def test_a_death_is_news(self, world: World) -> None:
         order = world.order()

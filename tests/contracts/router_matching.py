@@ -143,6 +143,48 @@ class MatchingContract:
                 plain = await client.get("/deep/path")
         assert [name_of(carried), name_of(plain)] == ["feature", "web"]
 
+    async def test_each_of_many_hosts_has_its_own_rows_however_it_is_spelt(
+        self, world: RouterWorld
+    ) -> None:
+        rows = [row(f"h{number}.test", to=(WEB, API)[number % 2]) for number in range(20)]
+        async with backends("web", "api") as (web, api):
+            await world.serve(rows, {WEB: [web.endpoint()], API: [api.endpoint()]})
+            found = []
+            for host in ("h0.test", "h1.test", "H18.TEST"):
+                async with world.client(host) as client:
+                    found.append(name_of(await client.get("/")))
+            async with world.client("h20.test") as client:
+                assert (await client.get("/")).status_code == 404
+        assert found == ["web", "api", "web"]
+
+    async def test_contexts_come_and_go_over_the_bases_of_their_host(
+        self, world: RouterWorld
+    ) -> None:
+        """The longest context above a base goes first; one of another host is none here."""
+        inner = backend("inner")
+        top = row("a.test", to=API, context=CONTEXT)
+        deep = row("a.test", "/api", inner, context=CONTEXT)
+        rows = [row("a.test", "/api"), row("a.test"), row("b.test")]
+        async with backends("web", "feature", "inner") as (web, feature, within):
+            places = {WEB: [web.endpoint()], API: [feature.endpoint()], inner: [within.endpoint()]}
+            await world.serve(rows, places)
+            for contexts, answers in (
+                ([top], ["feature", "feature", "web"]),
+                ([deep, top], ["inner", "feature", "web"]),
+                ([deep], ["inner", "web", "web"]),
+                ([], ["web", "web", "web"]),
+            ):
+                applied = await world.apply(*contexts, *rows)
+                assert applied.changed
+                assert applied.drift == ()
+                found = []
+                for host, path in (("a.test", "/api/x"), ("a.test", "/"), ("b.test", "/")):
+                    async with world.client(host) as client:
+                        answer = await client.get(path, headers={"X-Context": "feature-1"})
+                        found.append(name_of(answer))
+                        assert name_of(await client.get(path)) == "web"
+                assert found == answers
+
     async def test_headers_are_set_on_the_way_there_and_back(self, world: RouterWorld) -> None:
         request = (Header("x-team", "shop"), Header("x-odd", "{http.request.host} {a} \\ %[src]"))
         response = (Header("x-frame-options", "DENY"), Header("content-type", "text/odd"))

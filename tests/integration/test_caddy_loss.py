@@ -14,7 +14,17 @@ from tests.contracts.router_world import WEB
 from tests.support import load
 from tests.support.caddies import CaddyPlace, CaddyWorld, caddy_place
 from tests.support.requirements import require
-from tests.support.swapping import HOST, SECONDS, Way, first_replica, http1, http2, loses_nothing
+from tests.support.swapping import (
+    HOST,
+    ROWS,
+    SECONDS,
+    Way,
+    contexts_lose_nothing,
+    first_replica,
+    http1,
+    http2,
+    loses_nothing,
+)
 
 pytestmark = pytest.mark.needs("caddy", "load")
 
@@ -37,6 +47,13 @@ async def test_no_request_is_lost_while_replicas_take_each_others_place(
     world: CaddyWorld, way: Way
 ) -> None:
     await loses_nothing(world, way)
+
+
+async def test_no_request_is_lost_while_contexts_come_and_go(world: CaddyWorld) -> None:
+    await world.apply(*ROWS)
+    before = (await world.ask("GET", "/config/")).content
+    await contexts_lose_nothing(world)
+    assert (await world.ask("GET", "/config/")).content == before
 
 
 async def test_the_death_of_a_resolver_and_of_us_stops_no_traffic(world: CaddyWorld) -> None:

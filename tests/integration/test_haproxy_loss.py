@@ -16,6 +16,7 @@ from tests.support.swapping import (
     ROWS,
     SECONDS,
     Way,
+    contexts_lose_nothing,
     first_replica,
     http1,
     http2,
@@ -48,6 +49,11 @@ async def test_no_request_is_lost_while_replicas_take_each_others_place(
     world: HAProxyWorld, way: Way
 ) -> None:
     await loses_nothing(world, way)
+    assert world.haproxy.running.reloads == 0
+
+
+async def test_no_request_is_lost_while_contexts_come_and_go(world: HAProxyWorld) -> None:
+    await contexts_lose_nothing(world)
     assert world.haproxy.running.reloads == 0
 
 

@@ -1,54 +1,27 @@
 """Logs of pods and commands in them, where a cluster has ways of its own."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from adapters.k8s.access import Kubeconfig
-from adapters.k8s.engine import Identity, KubernetesEngine, open_engine
+from adapters.k8s.engine import KubernetesEngine
 from adapters.k8s.kinds import BUILT_IN
-from domain.target import K8sSettings
-from reconcilers.object_labels import APP, INSTALLATION, PROJECT, REVISION, TARGET, UID
 from reconcilers.ports import EngineError, Replica, StartFailed
 from tests.support.cluster_thread import ClusterThread, cluster_thread
 from tests.support.fast_loop import FastLoop
 from tests.support.kubernetes.access import Rule, User
 from tests.support.kubernetes.pod_states import Fate
-from tests.support.kubernetes.pods import Container, Session
+from tests.support.kubernetes.pods import Session
 from tests.support.kubernetes.reaching import kubeconfig
 from tests.support.kubernetes.server import KubernetesServer
-
-NAMESPACE = "stw-shop"
-OWNED = {INSTALLATION: "11111111-aaaa", TARGET: "prod", PROJECT: "shop", APP: "web"}
-LABELS = {**OWNED, UID: "7", REVISION: "1", "stateward/run": "web"}
-THERE = Container(NAMESPACE, "web", "main")
-
-
-def deploy(server: KubernetesServer) -> None:
-    """One pod of one app, as a controller would make it."""
-    server.inside.create("Namespace", "", {"metadata": {"name": NAMESPACE}})
-    containers = [{"name": "main", "image": "web:1"}]
-    pod = {"metadata": {"name": "web", "labels": LABELS}, "spec": {"containers": containers}}
-    server.inside.create("Pod", NAMESPACE, pod)
+from tests.support.pod_engine import NAMESPACE, THERE, deploy, engine, replica
 
 
 def say(server: KubernetesServer, line: str) -> None:
     server.pods.say(THERE, line, f"2026-01-01T00:0{line}:00Z")
-
-
-@asynccontextmanager
-async def engine(config: Path) -> AsyncIterator[KubernetesEngine]:
-    who = Identity("11111111-aaaa", "prod", "stateward/test")
-    opened = await open_engine(Kubeconfig(path=config), K8sSettings(), who, rng=random.Random(3))
-    try:
-        yield opened
-    finally:
-        await opened.close()
 
 
 @pytest.fixture
@@ -62,16 +35,6 @@ async def server() -> AsyncIterator[KubernetesServer]:
 async def opened(server: KubernetesServer, tmp_path: Path) -> AsyncIterator[KubernetesEngine]:
     async with engine(kubeconfig(tmp_path / "config", server.url)) as found:
         yield found
-
-
-async def replica(opened: KubernetesEngine, *, previous: bool = False) -> Replica:
-    """The app's pod, or what it was before, as soon as the copy shows it."""
-    while True:
-        found = await opened.ports.replicas.list(("shop", "web"))
-        for one in found:
-            if ("#" in one.id) is previous and (previous or one.reason or one.started_at):
-                return one
-        await asyncio.sleep(0.02)
 
 
 async def told(opened: KubernetesEngine, one: Replica, since: float | None = None) -> list[bytes]:

@@ -115,11 +115,14 @@ async def test_what_is_deleted_by_hand_comes_back(house: ClusterHouse) -> None:
         (Fate.PROBE_FAILS, "HealthCheckFailing"),
     ],
 )
-async def test_why_an_app_is_not_well_is_told(house: ClusterHouse, fate: Fate, reason: str) -> None:
-    house.server.workloads.let("web:1", fate)
-    await house.send(manifest("App", "web", spec()))
-    await house.until(lambda: house.reason("Degraded") == ("True", reason))
-    assert house.reason("Ready") == ("False", reason)
+async def test_why_an_app_is_not_well_is_told_before_any_tick(
+    tmp_path: Path, fate: Fate, reason: str
+) -> None:
+    async with cluster_house(tmp_path, ticks=3600.0) as house:
+        house.server.workloads.let("web:1", fate)
+        await house.send(manifest("App", "web", spec()))
+        await house.until(lambda: house.reason("Degraded") == ("True", reason))
+        assert house.reason("Ready") == ("False", reason)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ async def test_who_takes_nothing_is_sent_no_more_than_was_granted(place: RealPla
 
     await attached(place, answer)
     asking = await attached(place)
-    async with aclosing(asking.ask(LOCAL, b"")) as parts:  # type: ignore[type-var]
+    async with aclosing(asking.ask(LOCAL, b"")) as parts:
         await anext(parts)
         await asyncio.sleep(0.5)
         assert made <= GRANTED + 2

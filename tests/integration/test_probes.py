@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, final, override
 
@@ -10,6 +10,7 @@ import pytest
 
 from adapters.probes.network import NetworkProber
 from domain.app import Check, ExecCheck, HttpCheck, TcpCheck
+from reconcilers.conversing import Command, Said, Typed
 from reconcilers.ports import (
     Address,
     EngineUnavailable,
@@ -51,6 +52,13 @@ class Commands(ReplicaIO):
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
+
+    @override
+    async def converse(
+        self, replica: Replica, command: Command, typed: AsyncIterator[Typed]
+    ) -> AsyncGenerator[Said]:
+        raise NotImplementedError
+        yield
 
 
 NO_COMMANDS = Commands(EngineUnavailable("no commands here"))

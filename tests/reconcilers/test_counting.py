@@ -8,6 +8,8 @@ from bus.log import NewEvent
 from domain import intents as i
 from domain.names import app
 from reconcilers.metrics import ReconcileMetrics
+from reconcilers.ports import EngineUnavailable
+from simulation.faults import Call, Trouble, on_verb
 from tests.support.house import House, play
 from tests.support.intents import manifest
 
@@ -132,5 +134,71 @@ def test_only_intents_whose_hint_is_lost_are_counted() -> None:
             await house.log.append([NewEvent(stream, kind, b"{%b%b}" % (core, rest))], expect={})
         await asyncio.sleep(30)
         assert metrics.lost_hints == 1
+
+    play(story, metrics=metrics)
+
+
+def test_what_a_pass_did_itself_leads_to_no_other_pass() -> None:
+    metrics = Counted()
+
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", {"image": "web:1"}))
+        await house.ready()
+        await asyncio.sleep(30)
+        before = metrics.turns
+        await house.send(i.Scale(ref=WEB, replicas=4))
+        await asyncio.sleep(0.5)
+        assert len(house.running()) == 4
+        assert metrics.turns == before + 1
+        await house.ready()
+        await asyncio.sleep(30)
+        assert metrics.turns == before + 2, "when they had run for a moment"
+
+    play(story, metrics=metrics)
+
+
+def test_what_happens_during_a_pass_that_fails_is_looked_at_at_once() -> None:
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", {"image": "web:1"}))
+        await house.ready()
+        await asyncio.sleep(30)
+        failing = Trouble(before=EngineUnavailable("the daemon restarts"))
+        house.machine.faults.plan = on_verb("start", Trouble(delay_seconds=10.0))
+        await house.send(i.Scale(ref=WEB, replicas=2))
+        await asyncio.sleep(6)  # one of them has begun, and the engine has not said so yet
+        looks: list[float] = []
+
+        def plan(call: Call) -> Trouble:
+            if call.about == ("shop", "web"):
+                looks.append(house.clock())
+            return on_verb("list", failing)(call)
+
+        house.machine.faults.plan = plan
+        await asyncio.sleep(10)
+        assert looks[1] == looks[0], "once more, without a pause"
+        assert looks[2] > looks[1]
+
+    play(story)
+
+
+def test_a_hint_of_what_was_read_already_and_what_only_tells_lead_to_no_pass() -> None:
+    metrics = Counted()
+
+    async def story(house: House) -> None:
+        await house.send(manifest("App", "web", {"image": "web:1"}))
+        await house.ready()
+        await asyncio.sleep(30)
+        before = metrics.turns
+        house.worker.hint(house.desired.position, [WEB.stream])
+        await asyncio.sleep(5)
+        assert metrics.turns == before
+        at = datetime.fromtimestamp(house.now(), UTC).isoformat().encode()
+        core = b'"actor":"system:worker","cause":"9","at":"%b"' % at
+        started = b"{%b,%b}" % (core, b'"uid":1,"revision":1')
+        told = [NewEvent(f"{WEB.stream}#status", "rollout.started", started)]
+        await house.log.append(told, expect={})
+        await asyncio.sleep(5)
+        assert house.desired.position == len(house.log.events)
+        assert metrics.turns == before
 
     play(story, metrics=metrics)

@@ -2,9 +2,14 @@
 
 import pytest
 
+from adapters.haproxy.config import Shape
+from adapters.haproxy.disk import State
 from adapters.haproxy.limits import LONGEST, limits_met
 from adapters.haproxy.matching import key_of, keys_above
-from projections.route_table import Header, Row, Tls
+from adapters.haproxy.pool import Pool
+from adapters.haproxy.settings import HAProxySettings
+from adapters.haproxy.wanted import wanted
+from projections.route_table import Header, RouteTable, Row, Tls
 from tests.support import golden_routes
 from tests.support.route_tables import EVERYTHING, WEB, row, shares
 
@@ -72,6 +77,18 @@ def test_an_encoded_slash_separates_no_components() -> None:
     paths = [row("a.example", path, shares(WEB)) for path in ("/a%2Fb/c", "/a%2fb", "/")]
     key, *above = map(key_of, paths)
     assert list(keys_above(key)) == above
+
+
+def test_the_headers_of_contexts_to_come_are_known_from_the_beginning() -> None:
+    """So the first context takes no reload."""
+    state = State(pool=Pool.fresh(), shape=Shape(), slots={})
+    before = wanted(HAProxySettings(context_headers=("x-a", "x-b")), state, RouteTable(), {})
+    feature = row("a.example", "/", shares(WEB), context=Header("x-b", "1"))
+    table = RouteTable(rows=(feature,))
+    after = wanted(HAProxySettings(context_headers=("x-a", "x-b")), before.after, table, {})
+    assert before.loaded == after.loaded
+    without = wanted(HAProxySettings(context_headers=("x-a",)), state, RouteTable(), {})
+    assert without.loaded != before.loaded
 
 
 def test_two_ways_to_write_a_path_are_one_place() -> None:

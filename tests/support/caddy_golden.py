@@ -20,7 +20,7 @@ _CERTIFICATE: Final = "Secret/shop/certificate"
 
 def site(**more: Any) -> Site:
     told: dict[str, Any] = {"http": (":80",), "inner_port": 5300, "admin": "admin.sock"}
-    told["storage"] = "/data/caddy"
+    told |= {"storage": "/data/caddy", "contexts": "/data/contexts"}
     return Site(**(told | more))
 
 
@@ -67,7 +67,7 @@ CASES: Final[Mapping[str, dict[str, Any]]] = {
             ),
             _row("/", Share(_WEB, 9), Share(_API, 1), number=100),
         ),
-        site(),
+        site(context_headers=("x-context",)),
     ),
     "secure": render(
         _table(

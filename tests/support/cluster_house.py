@@ -59,10 +59,18 @@ class HouseOnCluster(House):
 
 
 class ClusterHouse(HouseOnCluster):
+    """Every `ticks` seconds everything is looked at, whether or not there was news of it."""
+
     def __init__(
-        self, server: KubernetesServer, folder: Path, *, token: str = TOKEN, **how: Any
+        self,
+        server: KubernetesServer,
+        folder: Path,
+        *,
+        token: str = TOKEN,
+        ticks: float = 1.0,
+        **how: Any,
     ) -> None:
-        settings = WorkerSettings(passes=4, replay_interval=1.0, tail_interval=0.5)
+        settings = WorkerSettings(passes=4, replay_interval=ticks, tail_interval=ticks / 2)
         super().__init__(server.url, folder, token=token, settings=settings, **how)
         self.server = server
 

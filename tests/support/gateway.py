@@ -1,6 +1,8 @@
 """The HTTP API over a log in memory, statuses that a test sets, and replicas that talk."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from itertools import count
 from pathlib import Path
 from typing import Any, final, override
@@ -8,6 +10,7 @@ from typing import Any, final, override
 import httpx
 from fastapi import FastAPI
 
+from adapters.process.conversing import Place, converse
 from bus import codec
 from domain.access import Role
 from gateway.api import build
@@ -15,6 +18,7 @@ from gateway.ports import Check, Services
 from gateway.tokens import Tokens
 from projections.desired import DesiredState
 from projections.routing import RouteTables
+from reconcilers.conversing import Command, Said, Typed
 from reconcilers.inside import Proposal
 from reconcilers.object_preview import ObjectChange
 from reconcilers.ports import (
@@ -89,6 +93,16 @@ class TalkingReplicas(ReplicaIO):
                 raise TimeoutError
             case other:
                 raise StartFailed(f"there is no command {other!r}")
+
+    @override
+    async def converse(
+        self, replica: Replica, command: Command, typed: AsyncIterator[Typed]
+    ) -> AsyncGenerator[Said]:
+        """Any program of this machine, really."""
+        place = Place("/", {"PATH": os.environ["PATH"]})
+        async with aclosing(converse(place, command, typed)) as said:
+            async for piece in said:
+                yield piece
 
 
 @final

@@ -5,6 +5,10 @@
     both               write `out` to stdout, `err` to stderr, end with 3
     keep TEXT | kept   write and read a file on the volume `data`
     sleep SECONDS
+    converse           answer each line of stdin; at its end write `no more`, end with 7
+
+In a conversation, `size` is answered by that of the terminal, `seats` by which of the three
+standard streams are one, `complain TEXT` on stderr; `leave CODE` ends it; all else is repeated.
 
 As a server: `/` answers `ok`, `/env/NAME` a variable, `/say/TEXT` writes a line to stdout,
 `/exit/CODE` ends it. It imports nothing of this project and little else, so that it also runs in
@@ -65,6 +69,23 @@ def _serve() -> None:
                 print(error, file=sys.stderr, flush=True)
 
 
+def _answer_lines() -> int:
+    while line := sys.stdin.readline():
+        match line.split():
+            case ["size"]:
+                print(*os.get_terminal_size(0), flush=True)
+            case ["seats"]:
+                print(*(int(os.isatty(number)) for number in range(3)), flush=True)
+            case ["complain", text]:
+                print(text, file=sys.stderr, flush=True)
+            case ["leave", code]:
+                return int(code)
+            case _:
+                print(line, end="", flush=True)
+    print("no more", flush=True)
+    return 7
+
+
 def main(words: list[str]) -> int:
     kept = os.path.join(os.environ.get("VOLUME_DATA", "/data"), "kept")  # noqa: PTH118 - no imports
     match words:
@@ -84,6 +105,8 @@ def main(words: list[str]) -> int:
         case ["kept"]:
             with open(kept, encoding="utf-8") as file:  # noqa: PTH123 - no imports
                 print(file.read(), end="")
+        case ["converse"]:
+            return _answer_lines()
         case ["sleep", seconds]:
             time.sleep(float(seconds))
         case _:

@@ -83,13 +83,16 @@ class ControlPlane(Asking):
         assert found or (self._process and self._process.poll() is None), self._explain()
         return found
 
-    def run(self, *words: str, verb: str = "serve") -> subprocess.CompletedProcess[str]:
-        """Run another `stateward`, beside this one, to its end."""
+    def run(
+        self, *words: str, verb: str = "serve", typed: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run another `stateward`, beside this one, to its end; `typed` on its standard input."""
         given = [*self._words, *words] if verb == "serve" else words
         return subprocess.run(
             [sys.executable, "-m", "stateward", verb, *given],
             cwd=ROOT,
             env=self.environment() | self._as_client(),
+            input=typed,
             capture_output=True,
             text=True,
             timeout=PATIENCE,

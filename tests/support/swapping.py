@@ -1,14 +1,15 @@
 """Replicas that take each other's place while requests come: as in a rollout, in its order.
 
 New one answers, is published, the propagation passes; only then the old one is drained, and ends.
+Contexts come and go the same way, and nothing is asked twice.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
-from projections.route_table import Tls
-from tests.contracts.router_world import WEB, RouterWorld, row
+from projections.route_table import Header, Share, Tls
+from tests.contracts.router_world import WEB, RouterWorld, backend, row
 from tests.support import load
 from tests.support.backends import Backend
 from tests.support.load import Load
@@ -16,6 +17,14 @@ from tests.support.load import Load
 HOST: Final = "a.test"
 SECONDS: Final = 6.0  # of load
 ROWS: Final = (row(HOST), row(HOST, scheme="https", tls=Tls(mode="internal")))
+
+FEATURE: Final = backend("feature")
+CONTEXT: Final = Header("x-context", "feature-1")
+CONTEXT_SECONDS: Final = 3.0
+_SCHEMES: Final[tuple[dict[str, Any], ...]] = (
+    {},
+    {"scheme": "https", "tls": Tls(mode="internal")},
+)
 
 type Way = Callable[[RouterWorld, float], Awaitable[Load]]
 
@@ -67,3 +76,35 @@ async def loses_nothing(world: RouterWorld, way: Way) -> None:
     assert found.lost == 0, found.said
     assert found.requests > 100
     assert times > 2
+
+
+async def contexts_lose_nothing(world: RouterWorld) -> None:
+    """Let contexts come and go under load with and without their header, of both protocols."""
+    first, feature = await first_replica(world), Backend("feature")
+    await feature.start()
+    await world.publish({WEB: [first.endpoint()], FEATURE: [feature.endpoint()]})
+    carried = f"{CONTEXT.name}: {CONTEXT.value}"
+    loading = asyncio.gather(
+        load.over_http1(world.http, HOST, CONTEXT_SECONDS),
+        load.over_http1(world.http, HOST, CONTEXT_SECONDS, carried),
+        load.over_http2(world.https, HOST, CONTEXT_SECONDS),
+    )
+    contexts = [
+        row(HOST, to=FEATURE, context=CONTEXT, fallback=(Share(WEB, 1),), **said)
+        for said in _SCHEMES
+    ]
+    times = 0
+    try:
+        while not loading.done():
+            times += 1
+            await world.apply(*contexts, *ROWS)
+            await asyncio.sleep(0.05)
+            await world.apply(*ROWS)
+    finally:
+        found = await loading
+        await feature.stop()
+        await first.stop()
+    assert [one.lost for one in found] == [0, 0, 0], [one.said for one in found]
+    assert all(one.requests for one in found)
+    assert times > 2
+    assert feature.asked, "no request ever met the context"

@@ -164,9 +164,16 @@ class Pods:
         await socket.prepare(http)
         session = Session(http, socket, arguments)
         reading = asyncio.create_task(_read(session))
+        running = asyncio.create_task(self._run(session))
         try:
-            status = await self._run(session)
+            await asyncio.wait({running, reading}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():  # who asked has gone, and a node ends what it ran for them
+                running.cancel()
+            status = await running
+        except asyncio.CancelledError:
+            return socket
         finally:
+            running.cancel()
             reading.cancel()
         await socket.send_bytes(bytes([_STATUS]) + json.dumps(status).encode())
         await socket.close()
