@@ -172,6 +172,11 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str) -> float:
     return time.perf_counter() - began
 
 
+def life(replica: dict[str, Any]) -> tuple[str, str]:
+    """A replica that was taken away comes back under its name, at another time."""
+    return replica["name"], replica["startedAt"]
+
+
 def step(text: str) -> None:
     say(f"\n[bold cyan]▸ {text}[/]")
 
@@ -196,11 +201,11 @@ async def tell(control_plane: Running, shop: Shop, hand: Hand) -> None:
     for deed in (hand.kill, hand.remove):
         victim = (await shop.replicas("web"))[0]
         step(f"Behind its back: {deed(victim)}")
-        gone = victim["name"]
+        gone = life(victim)
 
-        async def replaced(gone: str = gone) -> bool:
-            names = [one["name"] for one in await shop.replicas("web")]
-            return gone not in names and await shop.serves("web", "hello", 2)
+        async def replaced(gone: tuple[str, str] = gone) -> bool:
+            lives = [life(one) for one in await shop.replicas("web")]
+            return gone not in lives and await shop.serves("web", "hello", 2)
 
         healed("two replicas answer again", await until(replaced, "web is healed"))
 
