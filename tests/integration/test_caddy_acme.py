@@ -7,7 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -23,7 +23,7 @@ from tests.support.intents import NOON, Desk
 pytestmark = pytest.mark.needs("caddy", "root")
 
 HOST = "localhost"  # the one name that leads the directory back to this host
-ENTRY = "127.0.0.1:80"  # where a directory comes to see whose host it is
+HTTP, HTTPS = "127.0.0.1:80", "127.0.0.1:443"  # where a directory comes to see whose host it is
 AUTOMATIC = row(HOST, scheme="https", tls=Tls(mode="auto"))
 
 
@@ -79,10 +79,10 @@ def _serving_acme(port: int, folder: Path) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def caddy(root: Path, acme: Acme, http: str) -> AsyncIterator[OpenedRouter]:
+async def caddy(root: Path, acme: Acme, http: str, https: str) -> AsyncIterator[OpenedRouter]:
     """The router of a target whose operator named this directory."""
     desk = Desk()
-    entries = Entries(http=http, https=f"127.0.0.1:{free_port()}")
+    entries = Entries(http=http, https=https)
     routing = Routing(router="caddy", acme=acme, entries=entries)
     routers = Routers(root, desk.log, desk.secrets, now=lambda: NOON)
     opened = await routers("local", TargetSpec(engine="process", routing=routing))
@@ -102,13 +102,17 @@ async def until_told(opened: OpenedRouter, wanted: str) -> Certified:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.parametrize("challenge", ["http", "tls-alpn"])
 async def test_a_certificate_comes_from_the_directory_that_the_operator_named(
-    tmp_path: Path,
+    tmp_path: Path, challenge: Literal["http", "tls-alpn"]
 ) -> None:
-    need_port_80()
+    is_http = challenge == "http"
+    need_port(80 if is_http else 443)
+    other = f"127.0.0.1:{free_port()}"
+    entries = (HTTP, other) if is_http else (other, HTTPS)
     async with directory(tmp_path / "acme") as (url, trust):
-        acme = Acme(directory=url, email="ops@shop.test", trust=trust, challenges=("http",))
-        async with caddy(tmp_path, acme, ENTRY) as opened:
+        acme = Acme(directory=url, email="ops@shop.test", trust=trust, challenges=(challenge,))
+        async with caddy(tmp_path, acme, *entries) as opened:
             await opened.router.apply(table(AUTOMATIC))
             found = await until_told(opened, "not_after")
     assert found.not_after > found.not_before
@@ -117,17 +121,18 @@ async def test_a_certificate_comes_from_the_directory_that_the_operator_named(
 
 async def test_a_request_that_fails_is_told_with_what_the_directory_said(tmp_path: Path) -> None:
     acme = Acme(directory=f"https://{HOST}:{free_port()}/directory")
-    async with caddy(tmp_path, acme, f"127.0.0.1:{free_port()}") as opened:
+    entries = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    async with caddy(tmp_path, acme, *entries) as opened:
         await opened.router.apply(table(AUTOMATIC))
         found = await until_told(opened, "trouble")
     assert "connection refused" in found.trouble
     assert found.not_after == 0
 
 
-def need_port_80() -> None:
+def need_port(number: int) -> None:
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            trial.bind(("127.0.0.1", 80))
+            trial.bind(("127.0.0.1", number))
         except OSError as error:
-            pytest.skip(f"an ACME server comes to port 80, which cannot be had here: {error}")
+            pytest.skip(f"an ACME server comes to port {number}, not to be had here: {error}")
