@@ -35,6 +35,11 @@ class TwoWays(ClusterHouse):
         engine = await open_engine(access, K8sSettings(), who, rng=random.Random(5))
         return OpenedEngine(engine.ports, engine.close, engine.objects)
 
+    def target(self, name: str) -> str | None:
+        """Where an app should run, as far as the worker has read."""
+        found = self.desired.app(f"App/shop/{name}")
+        return found.target if found is not None else None
+
     async def lead(self, way: Path) -> None:
         """The target `prod` leads elsewhere from now on."""
         settings = {"engine": "k8s", "k8s": {"kubeconfig": str(way)}}
@@ -90,6 +95,7 @@ async def test_another_way_to_the_same_cluster_takes_nothing_away_that_runs(
         await house.lead(kubeconfig(tmp_path / "again", house.server.url))
         for name, image in (("web", "web:1"), ("api", "api:1")):
             await house.send(manifest("App", name, spec(image, target="prod")))
+        await house.until(lambda: {house.target("web"), house.target("api")} == {"prod"})
         await house.server.start()
         await house.until(lambda: not house.running("web") and not house.running("api"), 60)
         await house.rest()

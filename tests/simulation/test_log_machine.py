@@ -201,7 +201,8 @@ class LogMachine(RuleBasedStateMachine):
     def seals_chain(self) -> None:
         seal = EMPTY_SEAL
         for event in self.events:
-            seal = sha256(seal + repr(event).encode()).digest()
+            said = f"{event.position} {event.stream} {event.version} {event.type} ".encode()
+            seal = sha256(said + seal + event.data).digest()
             assert self.disk.seal_at(event.position) == seal
         assert self.disk.head.seal == seal
 
