@@ -158,6 +158,8 @@ class AppReconciler:
         around = self._
         stream = app.ref.stream
         listed = await view.look((app.ref.project, app.ref.name))
+        if book.misses(listed):  # that list may be old: requests would be sent to too few
+            listed = await view.look((app.ref.project, app.ref.name))
         removals = around.desired.removals_of(stream)
         others = {one.uid for one in removals if around.places.leads_to(one, view)}
         others.update(around.desired.orphans(stream))

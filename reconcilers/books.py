@@ -1,6 +1,7 @@
 """What a worker remembers of an app between passes. Losing it costs time, never correctness."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, NamedTuple, final
 
 from projections.desired import DesiredApp
@@ -76,6 +77,11 @@ class AppBook:
         self.slots.forget({desired.revision, desired.stable, *_held(desired)})
         self.refusals.clear()
         return True
+
+    def misses(self, replicas: Sequence[Replica]) -> bool:
+        """Whether a list lacks what ran when it was looked at last, and was not ended by us."""
+        present = {one.id for one in replicas}
+        return any(one.id not in present for one in self._running.values())
 
     def note(self, replicas: list[Replica], now: float) -> None:
         """Compare with the last pass: which replicas died or went, and why."""

@@ -106,6 +106,31 @@ def test_an_app_without_routes_has_no_such_condition_and_needs_no_router() -> No
     play(story)
 
 
+def test_one_old_list_takes_nobody_s_requests_away_and_what_is_gone_gets_none() -> None:
+    """Found by seed 533760020: with those gone that an old list left out, too few were left."""
+
+    async def story(house: House) -> None:
+        await serving(house)
+        await asyncio.sleep(30)
+        lists = iter([Trouble(distort=lambda _seen: [])])
+        slowly = on_verb("start", Trouble(delay_seconds=3.0))
+        house.machine.faults.plan = lambda call: (
+            next(lists, CALM) if call.verb == "list" else slowly(call)
+        )
+        before = len(house.router.published)
+        house.parts.worker.engine_event(WEB.stream)
+        await asyncio.sleep(5)
+        assert next(lists, None) is None
+        told = house.router.published[before:]
+        assert all(sum(len(ends) for ends in one.values()) == 2 for one in told)
+        assert behind(house) == 2
+        house.machine.faults.plan = slowly
+        house.mischief.lose(ReplicaName("shop", "web", 1, 0, 1))
+        assert await house.until(lambda: behind(house) == 1) < 1
+
+    play(story)
+
+
 def test_a_rollout_ends_nothing_that_a_new_request_may_meet() -> None:
     async def story(house: House) -> None:
         await serving(house)
