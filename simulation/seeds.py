@@ -26,6 +26,8 @@ __all__ = ["INSTALLATION", "NEIGHBOUR", "Outcome", "run"]
 SETTLE_SECONDS: Final = 1500.0
 """The bound of liveness: a backoff at its cap (300 s and a quarter) twice, a rollout's deadline,
 its drain, and some replay intervals."""
+CALM_SECONDS: Final = 25.0
+"""Without a write, before all is taken to be at rest: two replay ticks repair what was undone."""
 QUIET_SECONDS: Final = 120.0
 PROMPT_SECONDS: Final = 5.0  # until a fresh intent is done: the tail, if there are no hints
 TARGETS: Final = ("local", "spare")
@@ -250,10 +252,10 @@ def _undecided(world: World) -> list[Broken]:
     return broken
 
 
-async def _rest(world: World) -> None:
-    """Wait until all is as it should be, and see that it stays so."""
-    rest = RestInvariants(world.truth, world.objects, world.routing)
+async def _settled(world: World, rest: RestInvariants) -> bool:
+    """Wait until all is as it should be and nothing is done any more; report what never is."""
     until = world.clock() + SETTLE_SECONDS
+    before, calm_since = world.written(), world.clock()
 
     def status_of(stream: str) -> AppStatus | None:
         controller = world.acting()
@@ -261,13 +263,24 @@ async def _rest(world: World) -> None:
 
     while not world.violations:
         broken = rest.broken(status_of) + _undecided(world)
-        if not broken and not world.asking and not world.site.sent:
-            break
+        broken += rest.quiet(world.written() - before)
+        if broken or world.asking or world.site.sent:
+            before, calm_since = world.written(), world.clock()
+        elif world.clock() >= calm_since + CALM_SECONDS:
+            return True
         if world.clock() > until:
             for invariant, what in broken or [(Invariant.SETTLED, "clients still wait")]:
                 world.report(invariant, what)
-            return
+            return False
         await asyncio.sleep(5.0)
+    return False
+
+
+async def _rest(world: World) -> None:
+    """Wait until all is as it should be, and see that it stays so."""
+    rest = RestInvariants(world.truth, world.objects, world.routing)
+    if not await _settled(world, rest):
+        return
     before, routed = world.written(), world.routing.counts()
     await asyncio.sleep(QUIET_SECONDS)
     for invariant, what in rest.quiet(world.written() - before):

@@ -6,6 +6,7 @@ from typing import Final, final
 
 from domain.names import Ref
 from projections.desired import DesiredApp
+from reconcilers import orders
 from reconcilers.ports import ReplicaState
 from reconcilers.status import AppStatus
 from simulation.invariants.clusters import ClusterInvariants
@@ -84,6 +85,8 @@ class RestInvariants:
             if not app.wanted:
                 if running:
                     yield Invariant.SETTLED, f"{app.ref} should not run, and {_names(running)} do"
+                elif orders.of(app).needs_image and truth.runs_as_held(app):
+                    yield Invariant.SETTLED, f"the image of {app.ref} is not known yet"
             elif self._truth.runs_as_held(app):
                 yield from self._as_wanted(app, running, status_of(app.ref.stream))
             else:
