@@ -85,12 +85,18 @@ class RestInvariants:
             if not app.wanted:
                 if running:
                     yield Invariant.SETTLED, f"{app.ref} should not run, and {_names(running)} do"
-                elif orders.of(app).needs_image and truth.runs_as_held(app):
+                elif self._awaits_image(app):
                     yield Invariant.SETTLED, f"the image of {app.ref} is not known yet"
             elif self._truth.runs_as_held(app):
                 yield from self._as_wanted(app, running, status_of(app.ref.stream))
             else:
                 yield from self._as_good_as_can_be(app, running, status_of(app.ref.stream))
+
+    def _awaits_image(self, app: DesiredApp) -> bool:
+        """Whether it will be found out, as nobody runs it, in the time of a backoff."""
+        truth, is_paused = self._truth, app.paused is not None
+        needed = orders.of(app).needs_image and not is_paused and app.target not in truth.clusters
+        return needed and truth.runs_as_held(app)
 
     def _as_wanted(
         self, app: DesiredApp, running: Sequence[tuple[str, Running]], status: AppStatus | None
