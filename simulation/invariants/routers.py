@@ -117,7 +117,9 @@ class RouterInvariants:
         if one.program.unready <= one.age and not one.program.deaf:
             return False
         app = self._truth.desired.app(backend.app)
-        is_stable = app is not None and one.order.name.revision == app.stable
+        if app is None:
+            return False  # it was deleted a moment ago: what was stable then is on its way out
+        is_stable = one.order.name.revision == app.stable
         return not (is_stable and one.age > self._clock() - self._born())
 
     # -- at rest ------------------------------------------------------------------------------
