@@ -57,11 +57,14 @@ class ClusterChaos:
         ]
         return self._rng.choice(found) if found else None
 
-    def _disturb(self, body: Json) -> None:
+    def _disturb(self, body: Json) -> str:
+        """Returns the stream of the app whose object it is; nothing if it is none's."""
         labels = body["metadata"]["labels"]
-        if APP in labels:
-            stream = Ref("App", labels[PROJECT], labels[APP]).stream
-            self._world.truth.disturb(stream, self._world.clock())
+        if APP not in labels:
+            return ""
+        stream = Ref("App", labels[PROJECT], labels[APP]).stream
+        self._world.truth.disturb(stream, self._world.clock())
+        return stream
 
     # -- the way there ------------------------------------------------------------------------
 
@@ -118,7 +121,9 @@ class ClusterChaos:
         replicas = self._rng.randrange(6)
         if replicas == body["spec"]["replicas"]:
             return ""
-        self._disturb(body)
+        stream = self._disturb(body)
+        if not replicas:
+            self._world.truth.emptied.add(stream)
         cluster.edit(key, {"spec": {"replicas": replicas}})
         return f"{key} to {replicas}"
 

@@ -43,6 +43,8 @@ class Truth:
         self.desired = DesiredState(codec.decode)
         self.disturbed: dict[str, float] = {}
         """When somebody else last laid hands on an app's replicas, by stream."""
+        self.emptied: set[str] = set()
+        """Apps that somebody else once scaled to nothing on a cluster."""
 
     def follow(self, events: Sequence[StoredEvent]) -> None:
         self.desired.fold(events)
@@ -162,7 +164,9 @@ class Truth:
         return on_cluster and held is not None and self.program(held).refused
 
     def was_down(self, app: DesiredApp) -> bool:
-        """Whether the app has once been asked to have no replica at all."""
+        """Whether the app has once been asked to have no replica at all, by whomever."""
+        if app.ref.stream in self.emptied:
+            return True
         rows = self.disk.stream(app.ref.stream)
         return any(row.type == e.AppStopped.type or b'"replicas":0' in row.data for row in rows)
 
