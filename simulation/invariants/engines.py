@@ -197,7 +197,9 @@ class EngineInvariants:
         self._spoken[stream] = self._clock()
         app = self._truth.desired.app(stream)
         if app is not None:
-            least = app.wanted - app.spec.rollout.max_unavailable
+            rollout = app.spec.rollout
+            at_once = rollout.strategy == "stopFirst"
+            least = 0 if at_once else app.wanted - rollout.max_unavailable
             self._agreed[stream].append((self._clock(), least))
 
     @staticmethod
