@@ -94,9 +94,7 @@ class Beside(NamedTuple):
 
 
 class ConversingContract:
-    @pytest.fixture
-    async def beside(self) -> Beside:
-        raise NotImplementedError
+    """Whoever is bound by it has a fixture `beside`: the way to a program beside a replica."""
 
     async def test_what_is_typed_is_answered_until_it_ends(self, beside: Beside) -> None:
         async with beside.conversation() as talk:

@@ -1,7 +1,5 @@
 """Conversations with commands beside a replica of an engine."""
 
-from typing import override
-
 import pytest
 
 from tests.contracts.conversing import Beside, ConversingContract
@@ -9,7 +7,6 @@ from tests.contracts.engine_world import World
 
 
 class EngineConversingContract(ConversingContract):
-    @override
     @pytest.fixture
     async def beside(self, world: World) -> Beside:
         return Beside(world.engine.io, await world.serve(world.order()), world.program)

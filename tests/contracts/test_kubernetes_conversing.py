@@ -3,7 +3,6 @@
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import override
 
 import pytest
 
@@ -36,7 +35,6 @@ async def opened(server: KubernetesServer, tmp_path: Path) -> AsyncIterator[Kube
 
 
 class TestKubernetesConversations(ConversingContract):
-    @override
     @pytest.fixture
     async def beside(self, opened: KubernetesEngine) -> Beside:
         return Beside(opened.ports.io, await replica(opened), PROGRAM)

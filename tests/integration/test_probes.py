@@ -57,7 +57,7 @@ class Commands(ReplicaIO):
     async def converse(
         self, replica: Replica, command: Command, typed: AsyncIterator[Typed]
     ) -> AsyncGenerator[Said]:
-        raise NotImplementedError
+        raise AssertionError("a probe holds no conversation")
         yield
 
 

@@ -16,6 +16,13 @@ from tests.support.intents import manifest
 WEB = app("shop", "web")
 
 
+async def at_rest(house: House) -> None:
+    """An app runs, and all that led to is over."""
+    await house.send(manifest("App", "web", {"image": "web:1"}))
+    await house.ready()
+    await asyncio.sleep(30)
+
+
 @final
 class Counted(ReconcileMetrics):
     """Keeps what it is told."""
@@ -71,9 +78,7 @@ def test_a_scale_and_a_start_are_counted_when_they_are_ready_and_nothing_else_is
     metrics = Counted()
 
     async def story(house: House) -> None:
-        await house.send(manifest("App", "web", {"image": "web:1"}))
-        await house.ready()
-        await asyncio.sleep(30)
+        await at_rest(house)
         assert len(metrics.waits) == 1
         for intent in (i.Scale(ref=WEB, replicas=3), i.Scale(ref=WEB, replicas=1)):
             (wait,) = await asked(house, metrics, intent)
@@ -142,9 +147,7 @@ def test_what_a_pass_did_itself_leads_to_no_other_pass() -> None:
     metrics = Counted()
 
     async def story(house: House) -> None:
-        await house.send(manifest("App", "web", {"image": "web:1"}))
-        await house.ready()
-        await asyncio.sleep(30)
+        await at_rest(house)
         before = metrics.turns
         await house.send(i.Scale(ref=WEB, replicas=4))
         await asyncio.sleep(0.5)
@@ -159,9 +162,7 @@ def test_what_a_pass_did_itself_leads_to_no_other_pass() -> None:
 
 def test_what_happens_during_a_pass_that_fails_is_looked_at_at_once() -> None:
     async def story(house: House) -> None:
-        await house.send(manifest("App", "web", {"image": "web:1"}))
-        await house.ready()
-        await asyncio.sleep(30)
+        await at_rest(house)
         failing = Trouble(before=EngineUnavailable("the daemon restarts"))
         house.machine.faults.plan = on_verb("start", Trouble(delay_seconds=10.0))
         await house.send(i.Scale(ref=WEB, replicas=2))
@@ -185,9 +186,7 @@ def test_a_hint_of_what_was_read_already_and_what_only_tells_lead_to_no_pass() -
     metrics = Counted()
 
     async def story(house: House) -> None:
-        await house.send(manifest("App", "web", {"image": "web:1"}))
-        await house.ready()
-        await asyncio.sleep(30)
+        await at_rest(house)
         before = metrics.turns
         house.worker.hint(house.desired.position, [WEB.stream])
         await asyncio.sleep(5)
