@@ -88,6 +88,14 @@ class Router(Protocol):
         """Seconds after `publish` returned until no new request meets the endpoints before."""
         ...
 
+    @property
+    def without_copies(self) -> str:
+        """Why it copies no requests to other apps, and what to do; empty if it does.
+
+        What it cannot copy it serves all the same.
+        """
+        return ""
+
     async def apply(self, table: RouteTable) -> Applied:
         """Make the router serve this table, whole or not at all. Twice is as once.
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.traefik.rules import EVERYTHING, compared, rule
+from adapters.traefik.rules import EVERYTHING, MOST_COPIED, compared, rule
 from adapters.traefik.settings import TraefikSettings
 from projections.route_table import Backend, Endpoint, Endpoints, Header, RouteTable, Row, Share
 
@@ -48,7 +48,7 @@ def render(
             used = _middlewares(row, settings)
             middlewares |= used
             chain = [_IDENTITY, *used]
-            leads_to = _service(row, endpoints, services)
+            leads_to = _copied(row, _service(row, endpoints, services), endpoints, services)
         routers[row.id] = _router(row, chain, leads_to, settings)
     routers[NOTHING] = {
         "rule": EVERYTHING,
@@ -135,10 +135,9 @@ def _service(row: Row, endpoints: Endpoints, services: JSON) -> str:
     if row.redirect:
         return NOTHING
     shares = _healthy(row.shares, endpoints) or _healthy(row.fallback, endpoints)
-    scheme = "h2c" if row.h2c else "http"
+    scheme = _scheme(row)
     for share in shares:
-        servers = endpoints[share.backend]
-        services[_named(share.backend, scheme)] = {"loadBalancer": _servers(servers, scheme)}
+        _add(share.backend, scheme, endpoints, services)
     if not shares:
         services[f"{row.id}-nobody"] = {"loadBalancer": {"servers": []}}
         return f"{row.id}-nobody"
@@ -147,6 +146,32 @@ def _service(row: Row, endpoints: Endpoints, services: JSON) -> str:
     weighted = [{"name": _named(share.backend, scheme), "weight": share.weight} for share in shares]
     services[f"{row.id}-weighted"] = {"weighted": {"services": weighted}}
     return f"{row.id}-weighted"
+
+
+def _copied(row: Row, leads_to: str, endpoints: Endpoints, services: JSON) -> str:
+    """The name of what a row leads to, with somebody who gets copies, if that can be."""
+    mirror = row.mirror
+    if mirror is None or row.redirect or not endpoints.get(mirror.backend):
+        return leads_to
+    copies = _add(mirror.backend, _scheme(row), endpoints, services)
+    services[f"{row.id}-mirrored"] = {
+        "mirroring": {
+            "service": leads_to,
+            "mirrors": [{"name": copies, "percent": mirror.percent}],
+            "maxBodySize": MOST_COPIED,
+        }
+    }
+    return f"{row.id}-mirrored"
+
+
+def _scheme(row: Row) -> str:
+    return "h2c" if row.h2c else "http"
+
+
+def _add(backend: Backend, scheme: str, endpoints: Endpoints, services: JSON) -> str:
+    name = _named(backend, scheme)
+    services[name] = {"loadBalancer": _servers(endpoints[backend], scheme)}
+    return name
 
 
 def _healthy(shares: Iterable[Share], endpoints: Endpoints) -> tuple[Share, ...]:

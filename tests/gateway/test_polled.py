@@ -8,11 +8,11 @@ import pytest
 
 from adapters.traefik.router import TraefikRouter
 from adapters.traefik.settings import TraefikSettings
-from projections.route_table import Endpoint, RouteTable
+from projections.route_table import Endpoint, Mirror, RouteTable
 from reconcilers.router_ports import RouterUnavailable
 from simulation.loop import VirtualLoop
 from tests.support.gateway import House, problem
-from tests.support.route_tables import WEB, row, shares, table
+from tests.support.route_tables import API, WEB, row, shares, table
 from tests.support.traefik import Traefik, faults_of
 
 URL = "/api/v1/targets/local/traefik"
@@ -51,6 +51,20 @@ async def test_endpoints_change_and_what_is_unchanged_is_skipped(
     assert traefik.servers_of("web") == ["http://10.0.0.2:80"]
     await asyncio.gather(router.publish({WEB: (TWO,)}), traefik.poll())
     assert (traefik.switches, traefik.skipped) == (2, [])
+
+
+async def test_copies_begin_and_end_with_the_replicas_that_get_them(
+    client: httpx.AsyncClient, router: TraefikRouter
+) -> None:
+    traefik = Traefik(client, URL)
+    copied = row("shop.example", "/", shares(WEB), "web", mirror=Mirror(API, 8080, 10))
+    await router.publish({WEB: (ONE,)})
+    await asyncio.gather(router.apply(table(copied)), traefik.poll())
+    assert traefik.copied_to("web") == {}
+    await asyncio.gather(router.publish({WEB: (ONE,), API: (TWO,)}), traefik.poll())
+    assert traefik.copied_to("web") == {"http://10.0.0.2:80": 10}
+    assert traefik.servers_of("web") == ["http://10.0.0.1:80"]
+    assert faults_of({"http": traefik.taken}) == []
 
 
 async def test_an_empty_table_takes_all_routes_away(

@@ -9,7 +9,7 @@ from adapters.traefik.limits import limits_met
 from adapters.traefik.render import JSON, NOTHING, render
 from adapters.traefik.rules import compared, rule
 from adapters.traefik.settings import TraefikSettings
-from projections.route_table import Endpoint, Header, RouteTable, Row, Share, Tls
+from projections.route_table import Backend, Endpoint, Header, Mirror, RouteTable, Row, Share, Tls
 from tests.support.golden_routes import ENDPOINTS, TRAEFIK
 from tests.support.route_tables import API, EVERYTHING, FEATURE, WEB, row, shares, table
 from tests.support.traefik import faults_of
@@ -35,7 +35,9 @@ def test_the_schema_finds_what_traefik_would_not_take() -> None:
     document["http"]["routers"]["web"]["priority"] = 0
     document["http"]["services"]["a@b"] = {"loadBalancer": {"servers": [{"url": "10.0.0.1:80"}]}}
     document["http"]["routers"]["api"]["service"] = "gone"
-    assert len(faults_of(document)) == 4
+    document["http"]["services"]["copied-mirrored"]["mirroring"]["mirrors"][0]["name"] = "gone"
+    document["http"]["services"]["split-weighted"] = {"mirroring": {"service": NOTHING}}
+    assert len(faults_of(document)) == 7
 
 
 def test_no_table_is_rendered_as_nothing_at_all() -> None:
@@ -108,6 +110,21 @@ def test_a_context_falls_back_and_a_row_without_anybody_has_no_server() -> None:
     assert http["routers"]["c"]["service"] == "shop-web-11-http"
     http = render(wanted, {}, PLAIN, {})["http"]
     assert http["services"][http["routers"]["c"]["service"]]["loadBalancer"]["servers"] == []
+
+
+def test_copies_go_to_whoever_is_healthy_beside_what_answers() -> None:
+    copied = row("a.example", "/", shares(WEB), "c", mirror=Mirror(API, 8080, 25))
+    http = rendered(copied)
+    assert http["services"][http["routers"]["c"]["service"]]["mirroring"] == {
+        "service": "shop-web-11-http",
+        "mirrors": [{"name": "shop-api-12-http", "percent": 25}],
+        "maxBodySize": 1048576,
+    }
+    assert http["services"]["shop-api-12-http"]["loadBalancer"]["servers"]
+    for mirror in (copied.mirror, Mirror(Backend("App/shop/gone", 0, ""), 0, 25)):
+        alone = msgspec.structs.replace(copied, mirror=mirror)
+        http = render(table(alone), {WEB: ENDPOINTS[WEB]}, PLAIN, {})["http"]
+        assert http["routers"]["c"]["service"] == "shop-web-11-http"
 
 
 def test_what_a_client_says_about_its_user_is_always_taken_away_first() -> None:

@@ -57,6 +57,15 @@ class Traefik:
         self.taken = document["http"]
         self.switches += 1
 
+    def copied_to(self, router: str) -> dict[str, int]:
+        """The URLs that copies of a router's requests may go to, and how many of a hundred do."""
+        service = self.taken["services"][self.taken["routers"][router]["service"]]
+        return {
+            url: mirror["percent"]
+            for mirror in service.get("mirroring", {}).get("mirrors", [])
+            for url in servers_of(self.taken, mirror["name"])
+        }
+
     def servers_of(self, router: str) -> list[str]:
         """The URLs that the requests of a router may go to."""
         return sorted(servers_of(self.taken, self.taken["routers"][router]["service"]))
@@ -84,5 +93,10 @@ def servers_of(http: JSON, name: str) -> Iterator[str]:
     service = http["services"][name]
     for part in service.get("weighted", {}).get("services", []):
         yield from servers_of(http, part["name"])
+    mirroring = service.get("mirroring")
+    if mirroring is not None:
+        yield from servers_of(http, mirroring["service"])
+        for mirror in mirroring["mirrors"]:  # has to be there, and answers nobody
+            list(servers_of(http, mirror["name"]))
     for server in service.get("loadBalancer", {}).get("servers", []):
         yield server["url"]
