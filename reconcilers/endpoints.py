@@ -10,7 +10,7 @@ from typing import NamedTuple
 from projections.desired import DesiredApp
 from projections.route_table import Backend, Endpoint, Endpoints, RouteTable
 from reconcilers.ports import Replica, ReplicaState
-from reconcilers.replicas import Seen
+from reconcilers.replica_facts import Seen
 
 
 class Snapshot(NamedTuple):

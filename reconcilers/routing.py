@@ -29,7 +29,7 @@ from reconcilers.journal import Journal
 from reconcilers.leaving import By, Leaving
 from reconcilers.metrics import ReconcileMetrics
 from reconcilers.ports import Replica
-from reconcilers.replicas import Seen
+from reconcilers.replica_facts import Seen
 from reconcilers.router_driver import Reports, RouterDriver, Wishes
 from reconcilers.router_ports import (
     Certified,

@@ -22,7 +22,7 @@ from rich.table import Table
 from bus.log import Appended, IdempotencyKey, NewEvent
 from domain.secret import SecretText
 from projections.desired import DesiredState
-from reconcilers import health, orders, replicas
+from reconcilers import health, orders, replica_facts, replicas
 from reconcilers.ports import EngineError, Replica
 from reconcilers.projecting import Snapshot
 from reconcilers.queue import KeyQueue, Priority
@@ -355,12 +355,12 @@ def _volumes_taken() -> Patched:
 
 def _never_converged() -> Patched:
     """The first slot is never as ordered."""
-    original = replicas._is_new
+    original = replica_facts._is_new
 
     def is_new(one: Any, want: Any) -> bool:
         return bool(original(one, want)) and one.slot.number > 0
 
-    return patch.object(replicas, "_is_new", is_new)
+    return patch.object(replica_facts, "_is_new", is_new)
 
 
 def _prepared_again() -> Patched:
