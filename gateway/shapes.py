@@ -289,6 +289,10 @@ class TraefikDocument(Shape):
     """A dynamic configuration of Traefik 3, as its HTTP provider takes it."""
 
     http: dict[str, Any] = Field(description="Routers, services and middlewares, by name.")
+    tls: dict[str, Any] | None = Field(
+        default=None,
+        description="Certificates with their keys, only for a token of role router or an admin's.",
+    )
 
 
 class ForeignReplica(Shape):

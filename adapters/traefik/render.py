@@ -2,7 +2,7 @@
 
 It is never empty, for Traefik skips a document in which there is nothing and goes on with the last
 one: a route for everything comes last, and answers 404. Priorities are numbers of ours, for without
-one Traefik takes the length of a rule. Certificates and their keys are not in it.
+one Traefik takes the length of a rule.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from adapters.traefik.certificates import Certificate
 from adapters.traefik.rules import EVERYTHING, MOST_COPIED, compared, rule
 from adapters.traefik.settings import TraefikSettings
 from projections.route_table import Backend, Endpoint, Endpoints, Header, RouteTable, Row, Share
@@ -32,8 +33,12 @@ def render(
     endpoints: Endpoints,
     settings: TraefikSettings,
     unserved: Mapping[str, str],
+    certificates: Iterable[Certificate] = (),
 ) -> JSON:
-    """Return the document; rows named by `unserved` answer 501."""
+    """Return the document; rows named by `unserved` answer 501.
+
+    Traefik shows of `certificates` the one that names the host. Their keys are in it as they are.
+    """
     routers: JSON = {}
     middlewares: JSON = {
         NOTHING: _refusing(404),
@@ -62,7 +67,9 @@ def render(
         "entryPoints": [settings.https],
         "tls": {},
     }
-    return {"http": {"routers": routers, "services": services, "middlewares": middlewares}}
+    http = {"routers": routers, "services": services, "middlewares": middlewares}
+    shown = [{"certFile": one.chain, "keyFile": one.key.reveal()} for one in certificates]
+    return {"http": http, "tls": {"certificates": shown}} if shown else {"http": http}
 
 
 def _router(row: Row, chain: Iterable[str], leads_to: str, settings: TraefikSettings) -> JSON:

@@ -10,24 +10,29 @@ from adapters.traefik.render import JSON, NOTHING, render
 from adapters.traefik.rules import compared, rule
 from adapters.traefik.settings import TraefikSettings
 from projections.route_table import Backend, Endpoint, Header, Mirror, RouteTable, Row, Share, Tls
-from tests.support.golden_routes import ENDPOINTS, TRAEFIK
+from tests.support.golden_routes import CERTIFICATE, ENDPOINTS, TRAEFIK
 from tests.support.route_tables import API, EVERYTHING, FEATURE, WEB, row, shares, table
 from tests.support.traefik import faults_of
 
 PLAIN = TraefikSettings()
+LACKING = {"Secret/shop/tls": "nobody may see its key"}
 
 
 def rendered(*rows: Row, settings: TraefikSettings = PLAIN) -> JSON:
     wanted = table(*rows)
-    document = render(wanted, ENDPOINTS, settings, limits_met(wanted.rows, settings))
+    document = render(wanted, ENDPOINTS, settings, limits_met(wanted.rows, settings, LACKING))
     assert faults_of(document) == []
     http: JSON = document["http"]
     return http
 
 
 def test_everything_that_can_be_said_is_what_traefik_takes() -> None:
-    document = render(EVERYTHING, ENDPOINTS, TRAEFIK, limits_met(EVERYTHING.rows, TRAEFIK))
+    unserved = limits_met(EVERYTHING.rows, TRAEFIK, {})
+    document = render(EVERYTHING, ENDPOINTS, TRAEFIK, unserved, [CERTIFICATE])
     assert faults_of(document) == []
+    [shown] = document["tls"]["certificates"]
+    assert shown == {"certFile": CERTIFICATE.chain, "keyFile": CERTIFICATE.key.reveal()}
+    assert document["http"]["routers"]["own"]["tls"] == {}
 
 
 def test_the_schema_finds_what_traefik_would_not_take() -> None:
@@ -155,13 +160,13 @@ def test_what_a_client_says_about_its_user_is_always_taken_away_first() -> None:
                 scheme="https",
                 tls=Tls(mode="secret", secret="Secret/shop/tls"),
             ),
-            "in no answer of ours",
+            "nobody may see its key",
         ),
     ],
 )
 def test_what_traefik_is_not_told_is_said_and_not_served(limited: Row, said: str) -> None:
     fine = row("b.example", "/", shares(API), "fine")
-    (reason,) = limits_met([limited, fine], PLAIN).values()
+    (reason,) = limits_met([limited, fine], PLAIN, LACKING).values()
     assert said in reason
     http = rendered(limited, fine)
     assert http["routers"][limited.id]["service"] == NOTHING

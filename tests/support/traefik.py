@@ -27,6 +27,7 @@ class Traefik:
 
     Attributes:
         taken: what it serves.
+        tls: the certificates that it shows.
         switches: how often it took something else.
         skipped: why it did not, each time but for unchanged bodies.
     """
@@ -35,6 +36,7 @@ class Traefik:
         self._client, self._url = client, url
         self._body = b""
         self.taken: JSON = {}
+        self.tls: JSON = {}
         self.switches = 0
         self.skipped: list[str] = []
 
@@ -54,7 +56,7 @@ class Traefik:
         if not any(document.get("http", {}).values()):
             self.skipped.append("empty")
             return
-        self.taken = document["http"]
+        self.taken, self.tls = document["http"], document.get("tls", {})
         self.switches += 1
 
     def copied_to(self, router: str) -> dict[str, int]:
