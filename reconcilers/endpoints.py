@@ -23,7 +23,8 @@ class Snapshot(NamedTuple):
 def backends(*tables: RouteTable) -> dict[Backend, None]:
     """Everything that rows of the tables may ask."""
     rows = [row for table in tables for row in table.rows]
-    return {share.backend: None for row in rows for share in (*row.shares, *row.fallback)}
+    found = {share.backend: None for row in rows for share in (*row.shares, *row.fallback)}
+    return found | {row.mirror.backend: None for row in rows if row.mirror is not None}
 
 
 def snapshot(
