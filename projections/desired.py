@@ -344,6 +344,11 @@ class DesiredState:
             return ()
         return [removal for removal in self.removals() if removal.ref.stream == stream]
 
+    def token(self, stream: str) -> str | None:
+        """The keyed digest of what is in a Secret; None if there is none."""
+        event = self._decoded(stream, self._kept.get(stream))
+        return event.token if isinstance(event, e.SecretSet) else None
+
     def orphans(self, stream: str) -> Sequence[int]:
         """The uids of former apps of this name whose replicas are not ours to touch any more."""
         return self._orphans.get(stream, ())

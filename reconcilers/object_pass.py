@@ -21,6 +21,7 @@ from reconcilers.books import AppBook, Still
 from reconcilers.knowing import Knowing, Known
 from reconcilers.object_acting import ObjectActing, foretold
 from reconcilers.object_actions import Action, ApplyObject
+from reconcilers.object_certificates import certificates
 from reconcilers.object_counts import stops
 from reconcilers.object_judging import judge, replacements
 from reconcilers.object_labels import PART_OF, UID
@@ -221,13 +222,14 @@ class ObjectReconciler:
         if env is None:
             return None
         pull = None
-        if (name := held.spec.image_pull.secret_ref) is not None:
-            try:
+        try:
+            if (name := held.spec.image_pull.secret_ref) is not None:
                 secret = Ref("Secret", app.ref.project, name)
                 pull = await self._.secrets.get(secret, held.secrets[name])
-            except SecretUnavailable as error:
-                known.troubles.append(("SecretUnavailable", str(error)))
-                return None
+            shown = await certificates(app, self._.desired, self._.secrets)
+        except SecretUnavailable as error:
+            known.troubles.append(("SecretUnavailable", str(error)))
+            return None
         return AppOrder(
             project=app.ref.project,
             app=app.ref.name,
@@ -241,6 +243,7 @@ class ObjectReconciler:
             pull=pull,
             replicas=app.wanted,
             reach=self._.routing.reach(app),
+            certificates=shown,
         )
 
     async def _ground(self, ref: Ref, target: TargetView, objects: Objects) -> Plan:

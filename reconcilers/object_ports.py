@@ -103,12 +103,20 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return ObjectKey.of(self.body)
 
 
+class SecretValues(NamedTuple):
+    """What is in a Secret, and the keyed digest of it."""
+
+    token: str
+    values: Mapping[str, SecretText]
+
+
 class AppOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a renderer needs to know of an app, in one revision.
 
     `env` has the values of secrets filled in, `tokens` are the keyed digests of those secrets by
     name. `replicas` is how many should run now: 0 of one that is stopped. `reach` is of the app
-    as it is desired now, whatever the revision: routes are in none.
+    as it is desired now, whatever the revision: routes are in none. `certificates` are the Secrets
+    of its routes, by their streams.
     """
 
     project: str
@@ -123,6 +131,7 @@ class AppOrder(msgspec.Struct, frozen=True, kw_only=True):
     pull: Mapping[str, SecretText] | None = None
     replicas: int
     reach: Reach = Reach()
+    certificates: Mapping[str, SecretValues] = {}
 
 
 class ProjectOrder(msgspec.Struct, frozen=True, kw_only=True):

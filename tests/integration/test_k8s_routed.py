@@ -9,6 +9,7 @@ import pytest
 
 from domain import intents as i
 from domain.names import app
+from tests.support.certified import certified
 from tests.support.cluster_house import NAMESPACE, TOKEN, ClusterHouse, cluster_house
 from tests.support.deployment import without
 from tests.support.intents import manifest
@@ -190,6 +191,32 @@ async def test_a_target_may_change_its_router_and_an_ingress_says_what_it_cannot
         await house.send(target("none"))
         await house.until(lambda: house.reason("Routed") == ("False", "NoRouter"))
         await house.until(lambda: not routes(house, "Ingress"))
+
+
+async def test_a_certificate_of_a_secret_is_shown_and_replaced(tmp_path: Path) -> None:
+    def certificate(host: str) -> Any:
+        values = {key: text.reveal() for key, text in certified(host).items()}
+        return manifest("Secret", "own", {"data": values})
+
+    async with routed(tmp_path, definitions=TRAEFIK) as house:
+
+        def shown() -> str:
+            found = [one["spec"].get("tls", {}) for one in routes(house, "IngressRoute")]
+            return next((one["secretName"] for one in found if "secretName" in one), "")
+
+        def kept() -> set[str]:
+            return {one["metadata"]["name"] for one in house.all("Secret")}
+
+        secure = {"host": "web.example", "tls": {"mode": "secret", "secret": "own"}}
+        await house.send(target("traefik"), certificate("web.example"))
+        await house.send(manifest("App", "web", spec(secure)))
+        await house.until(lambda: bool(shown()))
+        await house.until(lambda: house.reason("Routed") == ("True", "Routed"))
+        first = shown()
+        assert first in kept()
+        await house.send(certificate("web.example"))
+        await house.until(lambda: shown() not in ("", first) and first not in kept())
+        assert shown() in kept()
 
 
 async def test_a_context_follows_the_paths_that_other_apps_have_on_its_host(

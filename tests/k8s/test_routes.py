@@ -1,16 +1,19 @@
 """Routes as objects of a cluster: what each kind of router gets, and what it is not asked for."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
 
 from adapters.k8s.render.manifests import stored
 from domain.routing import ClusterRouter
+from domain.secret import SecretText
 from projections.route_table import Backend, Header, Mirror, Row, Share, Tls
-from reconcilers.object_ports import Json, Manifest, Stage
+from reconcilers.object_ports import Json, Manifest, SecretValues, Stage
 from tests.support import k8s_grammar
-from tests.support.k8s_routes import SETTINGS, WAYS, rendered
+from tests.support.certified import certified
+from tests.support.k8s_routes import CERTIFICATES, OWN, SETTINGS, WAYS, rendered
 from tests.support.route_tables import API, EVERYTHING, FEATURE, WEB, row, shares, table
 
 CONTEXT = Header("x-context", "feature")
@@ -112,17 +115,6 @@ def test_what_a_client_says_about_its_user_is_taken_away(way: str) -> None:
         ("gateway", row("a.example", "/a%2Fb", shares(WEB)), "does not take"),
         ("ingress", row("a.example", "/", shares(WEB), context=CONTEXT), "a host of its own"),
         ("ingress", row("a.example", "/a", shares(WEB), strip_prefix=True), "stripping a prefix"),
-        (
-            "ingress",
-            row(
-                "a.example",
-                "/",
-                shares(WEB),
-                scheme="https",
-                tls=Tls(mode="secret", secret="Secret/shop/tls"),
-            ),
-            "not brought into the cluster",
-        ),
     ],
 )
 def test_what_a_router_cannot_do_is_said_with_what_to_do(way: str, limited: Row, said: str) -> None:
@@ -197,3 +189,43 @@ def test_without_copies_a_route_is_served_and_says_why(
     assert said in routes.notes["copied"]
     if way != "ingress":
         assert not copies(way, one, settings)
+
+
+SHOWN = row(
+    "own.example", "/", shares(WEB), "o", scheme="https", tls=Tls(mode="secret", secret=OWN)
+)
+
+
+@pytest.mark.parametrize(("way", "kind"), [("traefik", "IngressRoute"), ("ingress", "Ingress")])
+def test_an_own_certificate_is_an_object_that_the_route_names(way: str, kind: str) -> None:
+    names = set()
+    for token in ("t1", "t2"):
+        held = {OWN: SecretValues(token, CERTIFICATES[OWN].values)}
+        manifests = rendered(way, SHOWN, table=table(SHOWN), certificates=held).manifests
+        [secret] = [one for one in manifests if one.key.kind == "Secret"]
+        assert secret.body["type"] == "kubernetes.io/tls"
+        assert secret.confidential == held[OWN].values
+        assert b"PRIVATE" not in msgspec.json.encode([one.body for one in manifests])
+        [spec] = specs(manifests, kind)
+        [tls] = spec["tls"] if way == "ingress" else [spec["tls"]]
+        assert tls["secretName"] == secret.key.name
+        names.add(secret.key.name)
+    assert len(names) == 2  # other values are another object
+
+
+@pytest.mark.parametrize("way", ["traefik", "ingress"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        None,
+        {"tls.crt": SecretText("x")},
+        {"tls.crt": SecretText("x"), "tls.key": SecretText("y")},
+        {**certified("a.example"), "tls.key": certified("a.example")["tls.key"]},
+    ],
+    ids=["gone", "half", "nonsense", "of two"],
+)
+def test_what_is_no_certificate_is_said_and_not_shown(way: str, values: Any) -> None:
+    held = {OWN: SecretValues("t1", values)} if values is not None else {}
+    routes = rendered(way, SHOWN, table=table(SHOWN), certificates=held)
+    assert not routes.manifests
+    assert f"{OWN} has no certificate" in routes.unserved["o"]

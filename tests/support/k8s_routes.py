@@ -11,7 +11,8 @@ from adapters.k8s.routes.ingress import ingresses
 from adapters.k8s.routes.traefik import traefik_routes
 from domain.routing import ClusterRouter, Gateway, IngressClass, TraefikEntries
 from projections.route_table import Backend, Reach, RouteTable, Row, Share
-from reconcilers.object_ports import AppOrder
+from reconcilers.object_ports import AppOrder, SecretValues
+from tests.support.certified import certified
 from tests.support.k8s_orders import RENDERER
 from tests.support.route_tables import API, EVERYTHING, FEATURE, STREAM, WEB, row
 
@@ -23,6 +24,8 @@ SETTINGS: Final = ClusterRouter(
     gateway=Gateway(mirror_percent=True),
 )
 PORTS: Final = {WEB: 80, FEATURE: 80, API: 8080, STREAM: 9000}
+OWN: Final = "Secret/shop/own"
+CERTIFICATES: Final = {OWN: SecretValues("t1", certified("own.example"))}
 WAYS: Final[Mapping[str, Callable[[Asked, ClusterRouter], Routes]]] = {
     "gateway": gateway_routes,
     "traefik": traefik_routes,
@@ -31,11 +34,16 @@ WAYS: Final[Mapping[str, Callable[[Asked, ClusterRouter], Routes]]] = {
 
 
 def rendered(
-    way: str, *rows: Row, table: RouteTable = EVERYTHING, settings: ClusterRouter = SETTINGS
+    way: str,
+    *rows: Row,
+    table: RouteTable = EVERYTHING,
+    settings: ClusterRouter = SETTINGS,
+    certificates: Mapping[str, SecretValues] = CERTIFICATES,
 ) -> Routes:
     """Routes of the app `web`: these rows, or all of the table."""
     owner = RENDERER.owner("shop", "web", 17)
-    return WAYS[way](Asked(owner, rows or table.rows, table.rows, PORTS), settings)
+    asked = Asked(owner, rows or table.rows, table.rows, PORTS, certificates)
+    return WAYS[way](asked, settings)
 
 
 def reached(order: AppOrder, *rows: Row, port: str = "http") -> AppOrder:

@@ -44,7 +44,7 @@ def variables(order: AppOrder, owner: Owner) -> Variables:
     }
     if confidential:
         name = f"{owner.app}--{content_hash(_tokens(order))}"
-        objects.append(_secret(owner, name, "Opaque", confidential))
+        objects.append(secret(owner, name, "Opaque", confidential))
         sources.append({"secretRef": {"name": name}})
     if order.pull is None:
         return Variables(tuple(objects), sources, [])
@@ -70,7 +70,8 @@ def _tokens(order: AppOrder) -> list[tuple[str, str, str]]:
     return sorted(taken)
 
 
-def _secret(owner: Owner, name: str, kind: str, confidential: dict[str, SecretText]) -> Manifest:
+def secret(owner: Owner, name: str, kind: str, confidential: dict[str, SecretText]) -> Manifest:
+    """A Secret of a type of Kubernetes' own; its name has to be another for other values."""
     content = {"type": kind, "immutable": True}
     made = manifest(Stage.CONFIG, owner, "v1 Secret", name, content)
     return msgspec.structs.replace(made, confidential=confidential)
@@ -85,7 +86,7 @@ def _credentials(order: AppOrder, owner: Owner) -> Manifest:
     auth = base64.b64encode(f"{user}:{password}".encode()).decode()
     login = {"username": user, "password": password, "auth": auth}
     text = json.dumps({"auths": {registry: login}}, sort_keys=True, separators=(",", ":"))
-    return _secret(
+    return secret(
         owner,
         f"{owner.app}--pull-{hashed}",
         "kubernetes.io/dockerconfigjson",

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from adapters.k8s.render.labels import Owner
 from projections.route_table import Backend, Header, Mirror, Row, Share
-from reconcilers.object_ports import Manifest
+from reconcilers.object_ports import Manifest, SecretValues
 
 JSON = dict[str, Any]
 
@@ -19,12 +19,16 @@ IDENTITY_HEADER: Final = "X-Forwarded-User"
 
 
 class Asked(NamedTuple):
-    """The rows of one app, the table that they are of, and the ports of Services by backend."""
+    """The rows of one app, the table that they are of, and the ports of Services by backend.
+
+    `certificates` are Secrets by their streams.
+    """
 
     owner: Owner
     rows: tuple[Row, ...]
     table: tuple[Row, ...]
     ports: Mapping[Backend, int]
+    certificates: Mapping[str, SecretValues] = {}
 
 
 class Routes(NamedTuple):

@@ -18,6 +18,11 @@ from adapters.k8s.routes.asked import (
     service_of,
     where,
 )
+from adapters.k8s.routes.certificates import (
+    certificates,
+    lacks_certificate,
+    name_of_certificate,
+)
 from domain.routing import ClusterRouter
 from projections.route_table import Row
 from reconcilers.object_ports import Manifest, Stage
@@ -32,7 +37,10 @@ def ingresses(asked: Asked, settings: ClusterRouter) -> Routes:
     reasons = {row.id: _reason(row, asked, settings) for row in asked.rows}
     served = [row for row in asked.rows if not reasons[row.id] and not row.redirect]
     return Routes(
-        tuple(one for row in served for one in _ingress(row, asked, settings)),
+        (
+            *certificates(served, asked),
+            *(one for row in served for one in _ingress(row, asked, settings)),
+        ),
         {name: reason for name, reason in reasons.items() if reason},
         {row.id: note for row in asked.rows if (note := _note(row))},
     )
@@ -55,11 +63,8 @@ def _reason(row: Row, asked: Asked, settings: ClusterRouter) -> str:
             f"{where(row)} asks for tls mode 'auto', but no issuer of cert-manager is named to its "
             "target; name one, or use tls mode internal"
         )
-    if row.tls is not None and row.tls.mode == "secret":
-        return (
-            f"{where(row)} shows a certificate of {row.tls.secret}, which is not brought into the "
-            "cluster; use tls mode auto with an issuer, or internal"
-        )
+    if lacking := lacks_certificate(row, asked):
+        return f"{where(row)} is not served: {lacking}"
     return "" if row.redirect else reachable(row, asked)
 
 
@@ -72,6 +77,9 @@ def _note(row: Row) -> str:
 def _ingress(row: Row, asked: Asked, settings: ClusterRouter) -> Iterator[Manifest]:
     name = name_of(row, asked.owner)
     is_issued = row.tls is not None and row.tls.mode == "auto"
+    shown = f"{name}--tls" if is_issued else None
+    if row.tls is not None and row.tls.mode == "secret":
+        shown = name_of_certificate(row, asked)
     [share] = [share for share in row.shares if share.weight]
     service = service_of(share, asked)
     path: JSON = {
@@ -82,9 +90,7 @@ def _ingress(row: Row, asked: Asked, settings: ClusterRouter) -> Iterator[Manife
     spec = given(
         ingressClassName=settings.ingress.class_name,
         rules=[{"host": row.host, "http": {"paths": [path]}}],
-        tls=[given(hosts=[row.host], secretName=f"{name}--tls" if is_issued else None)]
-        if row.tls
-        else None,
+        tls=[given(hosts=[row.host], secretName=shown)] if row.tls else None,
     )
     yield manifest(
         Stage.ROUTE,

@@ -41,7 +41,7 @@ def routes(order: AppOrder, owner: Owner, routing: Routing) -> Routes:
         return _NOTHING
     stream = app(order.project, order.app).stream
     ports = {Backend(stream, order.uid, port.name): port.port for port in order.spec.ports}
-    asked = Asked(owner, order.reach.rows, order.reach.beside, ports)
+    asked = Asked(owner, order.reach.rows, order.reach.beside, ports, order.certificates)
     return render(asked, routing.cluster or ClusterRouter())
 
 

@@ -18,6 +18,11 @@ from adapters.k8s.routes.asked import (
     spellings,
     where,
 )
+from adapters.k8s.routes.certificates import (
+    certificates,
+    lacks_certificate,
+    name_of_certificate,
+)
 from adapters.traefik.rules import MOST_COPIED, compared, rule
 from domain.routing import ClusterRouter
 from projections.route_table import Mirror, Row
@@ -31,7 +36,10 @@ def traefik_routes(asked: Asked, settings: ClusterRouter) -> Routes:
     reasons = {row.id: _reason(row, asked, settings) for row in asked.rows}
     served = [row for row in asked.rows if not reasons[row.id]]
     return Routes(
-        tuple(one for row in served for one in _objects(row, asked, settings)),
+        (
+            *certificates(served, asked),
+            *(one for row in served for one in _objects(row, asked, settings)),
+        ),
         {name: reason for name, reason in reasons.items() if reason},
         {row.id: note for row in served if (note := notes_of(row))},
     )
@@ -48,11 +56,8 @@ def _reason(row: Row, asked: Asked, settings: ClusterRouter) -> str:
             f"{where(row)} asks for tls mode 'auto', but no certificate resolver of Traefik is "
             "named to its target; name one, or use tls mode internal"
         )
-    if row.tls is not None and row.tls.mode == "secret":
-        return (
-            f"{where(row)} shows a certificate of {row.tls.secret}, which is not brought into the "
-            "cluster; use tls mode auto or internal"
-        )
+    if lacking := lacks_certificate(row, asked):
+        return f"{where(row)} is not served: {lacking}"
     return reachable(row, asked)
 
 
@@ -85,6 +90,8 @@ def _objects(row: Row, asked: Asked, settings: ClusterRouter) -> Iterator[Manife
     }
     if row.tls is not None and row.tls.mode == "auto":
         routed["tls"] = {"certResolver": settings.traefik.cert_resolver}
+    elif row.tls is not None and row.tls.mode == "secret":
+        routed["tls"] = {"secretName": name_of_certificate(row, asked)}
     elif is_secure:
         routed["tls"] = {"store": {"name": "default"}}
     yield _object("IngressRoute", row, asked, routed)
