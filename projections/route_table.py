@@ -108,12 +108,14 @@ class RouteTable(msgspec.Struct, frozen=True, kw_only=True):
 class Reach(msgspec.Struct, frozen=True):
     """By which URLs one app is to be reached, and all rows of these hosts; both in order.
 
-    `copied` are those of its ports that copies of requests to other apps come to.
+    `copied` are those of its ports that copies of requests to other apps come to, `tokens` the
+    keyed digests of the Secrets that its certificates are in, by their streams.
     """
 
     rows: tuple[Row, ...] = ()
     beside: tuple[Row, ...] = ()
     copied: frozenset[str] = frozenset()
+    tokens: tuple[tuple[str, str], ...] = ()
 
 
 class Endpoint(NamedTuple):

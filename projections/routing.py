@@ -10,8 +10,9 @@ from itertools import chain
 from typing import Final, NamedTuple, final
 
 from domain.events import RolloutCompleted
+from domain.names import Ref
 from domain.names import app as app_ref
-from domain.route import Publish, Route, mirrored_port
+from domain.route import Publish, Route, mirrored_port, secrets_of
 from projections.desired import DesiredApp, DesiredState, Row
 from projections.route_rows import Claimed, Key, key_of, rows_of_host
 from projections.route_table import Backend, Mirror, Published, Reach, RouteTable
@@ -86,7 +87,7 @@ class RouteTables:
         self._reached: dict[str, _Reached] = {}
         self._hosts: dict[tuple[str, str], dict[str, None]] = {}
         self._targets: dict[str, _Ordered] = {}
-        self._mirroring: dict[str, dict[str, None]] = {}  # by whom of whose requests get copies
+        self._leaning: dict[str, dict[str, None]] = {}  # apps, by what else their rows speak of
         self._dirty: dict[str, None] = dict.fromkeys(desired.streams("App"))
         self._touched: dict[str, None] = {}
 
@@ -94,6 +95,8 @@ class RouteTables:
         """The last events of these streams may say something else of their routes."""
         for row in rows:
             stream = row[1]
+            if stream.startswith("Secret/"):
+                self._touched.update(self._leaning.get(stream, {}))
             if not stream.startswith("App/"):
                 continue
             if "#" not in stream:
@@ -103,7 +106,7 @@ class RouteTables:
 
     def _moved(self, stream: str) -> None:
         self._dirty[stream] = None
-        self._dirty.update(self._mirroring.get(stream, {}))
+        self._dirty.update(self._leaning.get(stream, {}))
 
     def table(self, target: str) -> RouteTable:
         """The present table of a target; the same object while nothing of it differs."""
@@ -148,12 +151,15 @@ class RouteTables:
             )
         ]
         rows.sort(key=key_of)
-        return Reach(tuple(row for row in rows if row.app == stream), tuple(rows), copied)
+        own = tuple(row for row in rows if row.app == stream)
+        tokens = {one: self._desired.token(one) for one in _secrets(said)}
+        held = tuple((one, token) for one, token in tokens.items() if token is not None)
+        return Reach(own, tuple(rows), copied, held)
 
     def mirroring(self, stream: str) -> Sequence[str]:
         """The apps of whose requests an app gets copies."""
         self._catch_up()
-        return tuple(self._mirroring.get(stream, ()))
+        return tuple(self._leaning.get(stream, ()))
 
     def _copied(self, stream: str, app: DesiredApp) -> frozenset[str]:
         """Which ports of an app, as it is said to be, copies of requests to others come to."""
@@ -246,8 +252,8 @@ class RouteTables:
                 del self._hosts[at][stream]
                 hosts[at] = None
             self._ordered(before.target).publish(stream, ())
-            for one in _mirrored(before):
-                del self._mirroring[one][stream]
+            for one in _spoken_of(before):
+                del self._leaning[one][stream]
                 self._touched[one] = None
         if after is not None:
             self._reached[stream] = after
@@ -255,8 +261,8 @@ class RouteTables:
                 self._hosts.setdefault(at, {})[stream] = None
                 hosts[at] = None
             self._ordered(after.target).publish(stream, _published(after))
-            for one in _mirrored(after):
-                self._mirroring.setdefault(one, {})[stream] = None
+            for one in _spoken_of(after):
+                self._leaning.setdefault(one, {})[stream] = None
                 self._touched[one] = None
 
     def _ordered(self, target: str) -> _Ordered:
@@ -272,8 +278,15 @@ _EMPTY: Final = RouteTable()
 _NOWHERE: Final = Reach()
 
 
-def _mirrored(reached: _Reached) -> dict[str, None]:
-    return {one.backend.app: None for one in reached.mirrors if one is not None}
+def _spoken_of(reached: _Reached) -> dict[str, None]:
+    """Who gets copies, and the Secrets with certificates: when they change, routes do."""
+    copied = {one.backend.app: None for one in reached.mirrors if one is not None}
+    return copied | dict.fromkeys(_secrets(reached))
+
+
+def _secrets(reached: _Reached) -> list[str]:
+    project = Ref.parse(reached.stream).project
+    return [Ref("Secret", project, name).stream for name in sorted(secrets_of(reached.routes))]
 
 
 def _hosts_of(reached: _Reached) -> dict[tuple[str, str], None]:

@@ -221,12 +221,12 @@ class ObjectReconciler:
         env = known.environments.get(held.number)
         if env is None:
             return None
-        pull = None
+        pull, reach = None, self._.routing.reach(app)
         try:
             if (name := held.spec.image_pull.secret_ref) is not None:
                 secret = Ref("Secret", app.ref.project, name)
                 pull = await self._.secrets.get(secret, held.secrets[name])
-            shown = await certificates(app, self._.desired, self._.secrets)
+            shown = await certificates(reach, self._.secrets)
         except SecretUnavailable as error:
             known.troubles.append(("SecretUnavailable", str(error)))
             return None
@@ -242,7 +242,7 @@ class ObjectReconciler:
             tokens=held.secrets,
             pull=pull,
             replicas=app.wanted,
-            reach=self._.routing.reach(app),
+            reach=reach,
             certificates=shown,
         )
 

@@ -157,6 +157,24 @@ def test_copies_go_to_an_app_while_it_is_there_and_its_port_is_told() -> None:
     assert touched.count(True) >= 2  # who gets copies is told as well
 
 
+def test_an_app_is_told_when_a_certificate_of_its_routes_is_another() -> None:
+    def secret(value: str) -> Told:
+        data = {"tls.crt": value, "tls.key": value}
+        return Told("secret", lambda desk: desk.send(manifest("Secret", "own", {"data": data})))
+
+    secure = {"host": "a.localhost", "tls": {"mode": "secret", "secret": "own"}}
+    told = [secret("a"), apply("web", secure), secret("b")]
+    found = []
+    for desired, tables in live(played(told, furnished=False)):
+        app_now = desired.app("App/shop/web")
+        tokens = tables.reach(app_now).tokens if app_now is not None else ()
+        found.append((tokens, "App/shop/web" in tables.touched()))
+    (before, _), (after, is_told) = found[-2:]
+    assert before
+    assert before != after
+    assert is_told
+
+
 @given(told=histories)
 def test_a_mirror_is_an_app_that_is_reached_on_the_same_target(told: list[Told]) -> None:
     *_, (desired, tables) = live(played(told))
