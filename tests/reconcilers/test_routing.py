@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from domain import intents as i
 from domain.names import Ref, app
@@ -232,6 +233,20 @@ def test_without_a_router_apps_run_and_are_told_what_to_install() -> None:
         await house.until(lambda: routed(house).status == "True")
 
     play(story)
+
+
+def test_a_router_that_cannot_be_opened_for_a_reason_that_nobody_foresaw_is_opened_later() -> None:
+    async def story(house: House) -> None:
+        house.router_trouble = OSError("no space left on device")
+        await house.send(manifest("App", "web", spec()))
+        await asyncio.sleep(30)
+        assert routed(house).status == "False"
+        house.router_trouble = None
+        await house.until(lambda: routed(house).status == "True")
+
+    with capture_logs() as told:
+        play(story)
+    assert "a loop failed and starts again" in {one["event"] for one in told}
 
 
 def test_a_target_may_have_no_router_at_all() -> None:

@@ -73,7 +73,7 @@ class House:
         self.status = status or StatusMemory()
         self.desired = DesiredState(codec.decode)
         self.rewound: str | None = None
-        self.router_trouble: RouterError | None = None
+        self.router_trouble: Exception | None = None
         self.unwanted: list[str] = []
         """Targets whose router was to be ended."""
         self.left: list[str] = []
