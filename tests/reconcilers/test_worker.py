@@ -12,6 +12,7 @@ from domain.names import app
 from reconcilers.passing import WorkerSettings
 from reconcilers.ports import EngineUnavailable, ReplicaName
 from reconcilers.queue import Priority
+from reconcilers.status import Condition
 from simulation import loop
 from simulation.faults import CALM, Call, Trouble, on_verb
 from tests.support.house import House, play
@@ -283,6 +284,27 @@ def test_an_app_that_dies_again_and_again_is_tried_ever_less_and_degraded_all_th
         pace = 3600 / (lives + min(300, 2 ** (tries - 2)))
         assert house.machine.writes["start"] - tries <= pace + 1
         assert states == {("True", "CrashLoop")}
+
+    play(story)
+
+
+def test_an_app_that_is_ended_again_and_again_says_which_check_it_fails() -> None:
+    """That it was terminated is our own doing, and tells nobody anything."""
+
+    async def story(house: House) -> None:
+        liveness = {"http": {"path": "/", "port": "http"}, "interval": "1s"}
+        unwell = spec(how="sick=5", health={"liveness": liveness})
+        await house.send(manifest("App", "web", unwell))
+        await house.until(lambda: degraded(house).reason == "CrashLoop", within=600)
+        for _ in range(120):
+            await asyncio.sleep(1)
+            assert "times: liveness check failed: " in degraded(house).message
+
+    def degraded(house: House) -> Condition:
+        status = house.of()
+        found = status.condition("Degraded") if status is not None else None
+        assert found is not None
+        return found
 
     play(story)
 
