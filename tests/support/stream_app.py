@@ -1,4 +1,4 @@
-"""A web application that speaks for long: `/socket` is a WebSocket, `/stream` an answer without end.
+"""A web application that speaks for long: `/socket` is a WebSocket, `/stream` an endless answer.
 
 Everything says what the variable GREETING is: the WebSocket to each message, the stream all the
 time.
