@@ -404,6 +404,24 @@ def test_a_context_takes_requests_and_gives_them_back_when_its_app_fails_or_goes
     play(story)
 
 
+def test_while_no_replica_is_healthy_the_base_answers_or_nobody_as_the_context_says() -> None:
+    """They go on running: who fails a readiness check is not ended, and comes back by itself."""
+
+    async def story(house: House) -> None:
+        await serving(house)
+        green = {"header": "x-feature", "value": "green", "fallback": "none"}
+        for name, context in (("blue", BLUE), ("green", green)):
+            routes = [{"host": HOST, "contexts": [context]}]
+            await serving(house, name, 1, routes=routes, env={"SIMULATED": "sick=30"})
+        assert answers(house, **{"x-feature": "green"}) == "App/shop/green"
+        await house.until(lambda: answers(house, **{"x-feature": "green"}) == "503", within=60)
+        await house.until(lambda: answers(house, **{"x-feature": "blue"}) == "App/shop/web")
+        await house.until(lambda: routed(house, "green").reason == "NoEndpoints")
+        assert len(house.running("green")) == 1
+
+    play(story)
+
+
 def test_a_new_worker_leaves_requests_where_they_are() -> None:
     """Before it has asked anybody how they are, what ran and was rolled out goes on being met."""
 
