@@ -202,6 +202,12 @@ class Routing:
         """The router of a target that runs this engine."""
         return self.router or ("gateway" if engine == "k8s" else "caddy")
 
+    def port_for(self, scheme: Literal["http", "https"]) -> int:
+        """The port that clients ask; the router of a cluster has the usual ones."""
+        usual = Entries() if self.cluster is not None else self.entries
+        entry = usual.https if scheme == "https" else usual.http
+        return int(entry.rpartition(":")[2])
+
 
 def _fits(pattern: str, host: str) -> bool:
     if pattern.startswith("*."):

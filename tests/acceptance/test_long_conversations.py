@@ -21,7 +21,7 @@ from tests.support.town import HOST, Town, routed
 
 pytestmark = pytest.mark.timeout(300)
 
-DRAIN = 1.5  # seconds
+DRAIN = 1.0  # seconds
 
 
 def speaking(word: str) -> dict[str, Any]:

@@ -65,9 +65,7 @@ def test_why_tells_which_row_a_request_hits_and_why_not_the_others(cli: CommandL
 
 
 def test_a_route_to_a_port_that_there_is_not_says_which_there_are(cli: CommandLine) -> None:
-    other = APPS.replace(
-        "routes: [{host: a.localhost}]", "routes: [{host: a.localhost, port: web}]"
-    )
+    other = APPS.replace("{host: a.localhost", "{host: a.localhost, port: web", 1)
     told = cli.fails("apply", "-f", cli.write("other.yaml", other))
     assert "spec.routes[0].port" in told
     assert "'web'" in told
