@@ -416,7 +416,9 @@ def test_while_no_replica_is_healthy_the_base_answers_or_nobody_as_the_context_s
         assert answers(house, **{"x-feature": "green"}) == "App/shop/green"
         await house.until(lambda: answers(house, **{"x-feature": "green"}) == "503", within=60)
         await house.until(lambda: answers(house, **{"x-feature": "blue"}) == "App/shop/web")
-        await house.until(lambda: routed(house, "green").reason == "NoEndpoints")
+        for name, said in (("green", "answered with 503"), ("blue", "left to who has its URLs")):
+            await house.until(lambda: routed(house, name).reason == "NoEndpoints")  # noqa: B023
+            assert said in routed(house, name).message
         assert len(house.running("green")) == 1
 
     play(story)
