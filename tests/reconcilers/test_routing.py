@@ -259,9 +259,27 @@ def test_without_a_router_apps_run_and_are_told_what_to_install() -> None:
     play(story)
 
 
+@pytest.mark.parametrize("call", ["open", "apply", "publish"])
+def test_what_a_routers_host_refuses_is_told_and_tried_again(call: str) -> None:
+    async def story(house: House) -> None:
+        full = OSError(28, "No space left on device")
+        if call == "open":
+            house.router_trouble = full
+        else:
+            house.router.plan = on_verb(call, Trouble(before=full))
+        await house.send(manifest("App", "web", spec()))
+        await house.until(lambda: house.of() is not None)
+        await house.until(lambda: routed(house).reason == "RouterUnavailable")
+        assert "No space left on device" in routed(house).message
+        house.router_trouble, house.router.plan = None, lambda _call: CALM
+        await house.until(lambda: routed(house).status == "True", within=60)
+
+    play(story)
+
+
 def test_a_router_that_cannot_be_opened_for_a_reason_that_nobody_foresaw_is_opened_later() -> None:
     async def story(house: House) -> None:
-        house.router_trouble = OSError("no space left on device")
+        house.router_trouble = LookupError("nobody thought of this")
         await house.send(manifest("App", "web", spec()))
         await asyncio.sleep(30)
         assert routed(house).status == "False"
