@@ -165,6 +165,30 @@ async def test_a_route_to_a_port_that_there_is_not_says_which_there_are() -> Non
     assert not (await present(found)).exists
 
 
+@pytest.mark.parametrize(
+    ("routing", "number", "is_free"),
+    [
+        ({}, 443, False),
+        ({"entries": {"http": "127.0.0.1:8080"}}, 8080, False),
+        ({"entries": {"http": "127.0.0.1:8080"}}, 80, True),
+        ({"router": "none"}, 443, True),
+    ],
+)
+async def test_no_app_has_a_port_that_the_router_listens_at(
+    routing: Mapping[str, Any], number: int, is_free: bool
+) -> None:
+    found = Desk()
+    ranges = {"portRanges": [{"first": 1, "last": 65535}]}
+    target = manifest("Target", "local", {"engine": "simulated", "routing": ranges | routing})
+    await found.send(target, manifest("Project", "shop", {}))
+    asked = web([], publish=[{"port": "http", "hostPort": number}])
+    if is_free:
+        assert (await found.send(asked)).changes
+        return
+    with pytest.raises(BadValue, match="the router of target local listens there"):
+        await found.send(asked)
+
+
 async def test_a_port_of_the_host_leads_to_one_replica_at_a_time() -> None:
     found = await desk()
     publish = [{"port": "http", "hostPort": 5000}]
