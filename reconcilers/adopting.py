@@ -64,7 +64,7 @@ class Adopter:
             EngineError: the target does not answer, or did not clear what it was told to.
         """
         for adoption in self._desired.adoptions(app.ref.stream):
-            if self._may_end(app.ref.stream, view.name, adoption):
+            if not adoption.objects and self._may_end(app.ref.stream, view.name, adoption):
                 await self._look(app, adoption, view)
 
     async def _look(self, app: DesiredApp, adoption: Adoption, view: TargetView) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from bus.secrets import SecretUnavailable
 from domain.app import AppSpec
 from domain.autoscale import Autoscale
+from domain.events import ForeignObject
 from domain.names import Ref, project
 from domain.quantities import seconds
 from projections.desired import DesiredApp
@@ -21,6 +22,13 @@ from reconcilers.books import AppBook, Still
 from reconcilers.knowing import Knowing, Known
 from reconcilers.object_acting import ObjectActing, foretold
 from reconcilers.object_actions import Action, ApplyObject
+from reconcilers.object_adopting import (
+    AGAIN_SECONDS,
+    Approved,
+    InTheWay,
+    ObjectAdopting,
+    in_the_way,
+)
 from reconcilers.object_counts import stops
 from reconcilers.object_judging import judge, replacements
 from reconcilers.object_labels import PART_OF, UID
@@ -40,6 +48,7 @@ from reconcilers.object_ports import (
 from reconcilers.object_preview import ObjectChange, changes
 from reconcilers.object_routing import Fate, possible, routed
 from reconcilers.outcome import Outcome
+from reconcilers.ports import EngineError
 from reconcilers.replicas import Want
 from reconcilers.status import AppStatus
 from reconcilers.surroundings import Surroundings
@@ -56,7 +65,7 @@ type Owner = tuple[str, str]
 class Found(NamedTuple):
     """What a pass sees, and what it would do: for whom, and in which order.
 
-    What moves after `mark` is not seen yet.
+    What moves after `mark` is not seen yet. `wanted` is None while that cannot be rendered.
     """
 
     mark: Mark
@@ -65,6 +74,8 @@ class Found(NamedTuple):
     plan: Plan
     actions: tuple[tuple[Owner, Action], ...]
     fate: Fate
+    approved: Approved
+    wanted: tuple[Manifest, ...] | None
 
 
 @final
@@ -72,7 +83,7 @@ class ObjectReconciler:
     def __init__(self, around: Surroundings) -> None:
         self._ = around
         self._knowing, self._telling = Knowing(around), Telling(around)
-        self._acting = ObjectActing(around)
+        self._acting, self._adopting = ObjectActing(around), ObjectAdopting(around)
         # by place and project: the mark at which what its apps share was found as it should be
         self._settled: dict[tuple[Located, str], tuple[int, tuple[Manifest, ...]]] = {}
 
@@ -110,18 +121,18 @@ class ObjectReconciler:
         status = self._tell(app, target, book, found)
         if failure is not None:
             raise failure
+        self._adopting.conclude(app, found.approved, found.wanted)
         is_done = status.is_true("Synced") and not status.is_true("Progressing")
         result = "noop" if is_done else "requeue"
         self._telling.fulfilled(app, book, status, worked=bool(done))
         sentence = f"{'; '.join(done) or 'nothing to do'}: {status.conditions[0].message}"
-        if not found.actions and not found.known.troubles:
+        if not found.actions and not found.known.troubles and not found.approved.theirs:
             book.still = Still(app, reach, found.mark, self._.clock(), result)
         if is_done:
             shown = fingerprint(app.uid, app.revision, app.digest, app.wanted)
             target.settle(stream, found.mark, shown)
-        if done:
-            return Outcome("success", sentence)
-        return Outcome(result, sentence)
+        again = self._.clock() + AGAIN_SECONDS if found.approved.theirs else None
+        return Outcome("success" if done else result, sentence, again)
 
     def _pending(self, app: DesiredApp, found: Found) -> list[tuple[Owner, Action]]:
         """What is to be done, but for routes that were refused in this pass."""
@@ -143,40 +154,87 @@ class ObjectReconciler:
         return [*(foretold(action) for _, action in found.actions), *held]
 
     async def preview(
-        self, app: DesiredApp, target: TargetView, objects: Objects
+        self,
+        app: DesiredApp,
+        target: TargetView,
+        objects: Objects,
+        adopting: Sequence[ForeignObject] = (),
     ) -> list[ObjectChange]:
-        """What would change on the cluster if the app were so. Nothing is written.
+        """What would change on the cluster if the app were so, and took over `adopting`, too.
+
+        Nothing is written.
 
         Raises:
             EngineUnavailable: its target does not answer.
         """
-        found = await self._look(app, target, objects, AppBook(app.uid))
+        found = await self._look(app, target, objects, AppBook(app.uid), adopting)
         live = [
+            *found.approved.theirs,
             *await objects.engine.list((app.ref.project, "")),
             *await objects.engine.list((app.ref.project, app.ref.name)),
         ]
         return await changes(objects, found.actions, live, self._.gate.position())
 
+    async def preview_project(self, order: ProjectOrder, objects: Objects) -> list[ObjectChange]:
+        """What would change of what a project's apps share. Nothing is written.
+
+        Raises:
+            EngineUnavailable: the target does not answer.
+        """
+        owner, home = (order.project, ""), objects.renderer.project(order)
+        live = await objects.engine.list(owner)
+        planned = plan(home, live, _whose(objects, home))
+        actions = [(owner, action) for action in planned.actions]
+        return await changes(objects, actions, live, self._.gate.position())
+
+    async def in_the_way(
+        self, app: DesiredApp, target: TargetView, objects: Objects
+    ) -> list[InTheWay]:
+        """What of others has names that the app needs. Nothing is written.
+
+        Raises:
+            EngineError: that cannot be found out now.
+        """
+        found = await self._look(app, target, objects, AppBook(app.uid))
+        if found.wanted is None:
+            why = next((message for _, message in found.known.troubles), found.known.waits)
+            raise EngineError(f"what {app.ref} needs there is not known yet: {why or 'wait'}")
+        live = await objects.engine.list((app.ref.project, app.ref.name))
+        names = set(self._forsaken(app, live, Approved({}, ())))
+        forsaken = [one for one in live if ObjectKey.of(one) in names]
+        return await in_the_way(objects, found.wanted, forsaken)
+
     # -- looking ------------------------------------------------------------------------------
 
     async def _look(
-        self, app: DesiredApp, target: TargetView, objects: Objects, book: AppBook
+        self,
+        app: DesiredApp,
+        target: TargetView,
+        objects: Objects,
+        book: AppBook,
+        adopting: Sequence[ForeignObject] = (),
     ) -> Found:
         owner, shared = (app.ref.project, app.ref.name), (app.ref.project, "")
         mark, live = await self._seen(app, target, objects)
         known = await self._knowing.of(app, book, target, await target.look(owner))
-        taken = self._forsaken(app, live)
-        order = None if known.waits or taken else await self._order(app, known)
-        ground = await self._ground(app.ref, target, objects) if order else Plan()
+        approved = await self._adopting.approved(app, objects, adopting)
+        taken = self._forsaken(app, live, approved)
+        order = None if known.waits else await self._order(app, known)
+        home = self._project(objects, app.ref)
         rendered = objects.renderer.app(order) if order else None
         mine, lacks = possible(objects, rendered or ())
-        planned = plan(mine if order else None, live, _whose(objects, mine))
+        wanted = (*home, *mine) if order else None
+        if taken:
+            order = None
+        ground = await self._ground(app.ref, target, objects, home, approved) if order else Plan()
+        whose, theirs = _whose(objects, mine), approved.theirs
+        planned = plan(mine if order else None, live, whose, theirs)
         if taken:
             planned = msgspec.structs.replace(planned, taken=taken)
         first = () if app.wanted else tuple(stops(app.uid, live, ground.actions + planned.actions))
         actions = tuple(
-            (whose, action)
-            for whose, its in ((owner, first), (shared, ground.actions), (owner, planned.actions))
+            (who, action)
+            for who, its in ((owner, first), (shared, ground.actions), (owner, planned.actions))
             for action in its
             if self._may(action, app, known)
         )
@@ -189,7 +247,8 @@ class ObjectReconciler:
             refused={},
             pending=any(_is_route(action) for action in planned.actions),
         )
-        return Found(mark, known, seen, _together(ground, planned), actions, fate)
+        whole = _together(ground, planned)
+        return Found(mark, known, seen, whole, actions, fate, approved, wanted)
 
     async def _seen(
         self, app: DesiredApp, target: TargetView, objects: Objects
@@ -204,7 +263,9 @@ class ObjectReconciler:
             return mark, live
         return moved, await objects.engine.list(owner)
 
-    def _forsaken(self, app: DesiredApp, live: Sequence[Json]) -> tuple[ObjectKey, ...]:
+    def _forsaken(
+        self, app: DesiredApp, live: Sequence[Json], approved: Approved
+    ) -> tuple[ObjectKey, ...]:
         """What a former life of the app left to somebody else, under the names that it needs."""
         orphans = {str(uid) for uid in self._.desired.orphans(app.ref.stream)} - {str(app.uid)}
         return tuple(
@@ -212,6 +273,7 @@ class ObjectReconciler:
             for one in live
             if (one["metadata"].get("labels") or {}).get(UID) in orphans
             and one["kind"] in {"Deployment", "StatefulSet"}
+            and not approved.allows(one)
         )
 
     async def _order(self, app: DesiredApp, known: Known) -> AppOrder | None:
@@ -243,14 +305,22 @@ class ObjectReconciler:
             reach=self._.routing.reach(app),
         )
 
-    async def _ground(self, ref: Ref, target: TargetView, objects: Objects) -> Plan:
+    async def _ground(
+        self,
+        ref: Ref,
+        target: TargetView,
+        objects: Objects,
+        home: tuple[Manifest, ...],
+        approved: Approved,
+    ) -> Plan:
         """The plan for what a project's apps share: most find that another has seen to it."""
-        home, owner = self._project(objects, ref), (ref.project, "")
+        owner = (ref.project, "")
         mark = objects.engine.marks([owner]).get(owner, 0)
         settled, place = (mark, home), (target.located, ref.project)
         if self._settled.get(place) == settled:
             return Plan()
-        found = plan(home, await objects.engine.list(owner), _whose(objects, home))
+        live, whose = await objects.engine.list(owner), _whose(objects, home)
+        found = plan(home, live, whose, approved.theirs)
         if found == Plan() and objects.engine.marks([owner]).get(owner, 0) == mark:
             if len(self._settled) >= REMEMBERED:  # projects that went are among them
                 self._settled.clear()
@@ -350,6 +420,7 @@ def _together(ground: Plan, planned: Plan) -> Plan:
         actions=(*ground.actions, *planned.actions),
         waiting=(*ground.waiting, *planned.waiting),
         taken=(*ground.taken, *planned.taken),
+        adopting=(*ground.adopting, *planned.adopting),
         additions={**ground.additions, **planned.additions},
         held=planned.held,
     )

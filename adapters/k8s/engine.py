@@ -7,6 +7,7 @@ from adapters.k8s.access import Access, AccessRefused
 from adapters.k8s.cluster import Cluster
 from adapters.k8s.copying import Copy
 from adapters.k8s.errors import KubernetesError
+from adapters.k8s.foreign import KubernetesForeign
 from adapters.k8s.io import PodIO
 from adapters.k8s.kinds import BUILT_IN
 from adapters.k8s.objects import KubernetesObjects
@@ -85,6 +86,7 @@ async def open_engine(
     objects = Objects(
         KubernetesObjects(cluster, copy, installation=who.installation, target=who.target),
         KubernetesRenderer(who.installation, who.target, settings, routing),
+        KubernetesForeign(cluster, installation=who.installation, target=who.target),
         who.installation,
         who.target,
     )
