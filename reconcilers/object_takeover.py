@@ -87,7 +87,23 @@ class Takeover:
 
 def fixed(wanted: Json, there: Json) -> tuple[str, ...]:
     """The paths by which an object has to be made anew to be as it is wanted."""
+    if wanted["kind"] == "Service" and _has_nameless_port(wanted, there):
+        return ("spec.ports",)
     return comparing.immutable(there, comparing.differing(wanted, there))
+
+
+def _has_nameless_port(wanted: Json, there: Json) -> bool:
+    """Whether it has a port besides ours without a name: those stay, and of several all have one.
+
+    Source: https://kubernetes.io/docs/concepts/services-networking/service/#multi-port-services
+    """
+    ours = {_port(one) for one in wanted["spec"].get("ports", ())}
+    theirs = there.get("spec", {}).get("ports") or ()
+    return bool(ours) and any(_port(one) not in ours and not one.get("name") for one in theirs)
+
+
+def _port(one: Json) -> tuple[int, str]:
+    return one["port"], one.get("protocol", "TCP")
 
 
 def marked(manifest: Manifest, there: Json | None) -> Manifest:

@@ -164,7 +164,9 @@ class ObjectsContract:
         await world.furnish()
         service = world.rendered()["Service"]
         world.place.squat(service.key)
-        world.place.edit(service.key, {"metadata": {"annotations": {"theirs": "1"}}})
+        ports = [{"name": "old", "port": 80}]  # where there are several, each has a name
+        noted = {"annotations": {"theirs": "1"}}
+        world.place.edit(service.key, {"metadata": noted, "spec": {"ports": ports}})
         [found] = await world.ours.foreign.find([service.key])
         with pytest.raises(ObjectChanged):
             await world.apply(service, "11111111-0000-4000-8000-000000000000")
