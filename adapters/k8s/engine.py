@@ -1,6 +1,7 @@
 """The engine of one cluster, put together: a copy of what is ours there, and the ports over it."""
 
 import random
+from collections.abc import Callable
 from typing import Final, NamedTuple, final
 
 from adapters.k8s.access import Access, AccessRefused
@@ -56,17 +57,19 @@ async def open_engine(
     who: Identity,
     *,
     rng: random.Random,
+    now: Callable[[], float],
     images: Images | None = None,
     routing: Routing | None = None,
 ) -> KubernetesEngine:
     """Reach a cluster, and list all that is ours there.
 
-    `images` says what a tag names; without it, each node finds out by itself.
+    `now` is seconds since the epoch. `images` says what a tag names; without it, each node finds
+    out by itself.
 
     Raises:
         EngineUnavailable: it cannot be reached, or does not let us; the message says what to do.
     """
-    transport = Transport(access, Patience(rng), user_agent=who.user_agent)
+    transport = Transport(access, Patience(rng), user_agent=who.user_agent, now=now)
     cluster = Cluster(transport, rng)
     copy = Copy(cluster, rng, installation=who.installation, target=who.target)
     try:

@@ -4,6 +4,7 @@ Real time passes here; the log, the secrets and the target `local` are simulated
 """
 
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -52,6 +53,7 @@ class HouseOnCluster(House):
             settings,
             who,
             rng=random.Random(5),
+            now=time.time,
             images=self.images,
             routing=spec.routing,
         )
