@@ -331,6 +331,13 @@ class ForeignObjects(Protocol):
         """
         ...
 
+    async def within(self, namespace: str) -> Sequence[ObjectKey]:
+        """Return what is not ours in a namespace and would be missed: what runs, and data.
+
+        Raises as `find`.
+        """
+        ...
+
 
 class Objects(NamedTuple):
     """What reconcilers need of a target that keeps objects, handed to them together.

@@ -9,12 +9,21 @@ import msgspec
 from adapters.k8s import errors
 from adapters.k8s.cluster import Cluster
 from adapters.k8s.grants import OWNED
-from adapters.k8s.kinds import BUILT_IN, OF_ROUTES
+from adapters.k8s.kinds import BUILT_IN, OF_ROUTES, Kind
 from adapters.k8s.objects import translated
 from reconcilers.object_labels import INSTALLATION, TARGET
 from reconcilers.object_ports import ForeignObjects, Json, ObjectKey
 
 _REPLICA_SET = BUILT_IN["apps/v1", "ReplicaSet"]
+_MISSED = tuple(
+    BUILT_IN[kind]
+    for kind in (
+        ("v1", "PersistentVolumeClaim"),
+        ("v1", "Pod"),
+        ("apps/v1", "Deployment"),
+        ("apps/v1", "StatefulSet"),
+    )
+)
 _HIDDEN = ("data", "stringData")  # of Secrets
 
 
@@ -61,13 +70,26 @@ class KubernetesForeign(ForeignObjects):
         hidden = _HIDDEN if key.kind == "Secret" else ()
         return {name: of for name, of in found.items() if name not in hidden}
 
+    @override
+    async def within(self, namespace: str) -> Sequence[ObjectKey]:
+        with translated():
+            found = await asyncio.gather(*(self._listed(kind, namespace) for kind in _MISSED))
+        return sorted(
+            ObjectKey.of(one)
+            for some in found
+            for one in some
+            if not self._is_ours(one) and "deletionTimestamp" not in one["metadata"]
+        )
+
     async def _replica_sets(self, namespace: str) -> list[Json]:
-        about = {"apiVersion": _REPLICA_SET.api_version, "kind": _REPLICA_SET.name}
+        return await self._listed(_REPLICA_SET, namespace)
+
+    async def _listed(self, kind: Kind, namespace: str) -> list[Json]:
+        """Metadata only."""
+        about = {"apiVersion": kind.api_version, "kind": kind.name}
         return [
             {**msgspec.json.decode(item), **about}
-            async for page in self._cluster.pages(
-                _REPLICA_SET, namespace=namespace, metadata_only=True
-            )
+            async for page in self._cluster.pages(kind, namespace=namespace, metadata_only=True)
             for item in page.items
         ]
 

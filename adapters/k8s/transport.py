@@ -118,10 +118,14 @@ class Transport:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Send a request whose answer goes on; yields its pieces as they come.
 
-        Takes no turn from other requests. Raises, also while reading: as `request`;
-        `ClusterUnavailable` when nothing came for `silence` seconds.
+        Takes no turn from other requests. Raises, also while reading: as `request`; `Throttled`
+        while the cluster asked for a pause; `ClusterUnavailable` when nothing came for `silence`
+        seconds.
         """
         self._permit(asked)
+        if (left := self._patience.left) > 0:
+            why = f"it asked for patience, for {left:.0f} s more"
+            raise Throttled(self._told(asked, why), code=0, retry_after=left)
         way = await self._open()
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=silence)
         try:
@@ -135,6 +139,9 @@ class Transport:
             with self._translated(asked):
                 await self._check(asked, response)
             yield self._pieces(asked, response)
+        except Throttled as throttled:
+            self._patience.pause(throttled.retry_after)
+            raise
         except Unauthorized as error:
             await self._renew(error)  # for who tries again
             self._blame(error)

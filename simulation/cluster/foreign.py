@@ -1,12 +1,14 @@
 """What is not ours in a simulated cluster, as it really is: no copy has it."""
 
 from collections.abc import Iterable, Sequence
-from typing import final, override
+from typing import Final, final, override
 
 from reconcilers.object_labels import INSTALLATION, TARGET
 from reconcilers.object_ports import ForeignObjects, Json, ObjectKey
 from simulation.cluster.cluster import Cluster
 from simulation.engine import Calling
+
+_MISSED: Final = ("PersistentVolumeClaim", "Pod", "Deployment", "StatefulSet")
 
 
 @final
@@ -34,6 +36,15 @@ class SimulatedForeign(ForeignObjects):
                 for owner in one["metadata"].get("ownerReferences") or ()
                 if owner["uid"] == uid and not self._is_ours(one)
             ]
+
+    @override
+    async def within(self, namespace: str) -> Sequence[ObjectKey]:
+        async with Calling(self._cluster.machine, "find", None, writes=False):
+            return sorted(
+                key
+                for key, one in self._cluster.store.all(*_MISSED)
+                if key.namespace == namespace and not self._is_ours(one)
+            )
 
     def _is_ours(self, one: Json) -> bool:
         return self._ours <= (one["metadata"].get("labels") or {}).items()

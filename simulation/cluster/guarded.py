@@ -114,3 +114,7 @@ class GuardedForeign(ForeignObjects):
     @override
     async def made_by(self, workload: Json) -> Sequence[Json]:
         return await self._life.read(lambda: self._inner.made_by(workload))
+
+    @override
+    async def within(self, namespace: str) -> Sequence[ObjectKey]:
+        return await self._life.read(lambda: self._inner.within(namespace))

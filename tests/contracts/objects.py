@@ -178,6 +178,13 @@ class ObjectsContract:
         assert ours["spec"]["selector"] == service.body["spec"]["selector"]
         assert list(await world.ours.foreign.find([service.key])) == []
 
+    async def test_what_others_have_in_a_namespace_of_ours_is_told(self, world: World) -> None:
+        await world.furnish()
+        made = await world.deploy()
+        namespace = made["Service"]["metadata"]["namespace"]
+        assert list(await world.ours.foreign.within(namespace)) == []
+        assert ObjectKey.of(made["Deployment"]) in await world.theirs.foreign.within(namespace)
+
     async def test_of_another_deployment_is_told_which_pods_it_has(self, world: World) -> None:
         await world.furnish(world.theirs)
         made = {one.key.kind: one for one in world.theirs.renderer.app(world.order())}

@@ -207,3 +207,20 @@ async def test_what_a_former_life_left_to_nobody_can_be_taken_up_again(
     events = [one.type for one in house.log.events if one.type == e.AdoptionCompleted.type]
     await house.until(lambda: house.types.count("adoption.completed") == 2)
     assert events
+
+
+async def test_a_namespace_of_ours_stays_while_somebody_else_has_something_in_it(
+    tmp_path: Path,
+) -> None:
+    async with cluster_house(tmp_path) as house:
+        await house.send(manifest("App", "web", spec()))
+        await house.ready()
+        claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        body = {"metadata": {"name": "theirs"}, "spec": claim}
+        house.server.inside.create("PersistentVolumeClaim", NAMESPACE, body)
+        await house.send(i.Delete(ref=project("shop"), cascade=True))
+        await house.until(lambda: not house.found("Deployment") and not house.all("ResourceQuota"))
+        await house.rest()
+        assert house.found("PersistentVolumeClaim", "theirs")
+        house.server.inside.delete("PersistentVolumeClaim", NAMESPACE, "theirs")
+        await house.until(lambda: not house.server.inside.get("Namespace", "", NAMESPACE))
