@@ -224,3 +224,14 @@ async def test_a_namespace_of_ours_stays_while_somebody_else_has_something_in_it
         assert house.found("PersistentVolumeClaim", "theirs")
         house.server.inside.delete("PersistentVolumeClaim", NAMESPACE, "theirs")
         await house.until(lambda: not house.server.inside.get("Namespace", "", NAMESPACE))
+
+
+async def test_an_app_that_leaves_the_cluster_has_nothing_more_to_take_there(
+    house: ClusterHouse,
+) -> None:
+    house.server.workloads.let("web:1", Fate.WAITS)
+    await take(house, await apply(house))
+    await house.until(lambda: house.reason("Synced") == ("False", "Adopting"))
+    await house.send(manifest("App", "web", spec(target="local")))
+    await house.until(lambda: "adoption.completed" in house.types)
+    assert not is_ours(house, house.found("Service"))
