@@ -225,3 +225,17 @@ def test_what_others_made_under_the_names_of_an_app_is_taken_over_when_that_is_s
     assert kinds == ["Deployment", "ReplicaSet"]
     assert adopted["data"]["actor"].startswith("user:")
     shop.plane.until(lambda: shop.plane.events("adoption.completed"), "it is over")
+
+
+def test_the_diff_of_a_project_shows_what_its_apps_share_on_each_of_its_clusters(
+    shop: Town, tmp_path: Path
+) -> None:
+    shop.plane.apply("web", app())
+    shop.plane.rolled_out()
+    file = tmp_path / "project.yaml"
+    about = {"apiVersion": "stateward/v1", "kind": "Project", "metadata": {"name": "default"}}
+    file.write_text(yaml.safe_dump(about | {"spec": {"target": "west"}}))
+    told = shop.cli("diff", "-f", str(file), code=1)
+    assert f"+++ Namespace {NAMESPACE} on west (applied)" in told
+    assert f"+++ NetworkPolicy {NAMESPACE}/stateward--deny on west (applied)" in told
+    assert "on prod" not in told, "there, all is as it would be"
