@@ -139,7 +139,7 @@ class AppReconciler:
         """What the next pass would do, in sentences. Raises what `reconcile` would."""
         book = self._book(app)
         if view.objects is not None:
-            return await self._objects.foresee(app, view, view.objects, book)
+            return await self._objects.foreseeing.foresee(app, view, view.objects, book)
         _, _, _, plan = await self._look(app, view, book)
         return [foretold(action) for action in plan.actions]
 
@@ -157,7 +157,7 @@ class AppReconciler:
         objects = view.objects
         if objects is None:
             return []
-        return await self._objects.preview(app, view, objects, adopting)
+        return await self._objects.foreseeing.preview(app, view, objects, adopting)
 
     async def preview_project(self, project: str, uid: int, view: TargetView) -> list[ObjectChange]:
         """What would change of what a project's apps share; nothing where there are no objects.
@@ -168,7 +168,9 @@ class AppReconciler:
         assert view.engine  # one that is not open says why
         order = ProjectOrder(project=project, uid=uid)
         objects = view.objects
-        return await self._objects.preview_project(order, objects) if objects is not None else []
+        if objects is None:
+            return []
+        return await self._objects.foreseeing.preview_project(order, objects)
 
     async def in_the_way(self, app: DesiredApp, view: TargetView) -> list[InTheWay]:
         """What of others has names that the app needs; nothing where there are no objects.
@@ -180,7 +182,9 @@ class AppReconciler:
             return []
         assert view.engine  # one that is not open says why
         objects = view.objects
-        return await self._objects.in_the_way(app, view, objects) if objects is not None else []
+        if objects is None:
+            return []
+        return await self._objects.foreseeing.in_the_way(app, view, objects)
 
     async def _look(
         self, app: DesiredApp, view: TargetView, book: AppBook
