@@ -69,7 +69,9 @@ def proposal(resource: str, plan: Plan, position: int) -> Proposal | None:
     return Proposal(stream, position, own[-1].type, codec.encode(own[-1]))
 
 
-def projects(resource: str, plan: Plan, position: int, desired: DesiredState) -> list[Asked]:
+def projects(
+    resource: str, plan: Plan, position: int, desired: DesiredState
+) -> list[ProjectProposal]:
     """What a Project that will be defined anew means to each cluster that its apps are on.
 
     Or will be: one is its default.

@@ -168,7 +168,9 @@ class Writing:
             headers={"Idempotency-Key": request.state.key},
         )
 
-    def _asked(self, change: previews.Manifest, plan: Plan, position: int) -> list[previews.Asked]:
+    def _asked(
+        self, change: previews.Manifest, plan: Plan, position: int
+    ) -> Sequence[previews.Asked]:
         """What has to be known of clusters to tell what a change means there."""
         app = previews.proposal(change["resource"], plan, position)
         if app is not None:

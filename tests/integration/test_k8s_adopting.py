@@ -166,11 +166,8 @@ async def test_data_is_taken_over_only_by_its_name(house: ClusterHouse) -> None:
         "accessModes": ["ReadWriteMany"],
         "resources": {"requests": {"storage": "1Gi"}},
     }
-    house.server.inside.create(
-        "PersistentVolumeClaim",
-        NAMESPACE,
-        {"metadata": {"name": "data--shared-web"}, "spec": claim},
-    )
+    body = {"metadata": {"name": "data--shared-web"}, "spec": claim}
+    house.server.inside.create("PersistentVolumeClaim", NAMESPACE, body)
     asked = spec(volumes=[volume], replicas=1)
     await house.send(manifest("App", "web", asked))
     await house.until(lambda: house.reason("Synced") == ("False", "NameTaken"))
