@@ -138,10 +138,15 @@ async def test_what_was_made_anew_since_it_was_seen_is_not_taken(house: ClusterH
     house.server.inside.delete("Service", NAMESPACE, "web")
     make(house, "Service", {"selector": THEIRS, "ports": [{"port": 82}]})
     await take(house, found)
-    await house.until(lambda: "adoption.completed" in house.types)
+    await house.until(lambda: images(house).count("web:1") == 2)
     await house.until(lambda: house.reason("Synced") == ("False", "NameTaken"))
     await house.rest()
     assert not is_ours(house, house.found("Service"))
+    assert images(house).count("theirs:1") == 2, "it leads to them still"
+    await take(house, await in_the_way(house))
+    await house.until(lambda: house.types.count("adoption.completed") == 2)
+    assert is_ours(house, house.found("Service"))
+    await house.until(lambda: images(house) == ["web:1", "web:1"])
 
 
 async def test_a_namespace_that_was_there_stays_with_all_that_is_not_ours(
