@@ -33,6 +33,7 @@ ANSWER_TIMEOUT: Final = 30.0  # seconds; API servers give up on a request after 
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 TRIES: Final = 5  # of a request that is throttled
 WORTH_WAITING: Final = 10.0  # seconds; who is asked for more patience is told, and may say so
+RETIRED: Final = 2  # ways with older credentials that are kept; whoever still reads there goes on
 RENEWAL: Final = 30.0  # seconds between two readings of credentials that were not accepted
 
 type Query = Mapping[str, str]
@@ -280,6 +281,8 @@ class Transport:
             if way is not None:
                 self._retired.append(way)
             self._way = None
+            while len(self._retired) > RETIRED:
+                await self._retired.pop(0).close()
             return True
 
 
