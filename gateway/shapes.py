@@ -221,6 +221,10 @@ class RouteRow(Shape):
     id: str
     target: str
     url: str = Field(examples=["https://shop.example.org/api"])
+    address: str = Field(
+        examples=["https://shop.example.org:8443/api"],
+        description="The URL with the port of the router's entry, where that is another.",
+    )
     context: str = Field(examples=["x-feature: blue"], description="Of a header; empty for a base.")
     precedence: int
     app: str = Field(description="Empty if the token may not see it.")
