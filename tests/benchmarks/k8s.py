@@ -25,6 +25,7 @@ from bus.intents import Asked
 from reconcilers.object_ports import ProjectOrder
 from reconcilers.passing import WorkerSettings
 from stateward import data
+from stateward.collecting import seldom
 from stateward.control_plane import Running, running
 from stateward.settings import Api, Data, Settings
 from tests.benchmarks.k8s_raw import Body, Raw, raw
@@ -320,20 +321,21 @@ def measure() -> Sequence[Row]:
     quiet = structlog.make_filtering_bound_logger(logging.WARNING)
     structlog.configure(wrapper_class=quiet)  # a line for each pass is not what is measured
     with on_disk() as directory:
-        with _frozen():
+        with _as_served():
             first, tick = asyncio.run(_fleets(directory))
-        with _frozen():
+        with _as_served():
             copies = asyncio.run(_copies(directory))
         return [first, tick, *copies, *asyncio.run(_intents(directory))]
 
 
 @contextmanager
-def _frozen() -> Iterator[None]:
-    """What is loaded stays out of the collector's way, as in a control plane that has started."""
+def _as_served() -> Iterator[None]:
+    """The collector of garbage is set as in a control plane that has started, for both sides."""
     gc.collect()
     gc.freeze()
     try:
-        yield
+        with seldom():
+            yield
     finally:
         gc.unfreeze()
 
