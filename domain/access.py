@@ -1,7 +1,8 @@
 """Who may do what: the one rule that every intent and every question passes.
 
 An actor is a person, a program or a part of Stateward (`system:`), with one role over all
-projects or over the named ones.
+projects or over the named ones. A `router` reads what it is to serve, keys of certificates
+included, and nothing else.
 """
 
 from dataclasses import dataclass, field
@@ -10,9 +11,10 @@ from typing import Literal
 from domain.names import KINDS_WITHOUT_PROJECT, Ref
 from domain.refusals import Forbidden
 
-type Role = Literal["admin", "editor", "viewer"]
+type Role = Literal["admin", "editor", "viewer", "router"]
 
 READ = "read"
+POLL = "poll"  # what a target's router serves, with the keys of certificates
 _OF_ADMINS = frozenset({"adopt"})  # reaches what others run
 
 
@@ -47,7 +49,9 @@ def authorise(actor: Actor, verb: str, ref: Ref) -> None:
     """Raises `Forbidden` unless the actor may do `verb` to the resource."""
     if actor.role == "admin" and not actor.projects:
         return
-    if verb == READ or actor.role == "admin":
+    if actor.role == "router" or verb == POLL:
+        allowed = actor.role == "router" and verb == POLL
+    elif verb == READ or actor.role == "admin":
         allowed = True
     else:
         allowed = actor.role == "editor" and ref.kind != "Target" and verb not in _OF_ADMINS

@@ -124,6 +124,19 @@ class HeaderToSet:
     value: HeaderValue
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteMirror:
+    """Another app of the project gets copies of so many of a hundred requests.
+
+    Its answers are dropped, and nothing waits for them. Copies go to its port of the same name, or
+    to its only tcp port.
+    """
+
+    __pydantic_config__ = SPEC
+    app: Name
+    percent: Annotated[int, Field(ge=1, le=100)] = 100
+
+
 HeadersToSet = Annotated[tuple[HeaderToSet, ...], Field(max_length=32)]
 
 
@@ -155,6 +168,7 @@ class Route:
     auth: Literal["off", "soft", "hard"] = "off"
     contexts: Annotated[tuple[RouteContext, ...], Field(max_length=MAX_CONTEXTS)] = ()
     headers: RouteHeaders = RouteHeaders()
+    mirror: RouteMirror | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +243,17 @@ def encode(routes: Sequence[Route]) -> bytes:
 def decode(data: bytes) -> tuple[Route, ...]:
     """Read stored routes; raises `ValueError` when they are none."""
     return _ROUTES.validate_json(data) if data else ()
+
+
+def mirrored_port(wanted: str, ports: Mapping[str, str]) -> str | None:
+    """The port that copies go to of an app with these: the one that is named so, or the only one.
+
+    None: it has no such tcp port. `ports` is protocol by name.
+    """
+    tcp = [name for name, protocol in ports.items() if protocol == "tcp"]
+    if wanted in tcp:
+        return wanted
+    return tcp[0] if len(tcp) == 1 else None
 
 
 def secrets_of(routes: Sequence[Route]) -> frozenset[str]:

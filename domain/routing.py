@@ -107,13 +107,17 @@ class Entries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
-    """A Gateway of the operator's that routes are attached to, and two of its listeners."""
+    """A Gateway of the operator's that routes are attached to, and two of its listeners.
+
+    `mirrorPercent` says that it can copy a part of the requests: that of Gateway API 1.3 and later.
+    """
 
     __pydantic_config__ = SPEC
     name: ObjectName = "stateward"
     namespace: ObjectName = "stateward-routing"
     http: ObjectName = "http"
     https: ObjectName = "https"
+    mirror_percent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from domain.access import READ, authorise
+from domain.access import POLL, READ, authorise, may
 from domain.names import Ref
 from domain.refusals import Forbidden, NotFound, NotPossible
 from gateway import openapi, shapes
@@ -41,23 +41,25 @@ class Polled:
 
     async def _traefik(self, request: Request) -> Response:
         target, actor = ref_in(request, "Target"), actor_of(request)
-        authorise(actor, READ, target)
+        sees_keys = may(actor, POLL, target)
+        if not sees_keys:
+            authorise(actor, READ, target)
         request.state.resource = target.stream
         if not actor.everywhere:
             raise Forbidden(
                 f"{actor.name} may see some projects only, but routes are of all; "
-                "ask an admin for a token for all projects, a viewer's will do",
+                "ask an admin for a token of role router (or, without keys, a viewer's for all)",
                 resource=str(target),
                 verb=READ,
             )
         await self._fresh.reached()
-        document = self._document(target)
+        document = self._document(target, sees_keys=sees_keys)
         headers = {"ETag": document.tag, "Cache-Control": "no-cache"}
         if request.headers.get("if-none-match") == document.tag:
             return Response(status_code=304, headers=headers)
         return Response(document.body, media_type="application/json", headers=headers)
 
-    def _document(self, target: Ref) -> Document:
+    def _document(self, target: Ref, *, sees_keys: bool) -> Document:
         if entry_of(self._services.desired, target) is None:
             raise NotFound(target, "`stateward get targets` lists those that do")
         router = self._services.polled_router(target.name)
@@ -67,7 +69,7 @@ class Polled:
                 "let its spec say `routing: {router: traefik}`, and ask the server that works on it"
             )
         try:
-            return router.read()
+            return router.read(sees_keys=sees_keys)
         except RouterUnavailable as error:
             raise Trouble(
                 503,

@@ -207,6 +207,13 @@ class Why(Shape):
     items: list[Transition]
 
 
+class CopiesOfRequests(Shape):
+    """An app that gets copies of so many of a hundred requests; its answers are dropped."""
+
+    app: str = Field(description="Empty if the token may not see it.")
+    percent: int
+
+
 class RouteRow(Shape):
     """A row of a target's route table. `fallback` are the apps asked when this one has nobody."""
 
@@ -218,6 +225,7 @@ class RouteRow(Shape):
     app: str = Field(description="Empty if the token may not see it.")
     port: str
     fallback: list[str]
+    mirror: CopiesOfRequests | None
     redirect: bool
     strip_prefix: bool
     auth: Literal["off", "soft", "hard"]
@@ -281,6 +289,10 @@ class TraefikDocument(Shape):
     """A dynamic configuration of Traefik 3, as its HTTP provider takes it."""
 
     http: dict[str, Any] = Field(description="Routers, services and middlewares, by name.")
+    tls: dict[str, Any] | None = Field(
+        default=None,
+        description="Certificates with their keys, only for a token of role router or an admin's.",
+    )
 
 
 class ForeignReplica(Shape):

@@ -124,6 +124,7 @@ class Urls:
             "app": row.app if self._is_seen(actor, row) else "",
             "port": row.shares[0].backend.port if row.shares else "",
             "fallback": [one for one in _apps(row.fallback) if may_read(actor, Ref.parse(one))],
+            "mirror": self._mirrored(actor, row),
             "redirect": row.redirect,
             "stripPrefix": row.strip_prefix,
             "auth": row.auth,
@@ -131,6 +132,14 @@ class Urls:
             "certificateEnds": self._certificate_ends(row),
             "status": self._status(row),
         }
+
+    def _mirrored(self, actor: Actor, row: Row) -> dict[str, Any] | None:
+        """Who gets copies of its requests; an app that the actor may not see has no name."""
+        if row.mirror is None:
+            return None
+        stream = row.mirror.backend.app
+        seen = may_read(actor, Ref.parse(stream))
+        return {"app": stream if seen else "", "percent": row.mirror.percent}
 
     def _certificate_ends(self, row: Row) -> str | None:
         status = self._services.status.get(row.app) if row.tls is not None else None

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from domain import claims
 from domain.names import Ref
 from domain.route import Route, RouteContext, RouteHeaders
-from projections.route_table import Backend, Header, Scheme, Share, Tls
+from projections.route_table import Backend, Header, Mirror, Scheme, Share, Tls
 from projections.route_table import Row as RouteRow
 
 CONTEXTS: Final = 1_000_000_000  # the class of rows with a context; the others begin at 0
@@ -27,6 +27,7 @@ class Claimed(NamedTuple):
     stream: str
     uid: int
     route: Route
+    mirror: Mirror | None = None
 
 
 def rows_of_host(target: str, claimed: Sequence[Claimed]) -> tuple[RouteRow, ...]:
@@ -76,6 +77,7 @@ def _row(
         tls=_tls(one) if scheme == "https" else None,
         request_headers=tuple(Header(h.name, h.value) for h in headers.request),
         response_headers=tuple(Header(h.name, h.value) for h in headers.response),
+        mirror=None if redirect else one.mirror,
         app=one.stream,
     )
 

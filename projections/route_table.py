@@ -37,6 +37,18 @@ class Share(NamedTuple):
     weight: int
 
 
+class Mirror(NamedTuple):
+    """Who gets copies of `percent` of a row's requests; its answers are dropped.
+
+    `number` is the backend's port as its spec has it. There is nobody by that name while `uid` of
+    the backend is 0.
+    """
+
+    backend: Backend
+    number: int
+    percent: int
+
+
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
     """Where a row's certificate comes from; `secret` is the stream of a Secret, else empty."""
 
@@ -53,6 +65,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     `context` is the header that a request must carry. `shares` are asked first; when none of their
     backends has an endpoint, `fallback` is, and when that has none either (or is empty), the
     answer is 503. A row with `redirect` answers with its https twin's URL and has no shares.
+    `mirror` makes no difference to any answer.
     `precedence` orders rows, higher first; rows of equal precedence can not fit the same request.
     """
 
@@ -72,6 +85,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     tls: Tls | None = None
     request_headers: tuple[Header, ...] = ()
     response_headers: tuple[Header, ...] = ()
+    mirror: Mirror | None = None
     app: str = ""
 
 
@@ -92,10 +106,14 @@ class RouteTable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reach(msgspec.Struct, frozen=True):
-    """By which URLs one app is to be reached, and all `rows` of these hosts; both in order."""
+    """By which URLs one app is to be reached, and all rows of these hosts; both in order.
+
+    `copied` are those of its ports that copies of requests to other apps come to.
+    """
 
     rows: tuple[Row, ...] = ()
     beside: tuple[Row, ...] = ()
+    copied: frozenset[str] = frozenset()
 
 
 class Endpoint(NamedTuple):

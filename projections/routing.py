@@ -10,10 +10,11 @@ from itertools import chain
 from typing import Final, NamedTuple, final
 
 from domain.events import RolloutCompleted
-from domain.route import Publish, Route
+from domain.names import app as app_ref
+from domain.route import Publish, Route, mirrored_port
 from projections.desired import DesiredApp, DesiredState, Row
 from projections.route_rows import Claimed, Key, key_of, rows_of_host
-from projections.route_table import Backend, Published, Reach, RouteTable
+from projections.route_table import Backend, Mirror, Published, Reach, RouteTable
 from projections.route_table import Row as RouteRow
 
 _WORDS: Final = (b'"routes":[', b'"publish":[')
@@ -21,13 +22,14 @@ _COMPLETED: Final = RolloutCompleted.type
 
 
 class _Reached(NamedTuple):
-    """What one app says of how it is reached."""
+    """What one app says of how it is reached, and who gets the copies of each route's requests."""
 
     stream: str
     uid: int
     target: str
     routes: tuple[Route, ...]
     publish: tuple[Publish, ...]
+    mirrors: tuple[Mirror | None, ...]
 
 
 @final
@@ -84,6 +86,7 @@ class RouteTables:
         self._reached: dict[str, _Reached] = {}
         self._hosts: dict[tuple[str, str], dict[str, None]] = {}
         self._targets: dict[str, _Ordered] = {}
+        self._mirroring: dict[str, dict[str, None]] = {}  # by whom of whose requests get copies
         self._dirty: dict[str, None] = dict.fromkeys(desired.streams("App"))
         self._touched: dict[str, None] = {}
 
@@ -94,9 +97,13 @@ class RouteTables:
             if not stream.startswith("App/"):
                 continue
             if "#" not in stream:
-                self._dirty[stream] = None
+                self._moved(stream)
             elif row[3] == _COMPLETED:  # an app that moved has arrived
-                self._dirty[stream.partition("#")[0]] = None
+                self._moved(stream.partition("#")[0])
+
+    def _moved(self, stream: str) -> None:
+        self._dirty[stream] = None
+        self._dirty.update(self._mirroring.get(stream, {}))
 
     def table(self, target: str) -> RouteTable:
         """The present table of a target; the same object while nothing of it differs."""
@@ -125,9 +132,10 @@ class RouteTables:
         """
         self._catch_up()
         stream = app.ref.stream
-        said = _reached(stream, app)
+        said = self._reached_by(stream, app)
+        copied = self._copied(stream, app)
         if said is None or not said.routes:
-            return _NOWHERE
+            return Reach(copied=copied) if copied else _NOWHERE
         reached = said._replace(target=app.target)
         is_present = reached == self._reached.get(stream)
         rows = [
@@ -140,7 +148,23 @@ class RouteTables:
             )
         ]
         rows.sort(key=key_of)
-        return Reach(tuple(row for row in rows if row.app == stream), tuple(rows))
+        return Reach(tuple(row for row in rows if row.app == stream), tuple(rows), copied)
+
+    def mirroring(self, stream: str) -> Sequence[str]:
+        """The apps of whose requests an app gets copies."""
+        self._catch_up()
+        return tuple(self._mirroring.get(stream, ()))
+
+    def _copied(self, stream: str, app: DesiredApp) -> frozenset[str]:
+        """Which ports of an app, as it is said to be, copies of requests to others come to."""
+        others = [self._reached[one] for one in self.mirroring(stream)]
+        found = {
+            mirrored_port(route.port or "", app.spec.port_protocols)
+            for other in others
+            for route, mirror in zip(other.routes, other.mirrors, strict=True)
+            if mirror is not None and (mirror.backend.app, other.target) == (stream, app.target)
+        }
+        return frozenset(port for port in found if port is not None)
 
     def touched(self) -> Sequence[str]:
         """Apps of hosts whose rows were made anew, each told once: perhaps another's did change."""
@@ -175,9 +199,9 @@ class RouteTables:
         if instead is not None:
             there[instead.stream] = instead
         return [
-            Claimed(reached.stream, reached.uid, route)
+            Claimed(reached.stream, reached.uid, route, mirror)
             for reached in there.values()
-            for route in reached.routes
+            for route, mirror in zip(reached.routes, reached.mirrors, strict=True)
             if route.host == at[1]
         ]
 
@@ -185,7 +209,28 @@ class RouteTables:
         """What an app says now; of most apps a look at the bytes tells that they say nothing."""
         if not any(self._desired.mentions(stream, word) for word in _WORDS):
             return None
-        return _reached(stream, self._desired.app(stream))
+        return self._reached_by(stream, self._desired.app(stream))
+
+    def _reached_by(self, stream: str, app: DesiredApp | None) -> _Reached | None:
+        if app is None or not (app.spec.routes or app.spec.publish):
+            return None
+        at, routes = app.reached_at, app.spec.routes
+        mirrors = tuple(self._mirror(app, one) for one in routes)
+        return _Reached(stream, app.uid, at, routes, app.spec.publish, mirrors)
+
+    def _mirror(self, app: DesiredApp, route: Route) -> Mirror | None:
+        """Who gets the copies; without a life and a port where there is no such app."""
+        if route.mirror is None:
+            return None
+        stream = app_ref(app.ref.project, route.mirror.app).stream
+        other = self._desired.app(stream)
+        port = None
+        if other is not None and other.reached_at == app.reached_at:
+            port = mirrored_port(route.port or "", other.spec.port_protocols)
+        if other is None or port is None:
+            return Mirror(Backend(stream, 0, ""), 0, route.mirror.percent)
+        number = next(one.port for one in other.spec.ports if one.name == port)
+        return Mirror(Backend(stream, other.uid, port), number, route.mirror.percent)
 
     def _take_over(
         self,
@@ -201,12 +246,18 @@ class RouteTables:
                 del self._hosts[at][stream]
                 hosts[at] = None
             self._ordered(before.target).publish(stream, ())
+            for one in _mirrored(before):
+                del self._mirroring[one][stream]
+                self._touched[one] = None
         if after is not None:
             self._reached[stream] = after
             for at in _hosts_of(after):
                 self._hosts.setdefault(at, {})[stream] = None
                 hosts[at] = None
             self._ordered(after.target).publish(stream, _published(after))
+            for one in _mirrored(after):
+                self._mirroring.setdefault(one, {})[stream] = None
+                self._touched[one] = None
 
     def _ordered(self, target: str) -> _Ordered:
         return self._targets.setdefault(target, _Ordered())
@@ -221,10 +272,8 @@ _EMPTY: Final = RouteTable()
 _NOWHERE: Final = Reach()
 
 
-def _reached(stream: str, app: DesiredApp | None) -> _Reached | None:
-    if app is None or not (app.spec.routes or app.spec.publish):
-        return None
-    return _Reached(stream, app.uid, app.reached_at, app.spec.routes, app.spec.publish)
+def _mirrored(reached: _Reached) -> dict[str, None]:
+    return {one.backend.app: None for one in reached.mirrors if one is not None}
 
 
 def _hosts_of(reached: _Reached) -> dict[tuple[str, str], None]:

@@ -15,10 +15,11 @@ import structlog
 from domain import events as e
 from domain.quantities import seconds
 from projections.desired import Adoption, DesiredApp, DesiredState
+from reconcilers.grounding import AppKey
 from reconcilers.journal import Journal
 from reconcilers.ports import Engine, EngineError, EngineUnavailable, ForeignReplica
 from reconcilers.status import StatusStore
-from reconcilers.targets import LIST_SECONDS, AppKey, TargetView
+from reconcilers.targets import LIST_SECONDS, TargetView
 
 END_SECONDS: Final = 60.0  # beside its grace, after which an end has failed
 PARALLEL_ENDS: Final = 8  # so that ends of others leave room for what is ours

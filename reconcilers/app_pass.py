@@ -19,17 +19,8 @@ from reconcilers.object_pass import ObjectReconciler
 from reconcilers.object_preview import ObjectChange
 from reconcilers.outcome import Outcome
 from reconcilers.ports import EngineError, EngineUnavailable, ReplicaState
-from reconcilers.replicas import (
-    Action,
-    Plan,
-    Remove,
-    Seen,
-    Start,
-    Stop,
-    Want,
-    diff,
-    needed_again,
-)
+from reconcilers.replica_facts import Seen, Want
+from reconcilers.replicas import Action, Plan, Remove, Start, Stop, diff, needed_again
 from reconcilers.surroundings import Surroundings
 from reconcilers.targets import TargetView
 from reconcilers.telling import Telling

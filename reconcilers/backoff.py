@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from reconcilers.ports import Replica, ReplicaState
-from reconcilers.replicas import Memory, Slot
+from reconcilers.replica_facts import Memory, Slot
 
 FIRST: Final = 1.0  # seconds, after the second quick death
 MOST: Final = 300.0

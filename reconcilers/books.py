@@ -9,7 +9,7 @@ from projections.route_table import Reach
 from reconcilers.backoff import SlotBook
 from reconcilers.ports import Replica, ReplicaState
 from reconcilers.queue import BACKOFF_MOST
-from reconcilers.replicas import Slot
+from reconcilers.replica_facts import Slot
 
 LONGEST_GAP: Final = 15.0  # seconds between passes that a deadline counts at most
 FAILED_GAP: Final = 1.25 * BACKOFF_MOST  # the same after a pass that failed: until it is repeated

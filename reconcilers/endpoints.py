@@ -10,7 +10,7 @@ from typing import NamedTuple
 from projections.desired import DesiredApp
 from projections.route_table import Backend, Endpoint, Endpoints, RouteTable
 from reconcilers.ports import Replica, ReplicaState
-from reconcilers.replicas import Seen
+from reconcilers.replica_facts import Seen
 
 
 class Snapshot(NamedTuple):
@@ -23,7 +23,8 @@ class Snapshot(NamedTuple):
 def backends(*tables: RouteTable) -> dict[Backend, None]:
     """Everything that rows of the tables may ask."""
     rows = [row for table in tables for row in table.rows]
-    return {share.backend: None for row in rows for share in (*row.shares, *row.fallback)}
+    found = {share.backend: None for row in rows for share in (*row.shares, *row.fallback)}
+    return found | {row.mirror.backend: None for row in rows if row.mirror is not None}
 
 
 def snapshot(

@@ -54,9 +54,12 @@ class Following:
         """When each loop last got round (of the clock): `/livez` asks."""
 
     def hint(self, position: int) -> None:
-        """The log has moved to `position`; never blocks. What is folded was followed up, too."""
+        """The log has moved to `position`, or 0: nobody knows, for hints may have been missed.
+
+        Never blocks. What is folded was followed up, too.
+        """
         self._told = max(self._told, position)
-        if self._hints and position > self._desired.position:
+        if self._hints and (position == 0 or position > self._desired.position):
             self._hinted.set()
 
     async def catch_up(self, *, by_timer: bool = False) -> int:

@@ -6,7 +6,7 @@ import msgspec
 
 from projections.desired import DesiredApp
 from reconcilers.ports import Replica, ReplicaState
-from reconcilers.replicas import Seen, Want
+from reconcilers.replica_facts import Seen, Want
 from reconcilers.status import AppStatus, Condition, ReplicaStatus, Truth
 
 

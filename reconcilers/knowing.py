@@ -16,7 +16,7 @@ from reconcilers import orders
 from reconcilers.books import AppBook
 from reconcilers.orders import Revision
 from reconcilers.ports import Replica
-from reconcilers.replicas import Want
+from reconcilers.replica_facts import Want
 from reconcilers.surroundings import Surroundings
 from reconcilers.targets import TargetView
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Set
 from typing import Final, Literal, final
 
-from reconcilers.replicas import Seen
+from reconcilers.replica_facts import Seen
 
 FORGETS: Final = 120.0  # seconds after which a replica that no list shows is gone for good
 

@@ -40,7 +40,7 @@ from reconcilers.object_ports import (
 from reconcilers.object_preview import ObjectChange, changes
 from reconcilers.object_routing import Fate, possible, routed
 from reconcilers.outcome import Outcome
-from reconcilers.replicas import Want
+from reconcilers.replica_facts import Want
 from reconcilers.status import AppStatus
 from reconcilers.surroundings import Surroundings
 from reconcilers.targets import Located, Mark, TargetView, fingerprint

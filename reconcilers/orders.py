@@ -16,7 +16,7 @@ from domain.quantities import cpu_millis, memory_bytes, seconds
 from domain.secret import SecretText
 from projections.desired import DesiredApp
 from reconcilers.ports import ReplicaName, StartReplica
-from reconcilers.replicas import Slot
+from reconcilers.replica_facts import Slot
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):

@@ -248,7 +248,9 @@ class Passing:
     async def _reconcile_app(self, app: DesiredApp) -> Outcome | EngineError:
         """Pass over the app where it should be; what its target could not do keeps no other."""
         try:
-            outcome = await self._apps.reconcile(app, self.view(app.target))
+            view = self.view(app.target)
+            async with view.use.passing((app.ref.project, app.ref.name)):
+                outcome = await self._apps.reconcile(app, view)
         except LeaseEnded:  # whoever decides now says how it is
             raise
         except EngineError as error:

@@ -16,9 +16,10 @@ from bus.log import LogError
 from domain import target as target_spec
 from domain.target import TargetSpec
 from projections.desired import DesiredState, Removal
+from reconcilers.grounding import AppKey
 from reconcilers.ports import EngineUnavailable, Replica
 from reconcilers.reading import Reader
-from reconcilers.targets import AppKey, Located, Targets, TargetView
+from reconcilers.targets import Located, Targets, TargetView
 
 _log = structlog.get_logger("places")
 

@@ -17,7 +17,7 @@ import structlog
 from domain.app import Check, Health
 from reconcilers import health
 from reconcilers.ports import Prober, ProbeResult, Replica, ReplicaIO, ReplicaState
-from reconcilers.replicas import Seen
+from reconcilers.replica_facts import Seen
 
 AT_ONCE: Final = 64  # probes under way; the rest wait their turn
 ROUNDING: Final = 0.001  # seconds

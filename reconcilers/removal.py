@@ -6,6 +6,7 @@ stream and of any other installation are not.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import final
 
@@ -70,7 +71,9 @@ class Remover:
         if view.objects is not None:
             alive = self._desired.app(ref.stream)
             spared = {*self._desired.orphans(ref.stream), alive.uid if alive else 0}
+            number = view.use.listing()
             done = await object_removal.remove(view.objects, removal, spared)
+            view.use.listed(number, (ref.project, ref.name))
             if done is not None:
                 return done
             view.replicas.pop((ref.project, ref.name), None)
@@ -146,7 +149,9 @@ class Remover:
         spared = deleted.union(self._desired.orphans(ref.stream))
         shown = await self._shown(app, view, owner)
         done = await object_removal.leave(objects, owner, spared, shown)
+        number = view.use.listing()
         live = {one["metadata"]["uid"] for one in await objects.engine.list(owner)}
+        view.use.listed(number, owner)
         if done is None and not live & shown:
             view.replicas.pop(owner, None)
             await self._clear_ground(view, ref.project)
@@ -246,8 +251,14 @@ class Remover:
         """
         if not self._sharing.holds(view.name, f"Project/{project}"):
             return
-        if self._may_write() and not self._inhabited(view, {project}, removals=False):
-            await view.engine.grounds.clear(project)
+        if not self._may_write() or self._inhabited(view, {project}, removals=False):
+            return
+        uses = [other.use for other in self._places.sharing(view)]
+        if all(use.is_free(project) for use in uses):
+            with ExitStack() as stack:
+                for use in uses:
+                    stack.enter_context(use.clearing(project))
+                await view.engine.grounds.clear(project)
 
     def _inhabited(
         self, view: TargetView, projects: set[str], *, removals: bool = True

@@ -1,98 +1,17 @@
 """Replicas: desired against observed, and the actions that close the gap. Pure.
 
 `diff` is the whole decision. It is asked again after every action has run, so it never waits: it
-returns what may be done now and, if only time can help, when to ask again.
-
-Replicas are *new* when they are of the wanted revision and as it was ordered, else *old*. A
-revision is *proven* once one of its replicas was ready, or its rollout completed earlier; until
-then the revision before it keeps serving and is healed, and a *failing* one gets a single probe.
-What serves is ready and, where a router sends it requests, reached by them: nothing ends for the
-sake of a replica that is ready and not yet routed.
+returns what may be done now and, if only time can help, when to ask again. What new, old, proven,
+failing and serving mean, `reconcilers.replica_facts` says.
 """
 
-from collections.abc import Mapping, Sequence, Set
-from typing import Final, NamedTuple
+from collections.abc import Sequence, Set
+from typing import Final
 
 import msgspec
 
 from reconcilers.ports import Replica, ReplicaState
-
-
-class Slot(NamedTuple):
-    """A place for one replica of a revision."""
-
-    revision: int
-    number: int
-
-
-class Want(msgspec.Struct, frozen=True, kw_only=True):
-    """What one app should have on one target.
-
-    `replicas` is 0 when it is stopped or deleted; `keep_dead` are the slots whose last dead replica
-    is kept for its logs. `stable` is the last revision that completed a rollout (0: none).
-    `startable` are the revisions whose image and secrets are at hand: no old replica ends for one
-    that is not. `stalled` says that the revision missed its deadline. `waits` is why none may start
-    yet although all is at hand, in a sentence, or empty. Of so many former revisions as `keep` says
-    the replicas stay, stopped; `returns` says that those like the wanted one are started again, for
-    what is wanted is not what serves: else somebody wants new ones, as by a restart.
-    """
-
-    uid: int
-    revision: int
-    digest: str
-    replicas: int
-    keep_dead: int = 0
-    stable: int = 0
-    surge: int = 1
-    max_unavailable: int = 0
-    stop_first: bool = False
-    startable: Set[int] = frozenset()
-    stalled: bool = False
-    waits: str = ""
-    keep: int = 0
-    returns: bool = False
-
-
-class Seen(msgspec.Struct, frozen=True):
-    """A replica and what health says of it. `failed` is why it must be replaced, or empty.
-
-    `known` is False until its health was asked for the first time, as after a restart. `routed` is
-    False while a router that should send it requests does not do so yet.
-    """
-
-    replica: Replica
-    ready: bool = False
-    failed: str = ""
-    known: bool = True
-    routed: bool = True
-
-    @property
-    def serves(self) -> bool:
-        """Whether requests are answered by it: only then may another end for it."""
-        return self.ready and self.routed
-
-    @property
-    def slot(self) -> Slot:
-        return Slot(self.replica.name.revision, self.replica.name.slot)
-
-    @property
-    def revision(self) -> int:
-        return self.replica.name.revision
-
-    @property
-    def number(self) -> int:
-        return self.replica.name.slot
-
-
-class Memory(msgspec.Struct, frozen=True):
-    """What past passes left: the last attempt of each slot, when a slot may start again, and the
-
-    attempts that are over: died, refused, or ended by us.
-    """
-
-    attempts: Mapping[Slot, int] = {}
-    not_before: Mapping[Slot, float] = {}
-    spent: Set[tuple[Slot, int]] = frozenset()
+from reconcilers.replica_facts import Memory, Seen, Slot, View, Want, is_there, runs
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -131,51 +50,14 @@ class Plan(msgspec.Struct, frozen=True):
 NOTHING: Final = Plan(())
 
 
-class _View:
-    """The replicas of one app, sorted into what they are to the decision."""
-
-    def __init__(self, want: Want, seen: Sequence[Seen], memory: Memory) -> None:
-        ordered = sorted(seen, key=lambda s: s.replica.name)
-        self.strangers = [s for s in ordered if s.replica.uid != want.uid]
-        mine = [s for s in ordered if s.replica.uid == want.uid]
-        self.unstarted = [s for s in mine if _waits(s, want, memory)]
-        self.kept = [s for s in mine if s.replica.state is ReplicaState.KEPT]
-        others = (*self.unstarted, *self.kept)
-        self.dead = [s for s in mine if not _runs(s) and s not in others]
-        self.failed = [s for s in mine if _runs(s) and s.failed]
-        live = [s for s in mine if _runs(s) and not s.failed]
-        self.new: dict[int, Seen] = {}
-        self.old: list[Seen] = []
-        self.doubles: list[Seen] = []
-        for one in sorted(live, key=lambda s: (not s.serves, not s.ready, s.replica.name)):
-            if not _is_new(one, want):
-                self.old.append(one)
-            elif one.number in self.new:
-                self.doubles.append(one)
-            else:
-                self.new[one.number] = one
-        self.old.sort(key=lambda s: (s.number, s.ready, s.replica.name))
-        self.ready_new = {number for number, one in self.new.items() if one.ready}
-        self.serving_new = {number for number, one in self.new.items() if one.serves}
-        self.proven = want.revision == want.stable or bool(self.ready_new)
-        tried = {s.slot for s in self.dead if s.revision == want.revision}
-        tried |= {s for s, n in memory.attempts.items() if n > 1 and s.revision == want.revision}
-        self.failing = not self.proven and (want.stalled or bool(tried))
-
-    @property
-    def serving(self) -> int:
-        """How many replicas serve, of whatever revision."""
-        return len(self.serving_new) + sum(1 for one in self.old if one.serves)
-
-
 def diff(want: Want, seen: Sequence[Seen], memory: Memory, now: float) -> Plan:
     """Return what may be done now to turn `seen` into `want`, starts before stops."""
-    if _is_there(want, seen):
+    if is_there(want, seen):
         return NOTHING
-    view = _View(want, seen, memory)
+    view = View(want, seen, memory)
     ending = [Stop(one.replica, keep=True, reason=one.failed) for one in view.failed]
     ending += _extra(want, view)
-    ending += [_gone(one) for one in view.strangers if _runs(one)]
+    ending += [_gone(one) for one in view.strangers if runs(one)]
     held: list[Start] = []
     starts: list[Start] = []
     if want.replicas == 0:
@@ -201,59 +83,25 @@ def needed_again(
     """
     if not draining:
         return []
-    mine = [one for one in seen if one.replica.uid == want.uid and _runs(one) and not one.failed]
+    mine = [one for one in seen if one.replica.uid == want.uid and runs(one) and not one.failed]
     serving = sum(1 for one in mine if one.serves and one.replica.id not in ending)
     lacking = max(0, want.replicas - want.max_unavailable - serving)
     ready = [one for one in mine if one.ready and one.replica.id in draining]
     return sorted(ready, key=lambda one: (-one.revision, one.replica.name))[:lacking]
 
 
-def _is_there(want: Want, seen: Sequence[Seen]) -> bool:
-    """Whether each slot has one replica, as wanted and ready, and nothing else is there."""
-    slots = {
-        one.number
-        for one in seen
-        if one.ready
-        and not one.failed
-        and one.replica.uid == want.uid
-        and _runs(one)
-        and _is_new(one, want)
-    }
-    return 0 < len(seen) == len(slots) == want.replicas == max(slots) + 1
-
-
-def _runs(one: Seen) -> bool:
-    return one.replica.state is ReplicaState.RUNNING
-
-
-def _waits(one: Seen, want: Want, memory: Memory) -> bool:
-    """Whether it was created but never started, and may still be."""
-    return (
-        one.replica.state is ReplicaState.CREATED
-        and one.number < want.replicas
-        and one.replica.digest != ""
-        and (one.slot, one.replica.name.attempt) not in memory.spent
-    )
-
-
-def _is_new(one: Seen, want: Want) -> bool:
-    replica = one.replica
-    as_ordered = replica.digest == want.digest and not replica.edited
-    return replica.name.revision == want.revision and as_ordered
-
-
 def _gone(one: Seen) -> Stop:
     return Stop(one.replica, keep=False, reason="its app was deleted")
 
 
-def _starts(want: Want, view: _View, memory: Memory) -> list[Start]:
+def _starts(want: Want, view: View, memory: Memory) -> list[Start]:
     numbers = _new_starts(want, view) if want.revision in want.startable else []
     starts = [_returning(_start(want.revision, n, view, memory), want, view) for n in numbers]
     healed = _old_starts(want, view, numbers)
     return starts + [_start(want.stable, number, view, memory) for number in healed]
 
 
-def _new_starts(want: Want, view: _View) -> list[int]:
+def _new_starts(want: Want, view: View) -> list[int]:
     """The slots in which to start the wanted revision now."""
     old = {one.number for one in view.old}
     missing = [n for n in range(want.replicas) if n not in view.new]
@@ -273,7 +121,7 @@ def _new_starts(want: Want, view: _View) -> list[int]:
     return missing[: max(0, room)]
 
 
-def _old_starts(want: Want, view: _View, starting: Sequence[int]) -> list[int]:
+def _old_starts(want: Want, view: View, starting: Sequence[int]) -> list[int]:
     """The slots in which to heal the revision before an unproven one.
 
     Without room for a surge, or with one replica to a slot, the probe's slot stays its own; a probe
@@ -294,7 +142,7 @@ def _old_starts(want: Want, view: _View, starting: Sequence[int]) -> list[int]:
     return uncovered[: max(0, min(len(uncovered) - spare, room))]
 
 
-def _start(revision: int, number: int, view: _View, memory: Memory) -> Start:
+def _start(revision: int, number: int, view: View, memory: Memory) -> Start:
     """The start of one that is missing: under its own name while nothing says that it is over.
 
     If it runs after all, and the list is only old, nothing happens; a further attempt would be one
@@ -312,7 +160,7 @@ def _start(revision: int, number: int, view: _View, memory: Memory) -> Start:
     return Start(slot, 1 + max([last, *used]))
 
 
-def _returning(start: Start, want: Want, view: _View) -> Start:
+def _returning(start: Start, want: Want, view: View) -> Start:
     """The start, from the newest kept replica of its slot that is like the wanted one."""
     found = [one for one in view.kept if one.number == start.slot.number and _returns(one, want)]
     if not found or start.attempt > 1:  # one that returned did not do
@@ -324,7 +172,7 @@ def _returns(one: Seen, want: Want) -> bool:
     return want.returns and one.replica.digest == want.digest
 
 
-def _staying(want: Want, view: _View) -> set[str]:
+def _staying(want: Want, view: View) -> set[str]:
     """The kept replicas that stay: of the newest revisions, and those that may be started now."""
     revisions = sorted({one.revision for one in view.kept} - {want.revision})
     newest = revisions[-want.keep :] if want.keep else []
@@ -336,7 +184,7 @@ def _staying(want: Want, view: _View) -> set[str]:
     }
 
 
-def _extra(want: Want, view: _View) -> list[Stop]:
+def _extra(want: Want, view: View) -> list[Stop]:
     """The second replicas of a slot, as from a list that left out the first.
 
     While too few serve, one that serves or that nobody has asked yet is needed, too. Two that share
@@ -354,7 +202,7 @@ def _extra(want: Want, view: _View) -> list[Stop]:
     return stops
 
 
-def _stops(want: Want, view: _View) -> list[Stop]:
+def _stops(want: Want, view: View) -> list[Stop]:
     """What may end now without serving less than agreed."""
     stops = _scaled_down(want, view)
     serving = view.serving - sum(1 for stop in stops if _serves(view, stop))
@@ -388,7 +236,7 @@ def _counts(one: Seen) -> bool:
     return one.serves or not one.known
 
 
-def _scaled_down(want: Want, view: _View) -> list[Stop]:
+def _scaled_down(want: Want, view: View) -> list[Stop]:
     """The slots that are not wanted any more, but for those that serve while too few others do."""
     spare = view.serving - max(0, want.replicas - want.max_unavailable)
     stops: list[Stop] = []
@@ -401,11 +249,11 @@ def _scaled_down(want: Want, view: _View) -> list[Stop]:
     return stops
 
 
-def _serves(view: _View, stop: Stop) -> bool:
+def _serves(view: View, stop: Stop) -> bool:
     return stop.replica.name.slot in view.serving_new
 
 
-def _probes_too_many(want: Want, view: _View) -> list[Stop]:
+def _probes_too_many(want: Want, view: View) -> list[Stop]:
     """Of a revision past its deadline, while an earlier one serves, one replica goes on trying."""
     unready = [n for n in sorted(view.new) if n not in view.ready_new and n < want.replicas]
     return [
@@ -420,7 +268,7 @@ def _is_leftover(one: Seen, want: Want) -> bool:
     return one.revision != want.stable and one.known and not one.ready
 
 
-def _stops_in_place(want: Want, view: _View) -> list[Stop]:
+def _stops_in_place(want: Want, view: View) -> list[Stop]:
     """Stop-first: an old replica ends when its slot's turn has come and the new one could start."""
     if want.revision not in want.startable:
         return []
@@ -455,7 +303,7 @@ def _why(one: Seen, want: Want) -> str:
     return f"drift: {', '.join(edited)}" if edited else "drift: digest"
 
 
-def _removals(want: Want, view: _View, starts: Sequence[Start]) -> list[Remove]:
+def _removals(want: Want, view: View, starts: Sequence[Start]) -> list[Remove]:
     """Take away the dead, but for the last of each slot, which is kept for its logs."""
     starting = {(start.slot, start.attempt) for start in starts}
     kept: dict[int, Seen] = {}
@@ -467,7 +315,7 @@ def _removals(want: Want, view: _View, starts: Sequence[Start]) -> list[Remove]:
     stay = {one.replica.id for one in kept.values()} | _staying(want, view)
     stay |= {start.reuses.id for start in starts if start.reuses is not None}
     gone = (*view.dead, *view.kept)
-    removals = [Remove(one.replica) for one in view.strangers if not _runs(one)]
+    removals = [Remove(one.replica) for one in view.strangers if not runs(one)]
     removals += [Remove(one.replica) for one in gone if one.replica.id not in stay]
     for one in view.unstarted:
         if (one.slot, one.replica.name.attempt) not in starting:

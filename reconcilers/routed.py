@@ -1,6 +1,6 @@
 """What is said of an app's routes: whether requests reach it by them, or why not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from projections.route_table import Row
 from reconcilers import certifying
@@ -39,7 +39,21 @@ def _served(stream: str, rows: Sequence[Row], driver: RouterDriver) -> _Said:
         return "False", "NoEndpoints", "no replica takes requests; they are answered with 503"
     urls = "1 URL leads" if len(rows) == 1 else f"{len(rows)} URLs lead"
     replicas = "1 replica" if behind == 1 else f"{behind} replicas"
-    return "True", "Routed", f"{urls} to {replicas}"
+    notes = "".join(f"; {one}" for one in _uncopied(rows, driver))
+    return "True", "Routed", f"{urls} to {replicas}{notes}"
+
+
+def _uncopied(rows: Sequence[Row], driver: RouterDriver) -> Iterator[str]:
+    """Why some app gets no copies of requests that it should; they are answered all the same."""
+    for mirror in dict.fromkeys(row.mirror for row in rows if row.mirror is not None):
+        stream, uid, _ = mirror.backend
+        why = driver.without_copies
+        if not why and not uid:
+            why = f"it is not on target {driver.target} with a port for them; apply it there"
+        elif not why and not driver.reached[stream]:
+            why = "it has no replica that is ready"
+        if why:
+            yield f"{stream} gets no copies of requests: {why}"
 
 
 def _condition(said: _Said) -> Condition:

@@ -18,7 +18,7 @@ from domain.target import TargetSpec
 from projections.route_table import Endpoint, RouteTable, Row
 from reconcilers import certifying
 from reconcilers.certifying import Certifying
-from reconcilers.endpoints import Snapshot
+from reconcilers.endpoints import Snapshot, backends
 from reconcilers.following import run_all
 from reconcilers.ports import Address
 from reconcilers.router_ports import (
@@ -125,6 +125,11 @@ class RouterDriver:
         """Whether there is no router at all, so that nothing waits for one."""
         trouble = self._troubles.get("open")
         return trouble is not None and trouble.reason == "RouterMissing"
+
+    @property
+    def without_copies(self) -> str:
+        """Why the router copies no requests, as far as that is known."""
+        return self._opened.router.without_copies if self._opened is not None else ""
 
     def serves(self, row: Row) -> bool:
         """Whether the router was given this row, as it is."""
@@ -326,11 +331,11 @@ class RouterDriver:
     def _take_over(self, table: RouteTable) -> None:
         """The router serves this table; what only the former one asked for can go."""
         rows = {row.id: row for row in table.rows}
-        moved = [row for name, row in rows.items() if self._rows.get(name) != row]
+        moved = tuple(row for name, row in rows.items() if self._rows.get(name) != row)
         self._applied, self._rows = table, rows
         self._publish_due.set()
         self.certificates.look(certifying.hosts_of(moved))
-        self._reports.applied(dict.fromkeys(s.backend.app for row in moved for s in row.shares))
+        self._reports.applied(dict.fromkeys(one.app for one in backends(RouteTable(rows=moved))))
 
     def _other_certificates(self, hosts: frozenset[str]) -> None:
         self._reports.applied(

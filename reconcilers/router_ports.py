@@ -62,17 +62,25 @@ class Certified(NamedTuple):
 
 
 class Document(NamedTuple):
-    """What a router reads that comes by itself; `tag` is another one for another `body`."""
+    """What a router reads that comes by itself; `tag` is another one for another `body`.
+
+    Its text is shown nowhere else: it may hold keys of certificates.
+    """
 
     body: bytes
     tag: str
+
+    def __repr__(self) -> str:
+        return f"Document(of {len(self.body)} bytes)"
 
 
 class PolledRouter(Protocol):
     """A router that comes to read what it is to serve."""
 
-    def read(self) -> Document:
+    def read(self, *, sees_keys: bool = False) -> Document:
         """Return what it is to serve now; that it came is noted.
+
+        Without `sees_keys`, what needs the key of a certificate of ours is not in it.
 
         Raises:
             RouterUnavailable: not known yet; it goes on with what it has.
@@ -87,6 +95,14 @@ class Router(Protocol):
     def propagation(self) -> float:
         """Seconds after `publish` returned until no new request meets the endpoints before."""
         ...
+
+    @property
+    def without_copies(self) -> str:
+        """Why it copies no requests to other apps, and what to do; empty if it does.
+
+        What it cannot copy it serves all the same.
+        """
+        return ""
 
     async def apply(self, table: RouteTable) -> Applied:
         """Make the router serve this table, whole or not at all. Twice is as once.

@@ -29,7 +29,7 @@ from reconcilers.journal import Journal
 from reconcilers.leaving import By, Leaving
 from reconcilers.metrics import ReconcileMetrics
 from reconcilers.ports import Replica
-from reconcilers.replicas import Seen
+from reconcilers.replica_facts import Seen
 from reconcilers.router_driver import Reports, RouterDriver, Wishes
 from reconcilers.router_ports import (
     Certified,
@@ -112,7 +112,8 @@ class Routing:
         if not is_awaited and (driver is None or driver.is_missing):
             self._found_there(stream, view, None)
             return list(seen)
-        if not app.spec.routes and stream not in self._found:
+        is_asked = app.spec.routes or self._.tables.mirroring(stream)
+        if not is_asked and stream not in self._found:
             return list(seen)
         before = self._before.get(view, frozenset())
         found = _Found(view.name, endpoints.serving(app, seen, before))
@@ -395,7 +396,8 @@ class Routing:
 
     def _routed(self, streams: Iterable[str], at: float) -> None:
         for stream in streams:
-            self._.wake(stream, at)
+            for one in (stream, *self._.tables.mirroring(stream)):
+                self._.wake(one, at)
 
     def _look_again(self, streams: Iterable[str]) -> None:
         for stream in streams:

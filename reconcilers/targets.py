@@ -12,6 +12,7 @@ import structlog
 
 from domain.routing import Routing
 from domain.target import Place, TargetSpec, place
+from reconcilers.grounding import AppKey, GroundUse
 from reconcilers.object_ports import Objects
 from reconcilers.ports import (
     Engine,
@@ -24,7 +25,6 @@ from reconcilers.status import StatusStore, TargetStatus
 
 _log = structlog.get_logger("targets")
 
-type AppKey = tuple[str, str]
 type Mark = tuple[int, int]
 """Moves whenever an object of an app moves, or one that its project shares."""
 type Located = tuple[str, Place]
@@ -119,6 +119,7 @@ class TargetView:
         self._settled: dict[str, tuple[Mark, str]] = {}
         self.trouble = "it was not asked yet"
         self.observed_at = 0.0
+        self.use = GroundUse()
 
     @property
     def located(self) -> Located:
@@ -234,10 +235,10 @@ class TargetView:
         return found
 
     async def _list(self, key: AppKey | None) -> Sequence[Replica]:
-        engine = self.engine
+        engine, number = self.engine, self.use.listing()
         try:
             async with asyncio.timeout(LIST_SECONDS):
-                return await engine.replicas.list(key)
+                listed = await engine.replicas.list(key)
         except TimeoutError as error:
             self._failed_lists += 1
             self.trouble = f"it did not list its replicas within {LIST_SECONDS:.0f} s"
@@ -248,6 +249,8 @@ class TargetView:
             if isinstance(error, EngineUnavailable):
                 raise
             raise EngineUnavailable(self.trouble) from error
+        self.use.listed(number, key)
+        return listed
 
     def _check_positions(self, replicas: Sequence[Replica]) -> None:
         highest = max((one.position for one in replicas), default=0)

@@ -9,7 +9,8 @@ from reconcilers import judging
 from reconcilers.books import AppBook
 from reconcilers.knowing import Known
 from reconcilers.ports import ReplicaState
-from reconcilers.replicas import Plan, Seen, Want
+from reconcilers.replica_facts import Seen, Want
+from reconcilers.replicas import Plan
 from reconcilers.status import AppStatus
 from reconcilers.surroundings import Surroundings
 

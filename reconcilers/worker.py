@@ -76,10 +76,6 @@ class Worker(Tenant):
 
     # -- what leads to passes -----------------------------------------------------------------
 
-    def hint(self, position: int, _keys: Sequence[str] | None) -> None:
-        """The log has moved to `position`; never blocks. What that concerns is read in the log."""
-        self._following.hint(position)
-
     def engine_event(self, stream: str) -> None:
         """Something of an app has moved on its target."""
         if not self._apps.looks_again(stream):

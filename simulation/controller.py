@@ -122,7 +122,7 @@ class Controller:
             ),
             site.settings,
         )
-        self._bus = site.bus_of(life, self.intents, self.parts.worker.hint) if site.bus_of else None
+        self._bus = site.bus_of(life, self.intents, self._hint) if site.bus_of else None
         self._announcer = Announcer(
             guarded_log,
             self._bus.publish if self._bus else lambda _events: None,
@@ -200,8 +200,11 @@ class Controller:
         if not self.life.is_alive:
             return
         if self.site.direct:
-            self.parts.worker.hint(position, streams)
+            self._hint(position, streams)
         self._announcer.appended()
+
+    def _hint(self, position: int, _keys: Sequence[str] | None) -> None:
+        self.parts.following.hint(position)
 
     def _utc(self) -> datetime:
         return datetime.fromtimestamp(self.site.now(), UTC)

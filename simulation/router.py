@@ -48,6 +48,7 @@ class SimulatedRouter(Router):
         self.published: list[Endpoints] = []
         self.applied: list[RouteTable] = []
         self.unserved: tuple[Unserved, ...] = ()
+        self.uncopied = ""
         self.certificates: dict[str, Certified] = {}
         self.cut: list[str] = []
         """Replicas that were asked to end while a new request could still meet them."""
@@ -78,6 +79,11 @@ class SimulatedRouter(Router):
     @override
     def propagation(self) -> float:
         return self._propagation
+
+    @property
+    @override
+    def without_copies(self) -> str:
+        return self.uncopied
 
     # -- what control planes do ---------------------------------------------------------------
 
@@ -263,6 +269,11 @@ class GuardedRouter(Router):
     @override
     def propagation(self) -> float:
         return self._router.propagation
+
+    @property
+    @override
+    def without_copies(self) -> str:
+        return self._router.without_copies
 
     @override
     async def apply(self, table: RouteTable) -> Applied:

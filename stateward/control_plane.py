@@ -5,7 +5,7 @@ import random
 import secrets as tokens_of_chance
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -29,6 +29,7 @@ from gateway.server import Serving, serve
 from gateway.tokens import Tokens
 from projections.desired import DesiredState
 from reconcilers.assembling import Assembled, World, assemble
+from reconcilers.following import Following
 from reconcilers.passing import WorkerSettings
 from reconcilers.projecting import Projecting
 from stateward.collecting import uncollected
@@ -147,7 +148,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
         )
         bus = _bus(settings, data, intents, assembled, shares, metrics, rng)
         announcer = Announcer(metered, bus.publish if bus else _told_nobody, after=desired.position)
-        tell.to(_hint(assembled, is_worker=is_worker), announcer)
+        tell.to(assembled.following, announcer)
         work = assembled.worker.run if is_worker else assembled.following.run
         worker = asyncio.create_task(work(), name="worker")
         stack.push_async_callback(_ended, worker)
@@ -226,32 +227,21 @@ class _Telling:
     """Tells of commits once those who listen are there."""
 
     def __init__(self) -> None:
-        self._hint: Callable[[int, Sequence[str]], None] = lambda _position, _streams: None
-        self._announcer: Announcer | None = None
+        self._to: tuple[Following, Announcer] | None = None
 
-    def to(self, hint: Callable[[int, Sequence[str]], None], announcer: Announcer) -> None:
-        self._hint, self._announcer = hint, announcer
+    def to(self, following: Following, announcer: Announcer) -> None:
+        self._to = following, announcer
         announcer.appended()
 
-    def appended(self, position: int, streams: Sequence[str]) -> None:
-        self._hint(position, streams)
-        if self._announcer is not None:
-            self._announcer.appended()
+    def appended(self, position: int, _streams: Sequence[str]) -> None:
+        if self._to is not None:
+            following, announcer = self._to
+            following.hint(position)
+            announcer.appended()
 
 
 def _told_nobody(_events: Sequence[object]) -> None:
     return
-
-
-def _hint(assembled: Assembled, *, is_worker: bool) -> Callable[[int, Sequence[str] | None], None]:
-    """Who is told where to look."""
-    if is_worker:
-        return assembled.worker.hint
-
-    def follow(position: int, _keys: Sequence[str] | None) -> None:
-        assembled.following.hint(position)
-
-    return follow
 
 
 async def _waited(task: asyncio.Task[None]) -> None:
@@ -300,7 +290,7 @@ def _bus(
         nats_settings(settings.nats, data.directory, data.installation[:8]),
         intents,
         actor_of=lambda name: Actor(name=f"program:{name}", role="editor"),
-        hinted=_hint(assembled, is_worker=settings.serve.is_worker),
+        hinted=lambda position, _keys: assembled.following.hint(position),
         installation=data.installation,
         now=utc,
         random=rng,

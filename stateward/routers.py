@@ -152,7 +152,7 @@ class Routers(RouterOpener):
             verify=f"http://{await self._api}{VERIFY}" if self._login else "",
             identity_header=USER,
         )
-        opened = self._polled[name] = TraefikRouter(name, settings)
+        opened = self._polled[name] = TraefikRouter(name, settings, self._certificate)
 
         async def close() -> None:
             if self._polled.get(name) is opened:

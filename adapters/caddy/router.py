@@ -109,6 +109,11 @@ class CaddyRouter(Router):
     def propagation(self) -> float:
         return self._settings.refresh + _ANSWER_SECONDS
 
+    @property
+    @override
+    def without_copies(self) -> str:
+        return "Caddy makes none; use a target whose router is traefik"
+
     @override
     async def apply(self, table: RouteTable) -> Applied:
         async with self._at_work:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 
+from adapters.files import pem
 from adapters.haproxy.authority import Authority
 from projections.route_table import Row, Tls
 
@@ -74,17 +73,8 @@ class Certificates:
         found = await self._secrets(tls.secret)
         if found is None:
             raise _Useless(f"none in {tls.secret} can be read now; set it, or name another")
-        try:
-            certificate = x509.load_pem_x509_certificate(found[0])
-            key = serialization.load_pem_private_key(found[1], None)
-            fits = key.public_key() == certificate.public_key()
-        except (ValueError, TypeError) as error:
-            raise _Useless(
-                f"{tls.secret} holds no PEM of a certificate and its key without password; "
-                "put both into it, the certificate of the host before those that vouch for it"
-            ) from error
-        if not fits:
-            raise _Useless(f"the key in {tls.secret} belongs to another certificate; replace one")
+        if fault := pem.fault(*found):
+            raise _Useless(f"{tls.secret}: {fault}")
         return "\n".join(part.decode().strip() for part in found) + "\n"
 
     def _present(self, host: str) -> str | None:

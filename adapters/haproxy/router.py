@@ -73,6 +73,11 @@ class HAProxyRouter(Router):
         return self.running.propagation
 
     @property
+    @override
+    def without_copies(self) -> str:
+        return "HAProxy makes none without an agent beside it; use a target whose router is traefik"
+
+    @property
     def backends(self) -> tuple[str, ...]:
         """The backends that lead to apps now."""
         return tuple(one.backend for one in self._state.pool.taken)

@@ -2,7 +2,7 @@
 
 It is never empty, for Traefik skips a document in which there is nothing and goes on with the last
 one: a route for everything comes last, and answers 404. Priorities are numbers of ours, for without
-one Traefik takes the length of a rule. Certificates and their keys are not in it.
+one Traefik takes the length of a rule.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.traefik.rules import EVERYTHING, compared, rule
+from adapters.traefik.certificates import Certificate
+from adapters.traefik.rules import EVERYTHING, MOST_COPIED, compared, rule
 from adapters.traefik.settings import TraefikSettings
 from projections.route_table import Backend, Endpoint, Endpoints, Header, RouteTable, Row, Share
 
@@ -32,8 +33,12 @@ def render(
     endpoints: Endpoints,
     settings: TraefikSettings,
     unserved: Mapping[str, str],
+    certificates: Iterable[Certificate] = (),
 ) -> JSON:
-    """Return the document; rows named by `unserved` answer 501."""
+    """Return the document; rows named by `unserved` answer 501.
+
+    Traefik shows of `certificates` the one that names the host. Their keys are in it as they are.
+    """
     routers: JSON = {}
     middlewares: JSON = {
         NOTHING: _refusing(404),
@@ -48,7 +53,7 @@ def render(
             used = _middlewares(row, settings)
             middlewares |= used
             chain = [_IDENTITY, *used]
-            leads_to = _service(row, endpoints, services)
+            leads_to = _copied(row, _service(row, endpoints, services), endpoints, services)
         routers[row.id] = _router(row, chain, leads_to, settings)
     routers[NOTHING] = {
         "rule": EVERYTHING,
@@ -62,7 +67,9 @@ def render(
         "entryPoints": [settings.https],
         "tls": {},
     }
-    return {"http": {"routers": routers, "services": services, "middlewares": middlewares}}
+    http = {"routers": routers, "services": services, "middlewares": middlewares}
+    shown = [{"certFile": one.chain, "keyFile": one.key.reveal()} for one in certificates]
+    return {"http": http, "tls": {"certificates": shown}} if shown else {"http": http}
 
 
 def _router(row: Row, chain: Iterable[str], leads_to: str, settings: TraefikSettings) -> JSON:
@@ -135,10 +142,9 @@ def _service(row: Row, endpoints: Endpoints, services: JSON) -> str:
     if row.redirect:
         return NOTHING
     shares = _healthy(row.shares, endpoints) or _healthy(row.fallback, endpoints)
-    scheme = "h2c" if row.h2c else "http"
+    scheme = _scheme(row)
     for share in shares:
-        servers = endpoints[share.backend]
-        services[_named(share.backend, scheme)] = {"loadBalancer": _servers(servers, scheme)}
+        _add(share.backend, scheme, endpoints, services)
     if not shares:
         services[f"{row.id}-nobody"] = {"loadBalancer": {"servers": []}}
         return f"{row.id}-nobody"
@@ -147,6 +153,32 @@ def _service(row: Row, endpoints: Endpoints, services: JSON) -> str:
     weighted = [{"name": _named(share.backend, scheme), "weight": share.weight} for share in shares]
     services[f"{row.id}-weighted"] = {"weighted": {"services": weighted}}
     return f"{row.id}-weighted"
+
+
+def _copied(row: Row, leads_to: str, endpoints: Endpoints, services: JSON) -> str:
+    """The name of what a row leads to, with somebody who gets copies, if that can be."""
+    mirror = row.mirror
+    if mirror is None or row.redirect or not endpoints.get(mirror.backend):
+        return leads_to
+    copies = _add(mirror.backend, _scheme(row), endpoints, services)
+    services[f"{row.id}-mirrored"] = {
+        "mirroring": {
+            "service": leads_to,
+            "mirrors": [{"name": copies, "percent": mirror.percent}],
+            "maxBodySize": MOST_COPIED,
+        }
+    }
+    return f"{row.id}-mirrored"
+
+
+def _scheme(row: Row) -> str:
+    return "h2c" if row.h2c else "http"
+
+
+def _add(backend: Backend, scheme: str, endpoints: Endpoints, services: JSON) -> str:
+    name = _named(backend, scheme)
+    services[name] = {"loadBalancer": _servers(endpoints[backend], scheme)}
+    return name
 
 
 def _healthy(shares: Iterable[Share], endpoints: Endpoints) -> tuple[Share, ...]:

@@ -6,8 +6,9 @@ Nothing is done until it has come: `apply` and `publish` return when their docum
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from typing import Final, final, override
+from typing import Final, NamedTuple, final, override
 
+from adapters.traefik.certificates import Certificates, Secrets, no_secrets, secrets_of
 from adapters.traefik.limits import limits_met
 from adapters.traefik.render import encoded, render
 from adapters.traefik.settings import TraefikSettings
@@ -28,6 +29,13 @@ _POLL_TIMEOUT: Final = 5.0  # seconds, of `providers.http.pollTimeout` as it is 
 _NEVER: Final = float("-inf")
 
 
+class _Documents(NamedTuple):
+    """What is read by who may see keys, and by who may not."""
+
+    whole: Document
+    without_keys: Document
+
+
 @final
 class TraefikRouter(Router, PolledRouter):
     """The Traefik of one target. After our start it is told nothing until all is known to us.
@@ -35,11 +43,15 @@ class TraefikRouter(Router, PolledRouter):
     So it goes on with what it has: an answer that is no document changes nothing for it.
     """
 
-    def __init__(self, target: str, settings: TraefikSettings) -> None:
+    def __init__(
+        self, target: str, settings: TraefikSettings, secrets: Secrets = no_secrets
+    ) -> None:
         self._target, self._settings = target, settings
+        self._certificates = Certificates(secrets)
         self._table: RouteTable | None = None
         self._endpoints: Endpoints | None = None
-        self._document: Document | None = None
+        self._documents: _Documents | None = None
+        self._sees_keys = False  # who read last
         self._read = asyncio.Event()
         self._read_at = _NEVER
         """When the document was read as it is now."""
@@ -52,8 +64,8 @@ class TraefikRouter(Router, PolledRouter):
         return settings.poll_seconds + settings.throttle_seconds + _READING
 
     @override
-    def read(self) -> Document:
-        if self._document is None:
+    def read(self, *, sees_keys: bool = False) -> Document:
+        if self._documents is None:
             missing = "routes" if self._table is None else "endpoints"
             raise RouterUnavailable(
                 f"the {missing} of target {self._target!r} are not known yet; ask again, and go on "
@@ -61,14 +73,16 @@ class TraefikRouter(Router, PolledRouter):
             )
         self._read_at = asyncio.get_running_loop().time()
         self._read.set()
-        return self._document
+        self._sees_keys = sees_keys
+        return self._documents.whole if sees_keys else self._documents.without_keys
 
     @override
     async def apply(self, table: RouteTable) -> Applied:
+        await self._certificates.read(table.rows)
         self._table = table
         changed = self._write()
-        unserved = limits_met(table.rows, self._settings)
         await self._until_read()
+        unserved = self._limits_met(table, sees_keys=self._sees_keys)
         return Applied(changed, unserved=tuple(Unserved(*one) for one in unserved.items()))
 
     @override
@@ -87,17 +101,35 @@ class TraefikRouter(Router, PolledRouter):
         """Write the document anew; return whether it is another one."""
         if self._table is None or self._endpoints is None:
             return True
-        unserved = limits_met(self._table.rows, self._settings)
-        body = encoded(render(self._table, self._endpoints, self._settings, unserved))
-        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        if self._document is not None and self._document.tag == tag:
+        documents = _Documents(
+            *(self._rendered(self._table, self._endpoints, sees_keys=one) for one in (True, False))
+        )
+        if documents == self._documents:
             return False
-        self._document = Document(body, tag)
+        self._documents = documents
         self._read_at = _NEVER
         return True
 
+    def _rendered(self, table: RouteTable, endpoints: Endpoints, *, sees_keys: bool) -> Document:
+        unserved = self._limits_met(table, sees_keys=sees_keys)
+        found = self._certificates.found
+        shown = [found[one] for one in sorted(found)] if sees_keys else []
+        body = encoded(render(table, endpoints, self._settings, unserved, shown))
+        return Document(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+
+    def _limits_met(self, table: RouteTable, *, sees_keys: bool) -> dict[str, str]:
+        lacking = self._certificates.faults
+        if not sees_keys:
+            why = (
+                f"Traefik reads the routes of target {self._target!r} with a token that does not "
+                "let it see keys of certificates; give it one of `stateward token create traefik "
+                "--role router`"
+            )
+            lacking = dict.fromkeys(secrets_of(table.rows), why)
+        return limits_met(table.rows, self._settings, lacking)
+
     async def _until_read(self) -> None:
-        if self._document is None:
+        if self._documents is None:
             return
         patience = _POLLS * self._settings.poll_seconds + _POLL_TIMEOUT
         if asyncio.get_running_loop().time() - self._read_at < patience:

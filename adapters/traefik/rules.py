@@ -14,6 +14,7 @@ import msgspec
 from projections.route_table import Row
 
 EVERYTHING: Final = "PathPrefix(`/`)"
+MOST_COPIED: Final = 1024 * 1024  # bytes of a body: longer ones are not copied, nor kept for it
 _KEPT: Final = re.compile(r"((?:%(?:2[1346789ABCFabcf5]|3[ABDFabdf]|40|5[BDbd]))+)")
 """Encoded characters that RFC 3986 reserves, and the percent sign: these stay encoded."""
 

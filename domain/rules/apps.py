@@ -160,6 +160,9 @@ def _apply(
     if after:
         claiming.check(context, ref, after, on)
     before = shape_of.of(present.spec) if present.exists else None
+    if after.routes:
+        had = route.decode(before.routes) if before is not None else ()
+        claiming.check_mirrors(context, ref, had, after, at)
     shape = _shape(asked, before, on.name)
     if publish:
         claiming.check_count(shape.replicas, "spec.replicas")

@@ -76,6 +76,48 @@ def check(context: Context, ref: Ref, asked: Reach, on: Place) -> None:
             raise BadValue(f"spec.routes[{index}].tls.secret", name, rule)
 
 
+def check_mirrors(
+    context: Context, ref: Ref, before: Iterable[Route], after: Reach, at: Moment
+) -> None:
+    """Refuse copies of requests that no app could get.
+
+    Those that were asked for `before` are not looked at again: an app that is gone since then keeps
+    no other from changing.
+
+    Raises:
+        BadValue: names the field and the rule.
+        NotFound: there is no such app.
+    """
+    known = {one.mirror.app for one in before if one.mirror is not None}
+    for index, one in enumerate(after.routes):
+        if one.mirror is None or one.mirror.app in known:
+            continue
+        path, name = f"spec.routes[{index}].mirror.app", one.mirror.app
+        if name == ref.name:
+            raise BadValue(path, name, "an app gets no copies of its own requests; name another")
+        there, ports = _mirrored(context, Ref("App", ref.project, name), at)
+        if there != after.target:
+            rule = f"it runs on {there}, and copies stay on the target of the route, {after.target}"
+            raise BadValue(path, name, rule)
+        if route.mirrored_port(one.port or "", ports) is None:
+            rule = f"give it a tcp port {one.port!r}, or a single one, for the copies to go to"
+            raise BadValue(path, name, rule)
+
+
+def _mirrored(context: Context, ref: Ref, at: Moment) -> tuple[str, Mapping[str, str]]:
+    """The target and the ports of another app, as they will be once this submission is decided."""
+    intent = next((other for other in at.beside if other.ref == ref), None)
+    if isinstance(intent, i.Apply) and isinstance(intent.spec, AppWish):
+        wish = intent.spec
+        on = placement.target_of(context, ref, wish.target)
+        return on.name, wish.frame.spec.port_protocols
+    present = context.app(ref)
+    if not present.exists or isinstance(intent, i.Delete):
+        raise NotFound(ref, "apply it before, or together with, what copies requests to it")
+    spec = spec_of.decode(present.spec)
+    return spec.target or "", spec.port_protocols
+
+
 def check_count(replicas: int, path: str) -> None:
     """Raises `BadValue` when more than one replica would publish the same port."""
     if replicas > 1:

@@ -22,6 +22,7 @@ class Role(StrEnum):
     ADMIN = "admin"
     EDITOR = "editor"
     VIEWER = "viewer"
+    ROUTER = "router"
 
 
 @token.command("create")

@@ -12,7 +12,7 @@ from stateward.cli.trouble import BadUse
 
 WORDS: Final = frozenset({"route", "routes"})
 _HEADS: Final = ("URL", "CONTEXT", "APP", "PORT", "TLS", "CERTIFICATE", "STATUS")
-_WIDE: Final = (*_HEADS, "FALLBACK", "AUTH", "PRECEDENCE", "TARGET", "ID")
+_WIDE: Final = (*_HEADS, "FALLBACK", "MIRROR", "AUTH", "PRECEDENCE", "TARGET", "ID")
 
 
 def show_routes(at: Session, project: str, output: Format) -> None:
@@ -51,10 +51,19 @@ def tell_why(at: Session, words: Sequence[str], headers: Sequence[str], output: 
         owner = row["app"] or "an app of another project"
         fallback = f"; while it has no replica that is ready: {', '.join(row['fallback'])}"
         at.screen.line(f"  {owner}, port {row['port']}{fallback if row['fallback'] else ''}")
+        if row["mirror"] is not None:
+            at.screen.line(f"  copies of requests: {_mirror(row)}")
         at.screen.line(f"  {row['status']}")
     for one in found["passed"]:
         context = f" {one['context']}" if one["context"] else ""
         at.screen.words(Cell(f"not {one['url']}{context}", "dim"), f"{one['why']}")
+
+
+def _mirror(found: Mapping[str, Any]) -> str:
+    mirror = found["mirror"]
+    if mirror is None:
+        return "-"
+    return f"{mirror['percent']} % to {mirror['app'] or 'an app of another project'}"
 
 
 def _ends_in(end: str | None, now: datetime) -> str:
@@ -79,6 +88,7 @@ def _row(found: Mapping[str, Any], now: datetime, *, wide: bool) -> Row:
     if wide:
         cells += [
             ", ".join(found["fallback"]) or "-",
+            _mirror(found),
             found["auth"],
             str(found["precedence"]),
             found["target"],

@@ -11,7 +11,7 @@ metadata: {name: web, project: shop}
 spec:
   command: [/bin/serve]
   ports: [{name: http, port: 80}]
-  routes: [{host: a.localhost}]
+  routes: [{host: a.localhost, mirror: {app: feature, percent: 10}}]
 ---
 apiVersion: stateward/v1
 kind: App
@@ -51,6 +51,7 @@ def test_routes_are_listed(cli: CommandLine) -> None:
     ]
     wide = cli.ok("get", "routes", "-A", "-o", "wide")
     assert "1000400000" in wide
+    assert "10 % to App/shop/feature" in wide
     assert len(cli.json("get", "routes", "-A")["items"]) == 2
 
 
@@ -58,6 +59,7 @@ def test_why_tells_which_row_a_request_hits_and_why_not_the_others(cli: CommandL
     assert cli.ok("why", "route", "a.localhost/api/x", "-H", "X-Feature: blue") == HIT
     told = cli.ok("why", "route", "http://a.localhost/api")
     assert "App/shop/web, port http" in told
+    assert "copies of requests: 10 % to App/shop/feature" in told
     assert "not http://a.localhost/api x-feature: blue the request has no header x-feature" in told
     assert cli.ok("why", "route", "b.localhost") == "404: no app has a route on b.localhost\n"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from projections.route_table import Header
+from projections.route_table import Header, Mirror
 from tests.contracts.router_world import WEB, RouterWorld, backend, name_of, row
 from tests.support.backends import backends
 
@@ -25,6 +25,16 @@ class MatchingContract:
                 below = await client.get("/", headers={"Host": "x.a.test"})
         assert [unknown.status_code, below.status_code] == [404, 404]
         assert "Nothing is served" in unknown.text
+
+    async def test_a_row_with_copies_is_answered_whether_or_not_they_can_be_made(
+        self, world: RouterWorld
+    ) -> None:
+        copied = row("a.test", mirror=Mirror(OTHER, 80, 100))
+        async with backends("web", "other") as (web, other):
+            await world.serve([copied], {WEB: [web.endpoint()], OTHER: [other.endpoint()]})
+            async with world.client("a.test") as client:
+                assert {name_of(await client.get("/")) for _ in range(3)} == {"web"}
+        assert "use a target whose router is" in world.router.without_copies
 
     async def test_a_table_without_rows_answers_404(self, world: RouterWorld) -> None:
         await world.apply()

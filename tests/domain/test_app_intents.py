@@ -8,12 +8,12 @@ from bus import codec
 from bus.intents import RecordedRefusal
 from bus.log import KeyReused
 from bus.secrets import SecretUnavailable
+from domain import access, state
 from domain import app as spec_of
 from domain import events as e
 from domain import intents as i
-from domain import state
-from domain.access import Actor, part_of_ours
-from domain.names import Ref, app
+from domain.access import Actor, Role, part_of_ours
+from domain.names import Ref, app, target
 from domain.refusals import BadValue, Forbidden, InUse, NotFound, NotPossible, Stale
 from tests.support.intents import Desk, manifest
 
@@ -339,9 +339,29 @@ async def test_limits_are_refused_with_the_limit(desk: Desk) -> None:
         await desk.send(i.Scale(ref=WEB, replicas=1001))
 
 
-async def test_a_viewer_changes_nothing(desk: Desk) -> None:
+@pytest.mark.parametrize("role", ["viewer", "router"])
+async def test_who_watches_and_who_polls_change_nothing(desk: Desk, role: Role) -> None:
     with pytest.raises(Forbidden, match="may not scale"):
-        await desk.send(i.Scale(ref=WEB, replicas=2), actor=Actor(name="user:eve", role="viewer"))
+        await desk.send(i.Scale(ref=WEB, replicas=2), actor=Actor(name="user:eve", role=role))
+
+
+@pytest.mark.parametrize(
+    ("role", "projects", "polls", "reads"),
+    [
+        ("router", (), True, False),
+        ("admin", (), True, True),
+        ("router", ("shop",), False, False),
+        ("admin", ("shop",), False, True),
+        ("editor", (), False, True),
+        ("viewer", (), False, True),
+    ],
+)
+def test_keys_are_for_routers_and_admins_of_everything(
+    role: Role, projects: tuple[str, ...], polls: bool, reads: bool
+) -> None:
+    actor = Actor(name="user:eve", role=role, projects=frozenset(projects))
+    assert access.may(actor, access.POLL, target("local")) == polls
+    assert access.may(actor, access.READ, target("local")) == reads
 
 
 async def test_a_project_editor_stays_in_the_project(desk: Desk) -> None:

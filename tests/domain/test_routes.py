@@ -191,3 +191,52 @@ async def test_a_certificate_is_a_secret_that_is_there_and_stays() -> None:
 async def test_what_no_operator_means_is_refused(routing: Mapping[str, Any], rule: str) -> None:
     with pytest.raises(Refusal, match=rule):
         await Desk().send(manifest("Target", "local", {"engine": "docker", "routing": routing}))
+
+
+def mirrored(name: str, mirror: object, **others: object) -> Any:
+    route = {"host": f"{name}.example.org", "mirror": mirror}
+    spec = {"image": "a:1", "ports": PORTS, "routes": [route], **others}
+    return manifest("App", name, spec)
+
+
+async def test_copies_go_to_an_app_that_is_there_or_comes_in_the_same_submission() -> None:
+    found = await desk()
+    copied = mirrored("web", {"app": "shadow", "percent": 5})
+    with pytest.raises(NotFound, match=r"App/shop/shadow.*together with"):
+        await found.send(copied)
+    await found.send(copied, manifest("App", "shadow", {"image": "a:1", "ports": PORTS}))
+    [route] = spec_of.decode((await present(found)).spec).routes
+    assert route.mirror is not None
+    assert (route.mirror.app, route.mirror.percent) == ("shadow", 5)
+
+
+async def test_who_copies_changes_on_after_the_other_app_is_gone() -> None:
+    found = await desk()
+    copied = mirrored("web", {"app": "shadow"})
+    await found.send(manifest("App", "shadow", {"image": "a:1", "ports": PORTS}), copied)
+    await found.send(i.Delete(ref=app("shop", "shadow")))
+    answer = await found.send(mirrored("web", {"app": "shadow"}, replicas=2))
+    assert answer.changes[0].events == ("app.scaled",)
+    with pytest.raises(NotFound, match="shadow"):
+        await found.send(mirrored("api", {"app": "shadow"}))
+
+
+@pytest.mark.parametrize(
+    ("shadow", "mirror", "field", "said"),
+    [
+        ({}, {"app": "shadow"}, "mirror.app", "give it a tcp port 'http', or a single one"),
+        ({"ports": PORTS}, {"app": "shadow", "percent": 0}, "mirror.percent", "1"),
+        ({"ports": PORTS}, {"app": "shadow", "percent": 101}, "mirror.percent", "100"),
+        ({"ports": PORTS}, {"app": "web"}, "mirror.app", "its own requests"),
+        ({"ports": PORTS, "target": "spare"}, {"app": "shadow"}, "mirror.app", "runs on spare"),
+    ],
+)
+async def test_copies_that_nobody_could_get_are_refused(
+    shadow: dict[str, object], mirror: object, field: str, said: str
+) -> None:
+    found = await desk()
+    await found.send(manifest("Target", "spare", {"engine": "simulated"}))
+    await found.send(manifest("App", "shadow", {"image": "a:1", **shadow}))
+    with pytest.raises(BadValue, match=said) as refused:
+        await found.send(mirrored("web", mirror))
+    assert field in str(refused.value)

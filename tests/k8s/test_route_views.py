@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from adapters.k8s.render.renderer import KubernetesRenderer
 from domain.routing import ClusterRouter, Gateway, RouterPods, Routing
 from domain.target import K8sSettings
-from projections.route_table import Backend, Header
+from projections.route_table import Backend, Header, Reach
 from reconcilers.object_ports import AppOrder, Json, RouteView
 from tests.support import k8s_orders as orders
 from tests.support.k8s_routes import reached
@@ -95,6 +96,15 @@ def test_the_router_alone_is_let_in_and_only_to_the_ports_it_leads_to() -> None:
     [rule] = lets_in(order, "traefik", pods=pods)
     assert rule["from"][0]["podSelector"] == {"matchLabels": {"app": "proxy"}}
     assert "edge" in str(rule["from"][0]["namespaceSelector"])
+
+
+def test_a_router_is_let_in_to_a_port_that_it_sends_copies_to() -> None:
+    order = orders.order(orders.WEB)
+    copied = msgspec.structs.replace(order, reach=Reach(copied=frozenset({"http"})))
+    [rule] = lets_in(copied)
+    assert rule["ports"] == [{"port": "http", "protocol": "TCP"}]
+    assert not lets_in(copied, "ingress")
+    assert not lets_in(copied, "none")
 
 
 def test_nobody_is_let_in_for_what_is_not_served() -> None:

@@ -6,13 +6,15 @@ import msgspec
 import pytest
 
 from adapters.k8s.render.manifests import stored
-from projections.route_table import Backend, Header, Row, Share, Tls
+from domain.routing import ClusterRouter
+from projections.route_table import Backend, Header, Mirror, Row, Share, Tls
 from reconcilers.object_ports import Json, Manifest, Stage
 from tests.support import k8s_grammar
 from tests.support.k8s_routes import SETTINGS, WAYS, rendered
-from tests.support.route_tables import EVERYTHING, FEATURE, WEB, row, shares, table
+from tests.support.route_tables import API, EVERYTHING, FEATURE, WEB, row, shares, table
 
 CONTEXT = Header("x-context", "feature")
+GONE = Backend("App/shop/gone", 0, "")
 
 
 def specs(manifests: tuple[Manifest, ...], kind: str) -> list[Json]:
@@ -147,3 +149,51 @@ def test_an_ingress_without_issuer_has_no_automatic_certificate() -> None:
 def test_a_context_that_falls_back_is_told_that_it_does_not_by_health(way: str) -> None:
     context = row("a.example", "/", shares(FEATURE), "c", context=CONTEXT, fallback=shares(WEB))
     assert "answers 503" in rendered(way, context, table=table(context)).notes["c"]
+
+
+COPIED = row("a.example", "/", shares(WEB), "copied", mirror=Mirror(API, 8080, 10))
+
+
+def copies(way: str, one: Row, settings: ClusterRouter = SETTINGS) -> list[Json]:
+    """Where an app's objects have copies sent to."""
+    manifests = rendered(way, one, table=table(one), settings=settings).manifests
+    if way == "traefik":
+        services = specs(manifests, "TraefikService")
+        return [one for spec in services for one in spec["mirroring"]["mirrors"]]
+    filters = [
+        one
+        for spec in specs(manifests, "HTTPRoute")
+        for rule in spec["rules"]
+        for one in rule["filters"]
+    ]
+    return [one["requestMirror"] for one in filters if one["type"] == "RequestMirror"]
+
+
+def test_copies_go_to_the_service_of_another_app() -> None:
+    service = {"kind": "Service", "name": "api", "port": 8080}
+    assert copies("gateway", COPIED) == [{"backendRef": {"group": "", **service}, "percent": 10}]
+    assert copies("traefik", COPIED) == [{**service, "percent": 10}]
+    every = msgspec.structs.replace(COPIED, mirror=Mirror(API, 8080, 100))
+    assert "percent" not in copies("gateway", every, ClusterRouter())[0]
+
+
+@pytest.mark.parametrize(
+    ("way", "one", "settings", "said"),
+    [
+        ("gateway", COPIED, ClusterRouter(), "set spec.routing.cluster.gateway.mirrorPercent"),
+        ("ingress", COPIED, SETTINGS, "use the router gateway or traefik"),
+        *(
+            (way, msgspec.structs.replace(COPIED, mirror=Mirror(GONE, 0, 10)), SETTINGS, "apply it")
+            for way in ("gateway", "traefik")
+        ),
+    ],
+)
+def test_without_copies_a_route_is_served_and_says_why(
+    way: str, one: Row, settings: ClusterRouter, said: str
+) -> None:
+    routes = rendered(way, one, table=table(one), settings=settings)
+    assert not routes.unserved
+    assert routes.manifests
+    assert said in routes.notes["copied"]
+    if way != "ingress":
+        assert not copies(way, one, settings)

@@ -139,6 +139,37 @@ def test_https_answers_http_with_a_redirect() -> None:
     assert told == [("http", True, False, None), ("https", False, True, Tls(mode="internal"))]
 
 
+def test_copies_go_to_an_app_while_it_is_there_and_its_port_is_told() -> None:
+    copied = {"host": "a.localhost", "mirror": {"app": "api", "percent": 10}}
+    told = [apply("api"), apply("web", copied), delete("api"), apply("api")]
+    found, ports, touched = [], [], []
+    for desired, tables in live(played(told, furnished=False)):
+        other = desired.app("App/shop/api")
+        found += [row.mirror for row in tables.table("local").rows if row.mirror]
+        ports.append(tables.reach(other).copied if other is not None else frozenset())
+        touched.append("App/shop/api" in tables.touched())
+    at = dict.fromkeys(found)
+    lives = [mirror.backend.uid for mirror in at]
+    assert [bool(uid) for uid in lives] == [True, False, True]
+    assert lives[2] > lives[0]
+    assert {(mirror.percent, mirror.number) for mirror in at} == {(10, 80), (10, 0)}
+    assert ports[-1] == {"http"}
+    assert touched.count(True) >= 2  # who gets copies is told as well
+
+
+@given(told=histories)
+def test_a_mirror_is_an_app_that_is_reached_on_the_same_target(told: list[Told]) -> None:
+    *_, (desired, tables) = live(played(told))
+    for row in tables.table("local").rows:
+        if row.mirror is None:
+            continue
+        other = desired.app(row.mirror.backend.app)
+        is_there = other is not None and other.reached_at == "local" and bool(other.spec.ports)
+        assert bool(row.mirror.backend.uid) == is_there
+        if other is not None and is_there:
+            assert row.mirror.backend == Backend(other.ref.stream, other.uid, "http")
+
+
 @given(told=histories)
 def test_an_app_is_reached_by_its_rows_of_the_table_beside_all_of_their_hosts(
     told: list[Told],
@@ -185,8 +216,9 @@ def test_apps_are_told_once_that_the_rows_of_their_hosts_were_made_anew() -> Non
     ]
 
 
-def apply(name: str, route: object) -> Told:
-    spec = {"image": "a:1", "ports": [{"name": "http", "port": 80}], "routes": [route]}
+def apply(name: str, *routes: object) -> Told:
+    ports = [{"name": "http", "port": 80}]
+    spec = {"image": "a:1", "ports": ports, "routes": list(routes)}
     return Told(f"apply {name}", lambda desk: desk.send(manifest("App", name, spec)))
 
 

@@ -2,7 +2,7 @@
 
 from reconcilers.backoff import MOST, STEADY, SlotBook
 from reconcilers.ports import Replica, ReplicaState
-from reconcilers.replicas import Slot
+from reconcilers.replica_facts import Slot
 from tests.support.replicas import replica
 
 SLOT = Slot(1, 0)

@@ -8,6 +8,7 @@ from bus.log import NewEvent
 from domain import intents as i
 from domain.names import app
 from reconcilers.metrics import ReconcileMetrics
+from reconcilers.passing import WorkerSettings
 from reconcilers.ports import EngineUnavailable
 from simulation.faults import Call, Trouble, on_verb
 from tests.support.house import House, play
@@ -188,7 +189,7 @@ def test_a_hint_of_what_was_read_already_and_what_only_tells_lead_to_no_pass() -
     async def story(house: House) -> None:
         await at_rest(house)
         before = metrics.turns
-        house.worker.hint(house.desired.position, [WEB.stream])
+        house.parts.following.hint(house.desired.position)
         await asyncio.sleep(5)
         assert metrics.turns == before
         at = datetime.fromtimestamp(house.now(), UTC).isoformat().encode()
@@ -201,3 +202,18 @@ def test_a_hint_of_what_was_read_already_and_what_only_tells_lead_to_no_pass() -
         assert metrics.turns == before
 
     play(story, metrics=metrics)
+
+
+def test_a_hint_that_does_not_know_where_the_log_stands_leads_to_a_look() -> None:
+    async def story(house: House) -> None:
+        await at_rest(house)
+        at = datetime.fromtimestamp(house.now(), UTC).isoformat().encode()
+        missed = b'{"actor":"user:a","cause":"k","at":"%b","spec":{}}' % at
+        await house.log.append([NewEvent("Project/lab", "project.defined", missed)], expect={})
+        await asyncio.sleep(5)
+        assert house.desired.position < len(house.log.events), "nobody has told of it"
+        house.parts.following.hint(0)
+        await asyncio.sleep(1)
+        assert house.desired.position == len(house.log.events)
+
+    play(story, settings=WorkerSettings(passes=4, tail_interval=0.0, replay_interval=1000.0))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from domain import intents as i
 from domain.names import app
 from reconcilers.ports import ReplicaState
-from reconcilers.replicas import Seen, Start, Stop
+from reconcilers.replica_facts import Seen
+from reconcilers.replicas import Start, Stop
 from tests.reconcilers.test_draining import behind
 from tests.support.house import House, play
 from tests.support.intents import manifest

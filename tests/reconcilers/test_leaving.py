@@ -5,7 +5,8 @@ from typing import Any
 
 from domain import intents as i
 from projections.route_table import Endpoint
-from reconcilers.replicas import Seen, Stop, needed_again
+from reconcilers.replica_facts import Seen
+from reconcilers.replicas import Stop, needed_again
 from simulation import loop
 from simulation.faults import CALM, Trouble, on_verb
 from simulation.router import SimulatedRouter, silent

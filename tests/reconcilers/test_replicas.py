@@ -2,7 +2,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from reconcilers.ports import Replica, ReplicaState
-from reconcilers.replicas import Memory, Remove, Seen, Slot, Start, Stop, Want, diff
+from reconcilers.replica_facts import Memory, Seen, Slot, Want
+from reconcilers.replicas import Remove, Start, Stop, diff
 from tests.support.replicas import World, replica, wanting
 
 EXITED = ReplicaState.EXITED

@@ -106,6 +106,30 @@ def test_an_app_without_routes_has_no_such_condition_and_needs_no_router() -> No
     play(story)
 
 
+def test_an_app_gets_copies_of_requests_to_another_while_it_has_ready_replicas() -> None:
+    async def story(house: House) -> None:
+        mirror = {"app": "shadow", "percent": 10}
+        shadow = manifest("App", "shadow", spec(routes=[]))
+        web = manifest("App", "web", spec(routes=[{"host": HOST, "mirror": mirror}]))
+        await house.send(shadow, web)
+        await house.ready("shadow")
+        await house.until(lambda: behind(house, "shadow") == 1)
+        await house.until(lambda: routed(house).message == "1 URL leads to 1 replica")
+        await house.send(i.Scale(ref=app("shop", "shadow"), replicas=0))
+        await house.until(lambda: "has no replica that is ready" in routed(house).message)
+        assert routed(house).status == "True"
+        assert behind(house, "shadow") == 0
+        await house.send(i.Delete(ref=app("shop", "shadow")))
+        await house.until(lambda: "App/shop/shadow gets no copies" in routed(house).message)
+        await house.until(lambda: "apply it there" in routed(house).message)
+        house.router.uncopied = "it makes none"
+        await house.send(manifest("App", "shadow", spec(routes=[])))
+        await house.until(lambda: routed(house).message.endswith("requests: it makes none"))
+        assert answers(house) == "App/shop/web"
+
+    play(story)
+
+
 def test_one_old_list_takes_nobody_s_requests_away_and_what_is_gone_gets_none() -> None:
     """Found by seed 533760020: with those gone that an old list left out, too few were left."""
 

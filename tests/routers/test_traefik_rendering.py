@@ -9,25 +9,30 @@ from adapters.traefik.limits import limits_met
 from adapters.traefik.render import JSON, NOTHING, render
 from adapters.traefik.rules import compared, rule
 from adapters.traefik.settings import TraefikSettings
-from projections.route_table import Endpoint, Header, RouteTable, Row, Share, Tls
-from tests.support.golden_routes import ENDPOINTS, TRAEFIK
+from projections.route_table import Backend, Endpoint, Header, Mirror, RouteTable, Row, Share, Tls
+from tests.support.golden_routes import CERTIFICATE, ENDPOINTS, TRAEFIK
 from tests.support.route_tables import API, EVERYTHING, FEATURE, WEB, row, shares, table
 from tests.support.traefik import faults_of
 
 PLAIN = TraefikSettings()
+LACKING = {"Secret/shop/tls": "nobody may see its key"}
 
 
 def rendered(*rows: Row, settings: TraefikSettings = PLAIN) -> JSON:
     wanted = table(*rows)
-    document = render(wanted, ENDPOINTS, settings, limits_met(wanted.rows, settings))
+    document = render(wanted, ENDPOINTS, settings, limits_met(wanted.rows, settings, LACKING))
     assert faults_of(document) == []
     http: JSON = document["http"]
     return http
 
 
 def test_everything_that_can_be_said_is_what_traefik_takes() -> None:
-    document = render(EVERYTHING, ENDPOINTS, TRAEFIK, limits_met(EVERYTHING.rows, TRAEFIK))
+    unserved = limits_met(EVERYTHING.rows, TRAEFIK, {})
+    document = render(EVERYTHING, ENDPOINTS, TRAEFIK, unserved, [CERTIFICATE])
     assert faults_of(document) == []
+    [shown] = document["tls"]["certificates"]
+    assert shown == {"certFile": CERTIFICATE.chain, "keyFile": CERTIFICATE.key.reveal()}
+    assert document["http"]["routers"]["own"]["tls"] == {}
 
 
 def test_the_schema_finds_what_traefik_would_not_take() -> None:
@@ -35,7 +40,9 @@ def test_the_schema_finds_what_traefik_would_not_take() -> None:
     document["http"]["routers"]["web"]["priority"] = 0
     document["http"]["services"]["a@b"] = {"loadBalancer": {"servers": [{"url": "10.0.0.1:80"}]}}
     document["http"]["routers"]["api"]["service"] = "gone"
-    assert len(faults_of(document)) == 4
+    document["http"]["services"]["copied-mirrored"]["mirroring"]["mirrors"][0]["name"] = "gone"
+    document["http"]["services"]["split-weighted"] = {"mirroring": {"service": NOTHING}}
+    assert len(faults_of(document)) == 7
 
 
 def test_no_table_is_rendered_as_nothing_at_all() -> None:
@@ -110,6 +117,21 @@ def test_a_context_falls_back_and_a_row_without_anybody_has_no_server() -> None:
     assert http["services"][http["routers"]["c"]["service"]]["loadBalancer"]["servers"] == []
 
 
+def test_copies_go_to_whoever_is_healthy_beside_what_answers() -> None:
+    copied = row("a.example", "/", shares(WEB), "c", mirror=Mirror(API, 8080, 25))
+    http = rendered(copied)
+    assert http["services"][http["routers"]["c"]["service"]]["mirroring"] == {
+        "service": "shop-web-11-http",
+        "mirrors": [{"name": "shop-api-12-http", "percent": 25}],
+        "maxBodySize": 1048576,
+    }
+    assert http["services"]["shop-api-12-http"]["loadBalancer"]["servers"]
+    for mirror in (copied.mirror, Mirror(Backend("App/shop/gone", 0, ""), 0, 25)):
+        alone = msgspec.structs.replace(copied, mirror=mirror)
+        http = render(table(alone), {WEB: ENDPOINTS[WEB]}, PLAIN, {})["http"]
+        assert http["routers"]["c"]["service"] == "shop-web-11-http"
+
+
 def test_what_a_client_says_about_its_user_is_always_taken_away_first() -> None:
     for auth in ("off", "soft", "hard"):
         inner = row("a.example", "/", shares(WEB), "a", auth=auth)
@@ -138,13 +160,13 @@ def test_what_a_client_says_about_its_user_is_always_taken_away_first() -> None:
                 scheme="https",
                 tls=Tls(mode="secret", secret="Secret/shop/tls"),
             ),
-            "in no answer of ours",
+            "nobody may see its key",
         ),
     ],
 )
 def test_what_traefik_is_not_told_is_said_and_not_served(limited: Row, said: str) -> None:
     fine = row("b.example", "/", shares(API), "fine")
-    (reason,) = limits_met([limited, fine], PLAIN).values()
+    (reason,) = limits_met([limited, fine], PLAIN, LACKING).values()
     assert said in reason
     http = rendered(limited, fine)
     assert http["routers"][limited.id]["service"] == NOTHING

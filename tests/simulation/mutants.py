@@ -22,7 +22,8 @@ from rich.table import Table
 from bus.log import Appended, IdempotencyKey, NewEvent
 from domain.secret import SecretText
 from projections.desired import DesiredState
-from reconcilers import health, orders, replicas
+from reconcilers import health, orders, replica_facts, replicas
+from reconcilers.following import Following
 from reconcilers.ports import EngineError, Replica
 from reconcilers.projecting import Snapshot
 from reconcilers.queue import KeyQueue, Priority
@@ -241,12 +242,10 @@ def _last_event_dropped() -> Patched:
 def _hint_believed() -> Patched:
     """A hint is taken for the state that it only points to."""
 
-    def hint(self: Any, position: int, keys: Sequence[str] | None) -> None:
+    def hint(self: Any, position: int) -> None:
         self._desired.position = max(self._desired.position, position)
-        for key in keys or ():
-            self._queue.add(key.partition("#")[0], 0)
 
-    return patch.object(Worker, "hint", hint)
+    return patch.object(Following, "hint", hint)
 
 
 def _unknown_skipped() -> Patched:
@@ -355,12 +354,12 @@ def _volumes_taken() -> Patched:
 
 def _never_converged() -> Patched:
     """The first slot is never as ordered."""
-    original = replicas._is_new
+    original = replica_facts._is_new
 
     def is_new(one: Any, want: Any) -> bool:
         return bool(original(one, want)) and one.slot.number > 0
 
-    return patch.object(replicas, "_is_new", is_new)
+    return patch.object(replica_facts, "_is_new", is_new)
 
 
 def _prepared_again() -> Patched:

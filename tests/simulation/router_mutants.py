@@ -10,7 +10,7 @@ from unittest.mock import patch
 from projections.desired import DesiredApp
 from reconcilers import endpoints, router_driver
 from reconcilers.ports import Replica, ReplicaState
-from reconcilers.replicas import Seen
+from reconcilers.replica_facts import Seen
 from reconcilers.router_driver import RouterDriver
 from reconcilers.routing import Routing
 

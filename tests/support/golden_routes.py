@@ -17,7 +17,9 @@ from adapters.haproxy.settings import HAProxySettings
 from adapters.haproxy.wanted import Wanted, wanted
 from adapters.traefik import limits as traefik_limits
 from adapters.traefik import render as traefik_render
+from adapters.traefik.certificates import Certificate
 from adapters.traefik.settings import TraefikSettings
+from domain.secret import SecretText
 from projections.route_table import Endpoint
 from tests.support.route_tables import API, EVERYTHING, FEATURE, STREAM, WEB
 
@@ -51,9 +53,15 @@ TRAEFIK: Final = TraefikSettings(
 )
 
 
+CERTIFICATE: Final = Certificate(
+    "-----BEGIN CERTIFICATE-----\nof own.example\n-----END CERTIFICATE-----\n",
+    SecretText("-----BEGIN PRIVATE KEY-----\nof own.example\n-----END PRIVATE KEY-----\n"),
+)
+
+
 def _traefik() -> str:
-    unserved = traefik_limits.limits_met(EVERYTHING.rows, TRAEFIK)
-    document = traefik_render.render(EVERYTHING, ENDPOINTS, TRAEFIK, unserved)
+    unserved = traefik_limits.limits_met(EVERYTHING.rows, TRAEFIK, {})
+    document = traefik_render.render(EVERYTHING, ENDPOINTS, TRAEFIK, unserved, [CERTIFICATE])
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 

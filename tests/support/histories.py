@@ -44,16 +44,29 @@ def _intent(words: str, intent: i.Intent) -> Told:
 
 
 def _apply(
-    name: str, image: str, replicas: int | None, *, secret: bool, routes: Sequence[object] = ()
+    name: str,
+    image: str,
+    replicas: int | None,
+    *,
+    secret: bool,
+    routes: Sequence[dict[str, Any]] = (),
 ) -> Told:
     env = {"PASSWORD": {"secretRef": {"name": "db", "key": "password"}}} if secret else {}
     spec: dict[str, object] = {"image": image, "env": env}
     if replicas is not None:
         spec["replicas"] = replicas
+    routes = [{**one, "mirror": _other(name, one["mirror"])} for one in routes]
     if routes:
         spec |= {"ports": [{"name": "http", "port": 80}], "routes": routes}
     words = f"apply {name} {image} x{replicas}{' with the secret' if secret else ''} {routes}"
     return Told(words, lambda desk: desk.send(manifest("App", name, spec)))
+
+
+def _other(name: str, percent: int | None) -> dict[str, object] | None:
+    """The other app, which gets copies of so many requests."""
+    if percent is None:
+        return None
+    return {"app": next(one for one in NAMES if one != name), "percent": percent}
 
 
 def _secret(value: str) -> Told:
@@ -114,18 +127,20 @@ _contexts: st.SearchStrategy[list[dict[str, str]]] = st.just([]) | st.builds(
     st.sampled_from(["base", "none"]),
 )
 _route = st.builds(
-    lambda host, path, contexts, mode: {
+    lambda host, path, contexts, mode, mirror: {
         "host": host,
         "path": path,
         "contexts": contexts,
         "tls": {"mode": mode},
+        "mirror": mirror,
     },
     st.sampled_from(["a.localhost", "b.localhost"]),
     st.sampled_from(["/", "/api", "/api/v1", "/apix"]),
     _contexts,
     st.sampled_from(["off", "internal"]),
+    st.sampled_from([None, 10]),
 )
-_routes: st.SearchStrategy[list[dict[str, object]]] = st.just([]) | st.lists(
+_routes: st.SearchStrategy[list[dict[str, Any]]] = st.just([]) | st.lists(
     _route, min_size=1, max_size=3
 )
 _transitions = st.sampled_from(

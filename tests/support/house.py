@@ -117,8 +117,8 @@ class House:
     def now(self) -> float:
         return EPOCH + self.clock()
 
-    def _appended(self, position: int, streams: Sequence[str]) -> None:
-        self.worker.hint(position, streams)
+    def _appended(self, position: int, _streams: Sequence[str]) -> None:
+        self.parts.following.hint(position)
 
     def _seen(self, position: int, witness: str) -> None:
         self.rewound = f"{witness} has seen position {position}"

@@ -9,7 +9,7 @@ from adapters.k8s.routes.asked import Asked, Routes
 from adapters.k8s.routes.gateway import gateway_routes
 from adapters.k8s.routes.ingress import ingresses
 from adapters.k8s.routes.traefik import traefik_routes
-from domain.routing import ClusterRouter, IngressClass, TraefikEntries
+from domain.routing import ClusterRouter, Gateway, IngressClass, TraefikEntries
 from projections.route_table import Backend, Reach, RouteTable, Row, Share
 from reconcilers.object_ports import AppOrder
 from tests.support.k8s_orders import RENDERER
@@ -20,6 +20,7 @@ SETTINGS: Final = ClusterRouter(
         cert_resolver="le", verify="http://stateward.stateward:7440/auth/verify"
     ),
     ingress=IngressClass(issuer="le"),
+    gateway=Gateway(mirror_percent=True),
 )
 PORTS: Final = {WEB: 80, FEATURE: 80, API: 8080, STREAM: 9000}
 WAYS: Final[Mapping[str, Callable[[Asked, ClusterRouter], Routes]]] = {

@@ -7,7 +7,8 @@ from typing import assert_never
 import msgspec
 
 from reconcilers.ports import Replica, ReplicaName, ReplicaState
-from reconcilers.replicas import Action, Memory, Plan, Remove, Seen, Slot, Start, Stop, Want, diff
+from reconcilers.replica_facts import Memory, Seen, Slot, Want
+from reconcilers.replicas import Action, Plan, Remove, Start, Stop, diff
 
 DIGEST = "d"
 

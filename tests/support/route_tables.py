@@ -4,7 +4,17 @@ from typing import Final, TypedDict, Unpack
 
 import msgspec
 
-from projections.route_table import Auth, Backend, Header, RouteTable, Row, Scheme, Share, Tls
+from projections.route_table import (
+    Auth,
+    Backend,
+    Header,
+    Mirror,
+    RouteTable,
+    Row,
+    Scheme,
+    Share,
+    Tls,
+)
 
 WEB: Final = Backend("App/shop/web", 11, "http")
 API: Final = Backend("App/shop/api", 12, "http")
@@ -25,6 +35,7 @@ class Further(TypedDict, total=False):
     tls: Tls | None
     request_headers: tuple[Header, ...]
     response_headers: tuple[Header, ...]
+    mirror: Mirror | None
 
 
 def shares(*backends: Backend) -> tuple[Share, ...]:
@@ -95,5 +106,6 @@ EVERYTHING: Final = table(
     ),
     row("inner.example", "/", shares(WEB), "inner", auth="hard"),
     row("known.example", "/", shares(WEB), "known", auth="soft"),
+    row("copied.example", "/", shares(WEB), "copied", mirror=Mirror(API, 8080, 10)),
 )
 """A table with everything that a row can say."""

@@ -27,6 +27,7 @@ class Traefik:
 
     Attributes:
         taken: what it serves.
+        tls: the certificates that it shows.
         switches: how often it took something else.
         skipped: why it did not, each time but for unchanged bodies.
     """
@@ -35,6 +36,7 @@ class Traefik:
         self._client, self._url = client, url
         self._body = b""
         self.taken: JSON = {}
+        self.tls: JSON = {}
         self.switches = 0
         self.skipped: list[str] = []
 
@@ -54,8 +56,17 @@ class Traefik:
         if not any(document.get("http", {}).values()):
             self.skipped.append("empty")
             return
-        self.taken = document["http"]
+        self.taken, self.tls = document["http"], document.get("tls", {})
         self.switches += 1
+
+    def copied_to(self, router: str) -> dict[str, int]:
+        """The URLs that copies of a router's requests may go to, and how many of a hundred do."""
+        service = self.taken["services"][self.taken["routers"][router]["service"]]
+        return {
+            url: mirror["percent"]
+            for mirror in service.get("mirroring", {}).get("mirrors", [])
+            for url in servers_of(self.taken, mirror["name"])
+        }
 
     def servers_of(self, router: str) -> list[str]:
         """The URLs that the requests of a router may go to."""
@@ -84,5 +95,10 @@ def servers_of(http: JSON, name: str) -> Iterator[str]:
     service = http["services"][name]
     for part in service.get("weighted", {}).get("services", []):
         yield from servers_of(http, part["name"])
+    mirroring = service.get("mirroring")
+    if mirroring is not None:
+        yield from servers_of(http, mirroring["service"])
+        for mirror in mirroring["mirrors"]:  # has to be there, and answers nobody
+            list(servers_of(http, mirror["name"]))
     for server in service.get("loadBalancer", {}).get("servers", []):
         yield server["url"]

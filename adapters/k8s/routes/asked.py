@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any, Final, NamedTuple
 
 from adapters.k8s.render.labels import Owner
-from projections.route_table import Backend, Header, Row, Share
+from projections.route_table import Backend, Header, Mirror, Row, Share
 from reconcilers.object_ports import Manifest
 
 JSON = dict[str, Any]
@@ -67,14 +67,20 @@ def service_of(share: Share, asked: Asked) -> JSON:
     }
 
 
-def note_of(row: Row) -> str:
-    """What a row cannot have in any cluster, though it is served."""
-    if not row.fallback:
-        return ""
-    return (
-        f"{where(row)} falls back when its app is gone, but answers 503 while the app has no "
-        "ready replica: a cluster does not choose between Services by that"
-    )
+def notes_of(row: Row, uncopied: str = "") -> str:
+    """What a row cannot have, though it is served. `uncopied` is why the router copies nothing."""
+    notes = []
+    if row.fallback:
+        notes.append(
+            f"{where(row)} falls back when its app is gone, but answers 503 while the app has no "
+            "ready replica: a cluster does not choose between Services by that"
+        )
+    if row.mirror is not None:
+        if not uncopied and not row.mirror.backend.uid:
+            uncopied = "it is not on this target with a port for them; apply it there"
+        if uncopied:
+            notes.append(f"{row.mirror.backend.app} gets no copies of requests: {uncopied}")
+    return "; ".join(notes)
 
 
 def longer_below(row: Row, table: Iterable[Row]) -> tuple[str, ...]:
@@ -101,6 +107,11 @@ def spellings() -> list[str]:
         "".join(map("".join, zip(parts, (*marks, ""), strict=True)))
         for marks in product("-_", repeat=len(parts) - 1)
     ]
+
+
+def copies_to(mirror: Mirror) -> JSON:
+    """The Service that gets copies, and its port; an app's Service is named as the app."""
+    return {"name": mirror.backend.app.rpartition("/")[2], "port": mirror.number}
 
 
 def plain(headers: Iterable[Header]) -> dict[str, str]:

@@ -15,9 +15,10 @@ from adapters.k8s.routes.asked import (
     JSON,
     Asked,
     Routes,
+    copies_to,
     longer_below,
     name_of,
-    note_of,
+    notes_of,
     reachable,
     service_of,
     spellings,
@@ -25,7 +26,7 @@ from adapters.k8s.routes.asked import (
     where,
 )
 from domain.routing import ClusterRouter
-from projections.route_table import Header, Row
+from projections.route_table import Header, Mirror, Row
 from reconcilers.object_ports import Manifest, Stage
 
 KIND: Final = "gateway.networking.k8s.io/v1 HTTPRoute"
@@ -62,7 +63,7 @@ def _reason(row: Row, asked: Asked) -> str:
 
 
 def _note(row: Row, settings: ClusterRouter) -> str:
-    notes = [note_of(row)]
+    notes = [notes_of(row, _uncopied(row, settings))]
     if row.tls is not None:
         gateway = settings.gateway
         notes.append(
@@ -72,8 +73,18 @@ def _note(row: Row, settings: ClusterRouter) -> str:
     return "; ".join(note for note in notes if note)
 
 
+def _uncopied(row: Row, settings: ClusterRouter) -> str:
+    """Versions before 1.3 know no percentage, and would copy everything."""
+    if row.mirror is None or row.mirror.percent == 100 or settings.gateway.mirror_percent:
+        return ""
+    return (
+        f"a part of them ({row.mirror.percent} %) needs Gateway API 1.3: where the cluster has it, "
+        "set spec.routing.cluster.gateway.mirrorPercent of the target; or ask for 100"
+    )
+
+
 def _routes(row: Row, asked: Asked, settings: ClusterRouter) -> Iterator[Manifest]:
-    rules = [_rule(row, path, asked) for path in longer_below(row, asked.table)]
+    rules = [_rule(row, path, asked, settings) for path in longer_below(row, asked.table)]
     listener = settings.gateway.https if row.scheme == "https" else settings.gateway.http
     parent = {
         "group": _GROUP,
@@ -88,12 +99,14 @@ def _routes(row: Row, asked: Asked, settings: ClusterRouter) -> Iterator[Manifes
         yield manifest(Stage.ROUTE, asked.owner, KIND, name, {"spec": spec})
 
 
-def _rule(row: Row, path: str, asked: Asked) -> JSON:
+def _rule(row: Row, path: str, asked: Asked, settings: ClusterRouter) -> JSON:
     match: JSON = {"path": {"type": "PathPrefix", "value": path}}
     if row.context is not None:
         header = {"type": "Exact", "name": row.context.name, "value": row.context.value}
         match["headers"] = [header]
     rule: JSON = {"matches": [match], "filters": list(_filters(row, path))}
+    if row.mirror is not None and row.mirror.backend.uid and not _uncopied(row, settings):
+        rule["filters"].append(_copying(row.mirror))
     if not row.redirect:
         rule["backendRefs"] = [
             {"group": "", "kind": "Service", **service_of(share, asked), "weight": share.weight}
@@ -120,6 +133,13 @@ def _filters(row: Row, path: str) -> Iterator[JSON]:
             "replacePrefixMatch": stripped(path, row.path),
         }
         yield {"type": "URLRewrite", "urlRewrite": {"path": replaced}}
+
+
+def _copying(mirror: Mirror) -> JSON:
+    copied: JSON = {"backendRef": {"group": "", "kind": "Service", **copies_to(mirror)}}
+    if mirror.percent < 100:
+        copied["percent"] = mirror.percent
+    return {"type": "RequestMirror", "requestMirror": copied}
 
 
 def _values(headers: tuple[Header, ...]) -> list[JSON]:

@@ -13,7 +13,7 @@ from adapters.k8s.routes.asked import (
     Asked,
     Routes,
     name_of,
-    note_of,
+    notes_of,
     reachable,
     service_of,
     where,
@@ -66,7 +66,7 @@ def _reason(row: Row, asked: Asked, settings: ClusterRouter) -> str:
 def _note(row: Row) -> str:
     if row.redirect:
         return f"{where(row)} is redirected only if the cluster's Ingress controller does so"
-    return note_of(row)
+    return notes_of(row, f"an Ingress makes none; {_BETTER}")
 
 
 def _ingress(row: Row, asked: Asked, settings: ClusterRouter) -> Iterator[Manifest]:

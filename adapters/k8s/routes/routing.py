@@ -19,6 +19,7 @@ from projections.route_table import Backend
 from reconcilers.object_ports import AppOrder, Json, ObjectKey, RouteView
 
 _NOTHING: Final = Routes((), {}, {})
+_COPYING: Final = frozenset({"gateway", "traefik"})
 _RENDERERS: Final[Mapping[str, Callable[[Asked, ClusterRouter], Routes]]] = {
     "gateway": gateway.gateway_routes,
     "ingress": ingress.ingresses,
@@ -45,10 +46,15 @@ def routes(order: AppOrder, owner: Owner, routing: Routing) -> Routes:
 
 
 def door(order: AppOrder, made: Routes, routing: Routing) -> Door | None:
-    """Who of other namespaces is let in to which ports: the router, to those it leads to."""
+    """Who of other namespaces is let in to which ports: the router, to those it leads to.
+
+    And to those that it sends copies to of what it leads to other apps.
+    """
     served = [row for row in order.reach.rows if row.id not in made.unserved]
-    ports = {share.backend.port for row in served for share in row.shares}
-    if not made.manifests or not ports:
+    ports = {share.backend.port for row in served for share in row.shares if made.manifests}
+    if routing.router_for("k8s") in _COPYING:
+        ports |= order.reach.copied
+    if not ports:
         return None
     cluster = routing.cluster or ClusterRouter()
     namespace = cluster.pods.namespace or cluster.gateway.namespace

@@ -9,17 +9,18 @@ from adapters.k8s.routes.asked import (
     JSON,
     Asked,
     Routes,
+    copies_to,
     name_of,
-    note_of,
+    notes_of,
     plain,
     reachable,
     service_of,
     spellings,
     where,
 )
-from adapters.traefik.rules import compared, rule
+from adapters.traefik.rules import MOST_COPIED, compared, rule
 from domain.routing import ClusterRouter
-from projections.route_table import Row
+from projections.route_table import Mirror, Row
 from reconcilers.object_ports import Manifest, Stage
 
 _API: Final = "traefik.io/v1alpha1"
@@ -32,7 +33,7 @@ def traefik_routes(asked: Asked, settings: ClusterRouter) -> Routes:
     return Routes(
         tuple(one for row in served for one in _objects(row, asked, settings)),
         {name: reason for name, reason in reasons.items() if reason},
-        {row.id: note for row in served if (note := note_of(row))},
+        {row.id: note for row in served if (note := notes_of(row))},
     )
 
 
@@ -63,6 +64,11 @@ def _objects(row: Row, asked: Asked, settings: ClusterRouter) -> Iterator[Manife
     if len(services) > 1:
         yield _object("TraefikService", row, asked, {"weighted": {"services": services}})
         services = [{"kind": "TraefikService", "name": name_of(row, asked.owner)}]
+    if row.mirror is not None and row.mirror.backend.uid:
+        [served] = services
+        name, spec = name_of(row, asked.owner, "mirrored"), _mirroring(row, row.mirror, served)
+        yield _object("TraefikService", row, asked, spec, "mirrored")
+        services = [{"kind": "TraefikService", "name": name}]
     if row.redirect:
         services = [{"kind": "TraefikService", "name": "noop@internal"}]
     route = {
@@ -109,6 +115,12 @@ def _service(row: Row, number: int, asked: Asked) -> JSON:
     scheme = {"scheme": "h2c"} if row.h2c else {}
     weight = {"weight": share.weight} if len(row.shares) > 1 else {}
     return {"kind": "Service", **service_of(share, asked), **scheme, **weight}
+
+
+def _mirroring(row: Row, mirror: Mirror, served: JSON) -> JSON:
+    scheme = {"scheme": "h2c"} if row.h2c else {}
+    copies = {"kind": "Service", **copies_to(mirror), **scheme, "percent": mirror.percent}
+    return {"mirroring": {**served, "mirrors": [copies], "maxBodySize": MOST_COPIED}}
 
 
 def _object(kind: str, row: Row, asked: Asked, spec: JSON, what: str = "") -> Manifest:
