@@ -15,7 +15,6 @@ from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
-from yarl import URL
 
 from adapters.k8s.access import Access, Way, open_way
 from adapters.k8s.errors import (
@@ -207,7 +206,7 @@ class Transport:
             body = msgspec.json.encode(sent.body)
         return await way.session.request(
             sent.method,
-            URL(f"{way.host}{sent.path}{_query(tuple(sent.query.items()))}", encoded=True),
+            f"{way.host}{sent.path}{_query(tuple(sent.query.items()))}",
             headers=headers,
             data=body,
             timeout=limits,
