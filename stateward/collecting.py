@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Final
 
 YOUNG: Final = 10_000
-"""Objects that are made before the young ones are looked through, which takes about 2 ms.
+"""Objects that are made before the young ones are looked through, which takes a few ms.
 
 After 700, as is usual, most of what passes under way hold is young, and is looked through for
 nothing.

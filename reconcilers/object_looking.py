@@ -1,0 +1,206 @@
+"""Looking: what is seen of an app's objects, and the plan that is made of it.
+
+What a project's apps share is planned by the pass over any of them; most find that another has seen
+to it. Nothing is written here.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Final, NamedTuple, final
+
+import msgspec
+
+from bus.secrets import SecretUnavailable
+from domain.app import AppSpec
+from domain.autoscale import Autoscale
+from domain.names import Ref, project
+from projections.desired import DesiredApp
+from reconcilers.books import AppBook
+from reconcilers.knowing import Knowing, Known
+from reconcilers.object_actions import Action, ApplyObject
+from reconcilers.object_counts import stops
+from reconcilers.object_labels import PART_OF, UID
+from reconcilers.object_planning import Plan, Whose, plan
+from reconcilers.object_ports import (
+    AppOrder,
+    Json,
+    Manifest,
+    ObjectKey,
+    Objects,
+    ObjectView,
+    ProjectOrder,
+    RouteView,
+    Stage,
+)
+from reconcilers.object_routing import Fate, possible
+from reconcilers.surroundings import Surroundings
+from reconcilers.targets import Located, Mark, TargetView
+
+REMEMBERED: Final = 10_000  # projects whose shared objects are known to be as they should be
+
+type Owner = tuple[str, str]
+
+
+class Found(NamedTuple):
+    """What a pass sees, and what it would do: for whom, and in which order.
+
+    What moves after `mark` is not seen yet.
+    """
+
+    mark: Mark
+    known: Known
+    view: ObjectView
+    plan: Plan
+    actions: tuple[tuple[Owner, Action], ...]
+    fate: Fate
+
+
+@final
+class ObjectLooking:
+    def __init__(self, around: Surroundings) -> None:
+        self._ = around
+        self._knowing = Knowing(around)
+        # by place and project: the mark at which what its apps share was found as it should be
+        self._settled: dict[tuple[Located, str], tuple[int, tuple[Manifest, ...]]] = {}
+
+    async def look(
+        self, app: DesiredApp, target: TargetView, objects: Objects, book: AppBook
+    ) -> Found:
+        """List what is there, render what should be, and plan.
+
+        Raises:
+            EngineUnavailable: its target does not answer.
+        """
+        owner, shared = (app.ref.project, app.ref.name), (app.ref.project, "")
+        mark, live = await self._seen(app, target, objects)
+        known = await self._knowing.of(app, book, target, await target.look(owner))
+        taken = self._forsaken(app, live)
+        order = None if known.waits or taken else await self._order(app, known)
+        ground = await self._ground(app.ref, target, objects) if order else Plan()
+        rendered = objects.renderer.app(order) if order else None
+        mine, lacks = possible(objects, rendered or ())
+        planned = plan(mine if order else None, live, _whose(objects, mine))
+        if taken:
+            planned = msgspec.structs.replace(planned, taken=taken)
+        first = () if app.wanted else tuple(stops(app.uid, live, ground.actions + planned.actions))
+        actions = tuple(
+            (whose, action)
+            for whose, its in ((owner, first), (shared, ground.actions), (owner, planned.actions))
+            for action in its
+            if self._may(action, app, known)
+        )
+        planned = msgspec.structs.replace(planned, actions=(*first, *planned.actions))
+        seen = objects.renderer.view(live, app.ref.name)
+        fate = Fate(
+            order,
+            objects.renderer.routed(order, live) if order else RouteView(),
+            lacks,
+            refused={},
+            pending=any(_is_route(action) for action in planned.actions),
+        )
+        return Found(mark, known, seen, _together(ground, planned), actions, fate)
+
+    async def _seen(
+        self, app: DesiredApp, target: TargetView, objects: Objects
+    ) -> tuple[Mark, Sequence[Json]]:
+        """What is there of an app, and the mark at which it was so, or an earlier one.
+
+        A list waits until it shows what was written. That moves the mark, and is no news.
+        """
+        owner, mark = (app.ref.project, app.ref.name), target.mark(app.ref.stream)
+        live = await objects.engine.list(owner)
+        if (moved := target.mark(app.ref.stream)) == mark:
+            return mark, live
+        return moved, await objects.engine.list(owner)
+
+    def _forsaken(self, app: DesiredApp, live: Sequence[Json]) -> tuple[ObjectKey, ...]:
+        """What a former life of the app left to somebody else, under the names that it needs."""
+        orphans = {str(uid) for uid in self._.desired.orphans(app.ref.stream)} - {str(app.uid)}
+        return tuple(
+            ObjectKey.of(one)
+            for one in live
+            if (one["metadata"].get("labels") or {}).get(UID) in orphans
+            and one["kind"] in {"Deployment", "StatefulSet"}
+        )
+
+    async def _order(self, app: DesiredApp, known: Known) -> AppOrder | None:
+        """What to render; None while an image or a secret is not at hand."""
+        held = known.held
+        env = known.environments.get(held.number)
+        if env is None:
+            return None
+        pull = None
+        if (name := held.spec.image_pull.secret_ref) is not None:
+            try:
+                secret = Ref("Secret", app.ref.project, name)
+                pull = await self._.secrets.get(secret, held.secrets[name])
+            except SecretUnavailable as error:
+                known.troubles.append(("SecretUnavailable", str(error)))
+                return None
+        return AppOrder(
+            project=app.ref.project,
+            app=app.ref.name,
+            uid=app.uid,
+            revision=held.number,
+            digest=held.digest,
+            image=held.image or "",
+            spec=_autoscaled(held.spec, app.spec.autoscale),
+            env=env,
+            tokens=held.secrets,
+            pull=pull,
+            replicas=app.wanted,
+            reach=self._.routing.reach(app),
+        )
+
+    async def _ground(self, ref: Ref, target: TargetView, objects: Objects) -> Plan:
+        """The plan for what a project's apps share: most find that another has seen to it."""
+        home, owner = self._project(objects, ref), (ref.project, "")
+        mark = objects.engine.marks([owner]).get(owner, 0)
+        settled, place = (mark, home), (target.located, ref.project)
+        if self._settled.get(place) == settled:
+            return Plan()
+        found = plan(home, await objects.engine.list(owner), _whose(objects, home))
+        if found == Plan() and objects.engine.marks([owner]).get(owner, 0) == mark:
+            if len(self._settled) >= REMEMBERED:  # projects that went are among them
+                self._settled.clear()
+            self._settled[place] = settled
+        return found
+
+    def _project(self, objects: Objects, ref: Ref) -> tuple[Manifest, ...]:
+        found = self._.desired.resource(project(ref.project).stream)
+        uid = found.uid if found is not None else 0
+        return objects.renderer.project(ProjectOrder(project=ref.project, uid=uid))
+
+    def _may(self, action: Action, app: DesiredApp, known: Known) -> bool:
+        """Without the log, only what serves is healed; nothing new begins and nothing ends."""
+        if self._.gate.halted() is not None:
+            return False
+        if self._.gate.log_answers():
+            return True
+        heals = isinstance(action, ApplyObject) and action.because in ("missing", "edited")
+        return heals and known.held.number == app.stable
+
+
+def _autoscaled(spec: AppSpec, autoscale: Autoscale | None) -> AppSpec:
+    """Between which numbers an app scales is in no revision: it is as it is desired now."""
+    return spec if spec.autoscale == autoscale else dataclasses.replace(spec, autoscale=autoscale)
+
+
+def _is_route(action: Action) -> bool:
+    return isinstance(action, ApplyObject) and action.manifest.stage is Stage.ROUTE
+
+
+def _whose(objects: Objects, manifests: Sequence[Manifest]) -> Whose:
+    labels = [manifest.body["metadata"]["labels"] for manifest in manifests]
+    set_id = next((one[PART_OF] for one in labels if PART_OF in one), "")
+    return Whose(objects.installation, objects.target, set_id)
+
+
+def _together(ground: Plan, planned: Plan) -> Plan:
+    return Plan(
+        actions=(*ground.actions, *planned.actions),
+        waiting=(*ground.waiting, *planned.waiting),
+        taken=(*ground.taken, *planned.taken),
+        additions={**ground.additions, **planned.additions},
+        held=planned.held,
+    )
