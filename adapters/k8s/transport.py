@@ -8,8 +8,10 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, Never, final
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -101,7 +103,7 @@ class Transport:
         self._permit(asked)
         for left in reversed(range(TRIES)):
             try:
-                async with self._patience.turn():
+                async with self._patience:
                     return await self._request(asked, sent, within)
             except Throttled as throttled:
                 self._patience.pause(throttled.retry_after)
@@ -137,8 +139,9 @@ class Transport:
             self._blame(error)
             raise
         try:
-            with self._translated(asked):
-                await self._check(asked, response)
+            if response.status >= 400:
+                with self._translated(asked):
+                    await self._refuse(asked, response)
             yield self._pieces(asked, response)
         except Throttled as throttled:
             self._patience.pause(throttled.retry_after)
@@ -197,12 +200,12 @@ class Transport:
             yield piece
 
     async def _request(self, asked: Asked, sent: Sent, within: float) -> Response:
-        way = await self._open()
-        limits = aiohttp.ClientTimeout(total=within, sock_connect=CONNECT_TIMEOUT)
+        way = self._way or await self._open()
         with self._translated(asked):
-            response = await self._send(way, sent, limits)
+            response = await self._send(way, sent, _limits(within))
             try:
-                await self._check(asked, response)
+                if response.status >= 400:
+                    await self._refuse(asked, response)
                 body = await response.read()
             finally:
                 response.release()
@@ -220,8 +223,7 @@ class Transport:
             body = msgspec.json.encode(sent.body)
         return await way.session.request(
             sent.method,
-            f"{way.host}{sent.path}",
-            params=sent.query,
+            f"{way.host}{sent.path}{_query(tuple(sent.query.items()))}",
             headers=headers,
             data=body,
             timeout=limits,
@@ -229,10 +231,9 @@ class Transport:
             server_hostname=way.server_name,
         )
 
-    async def _check(self, asked: Asked, response: aiohttp.ClientResponse) -> None:
-        if response.status >= 400:
-            body = await response.read()
-            raise refusal(self.address, asked, response.status, status_of(body), response.headers)
+    async def _refuse(self, asked: Asked, response: aiohttp.ClientResponse) -> Never:
+        body = await response.read()
+        raise refusal(self.address, asked, response.status, status_of(body), response.headers)
 
     @contextmanager
     def _translated(self, asked: Asked) -> Iterator[None]:
@@ -284,6 +285,16 @@ class Transport:
             while len(self._retired) > RETIRED:
                 await self._retired.pop(0).close()
             return True
+
+
+@lru_cache(maxsize=16)
+def _limits(within: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=within, sock_connect=CONNECT_TIMEOUT)
+
+
+@lru_cache(maxsize=64)  # most requests are applies, and ask for the same
+def _query(asked: tuple[tuple[str, str], ...]) -> str:
+    return f"?{urlencode(asked)}" if asked else ""
 
 
 def _warning(header: str) -> str:
