@@ -11,6 +11,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
+from typing import Final
+
+YOUNG: Final = 10_000
+"""Objects that are made before the young ones are looked through, which takes a few ms.
+
+After 700, as is usual, most of what passes under way hold is young, and is looked through for
+nothing.
+"""
+
+
+@contextmanager
+def seldom() -> Iterator[None]:
+    """Let the collector look less often in here."""
+    before = gc.get_threshold()
+    gc.set_threshold(YOUNG, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 @contextmanager

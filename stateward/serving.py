@@ -12,6 +12,7 @@ from bus.log import LogError
 from domain.refusals import Refusal
 from gateway.server import AddressInUse, AddressUnusable
 from stateward import data, logs
+from stateward.collecting import seldom
 from stateward.control_plane import Running, new_id, running
 from stateward.settings import Settings
 
@@ -24,7 +25,7 @@ def run(settings: Settings) -> int:
     words = console if sys.stderr.isatty() else Console(highlight=False)
     try:
         minted_here = None if settings.log.url else new_id
-        with data.opened(settings.data.directory, new_id=minted_here) as held:
+        with seldom(), data.opened(settings.data.directory, new_id=minted_here) as held:
             asyncio.run(_serve(settings, held, words))
     except (data.DataTrouble, AddressInUse, AddressUnusable, LogError, Refusal) as error:
         console.print(f"stateward cannot serve: {error}", style="red", soft_wrap=True)

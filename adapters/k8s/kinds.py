@@ -1,6 +1,7 @@
 """Where objects of a kind are: a table of what Kubernetes has itself, the rest is discovered."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -25,10 +26,19 @@ class Kind(NamedTuple):
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """The path of one object; without a name, of all in a namespace or in the cluster."""
-        within = ("namespaces", namespace) if self.namespaced and namespace else ()
-        parts = (*within, self.plural, name, subresource)
-        root = "/apis" if self.group else "/api"
-        return "/".join([root, self.api_version, *(quote(part, safe="") for part in parts if part)])
+        path = _collection(self, namespace)
+        for part in (name, subresource):
+            path += f"/{quote(part, safe='')}" if part else ""
+        return path
+
+
+@lru_cache(maxsize=4096)  # asked for each request
+def _collection(kind: Kind, namespace: str) -> str:
+    within = ("namespaces", namespace) if kind.namespaced and namespace else ()
+    root = "/apis" if kind.group else "/api"
+    return "/".join(
+        [root, kind.api_version, *(quote(part, safe="") for part in (*within, kind.plural))]
+    )
 
 
 _BUILT_IN: Final = (

@@ -8,16 +8,19 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, Never, final
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
 
-from adapters.k8s.access import Access, Way, open_way
+from adapters.k8s.access import Access, Way, is_renewed, open_way
 from adapters.k8s.errors import (
     Asked,
     ClusterUnavailable,
+    Disconnected,
     KubernetesError,
     Status,
     Throttled,
@@ -32,6 +35,7 @@ ANSWER_TIMEOUT: Final = 30.0  # seconds; API servers give up on a request after 
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 TRIES: Final = 5  # of a request that is throttled
 WORTH_WAITING: Final = 10.0  # seconds; who is asked for more patience is told, and may say so
+RETIRED: Final = 2  # ways with older credentials that are kept; whoever still reads there goes on
 RENEWAL: Final = 30.0  # seconds between two readings of credentials that were not accepted
 
 type Query = Mapping[str, str]
@@ -58,7 +62,7 @@ class Response(NamedTuple):
 class Transport:
     """The connections to one cluster. Close it when the target goes.
 
-    What `permit` raises for is not sent.
+    What `permit` raises for is not sent. `now` is seconds since the epoch.
     """
 
     def __init__(
@@ -67,10 +71,11 @@ class Transport:
         patience: Patience,
         *,
         user_agent: str,
+        now: Callable[[], float],
         permit: Callable[[Asked], None] = permit,
     ) -> None:
         self._access = access
-        self._permit = permit
+        self._permit, self._now = permit, now
         self._patience = patience
         self._user_agent = user_agent
         self._way: Way | None = None
@@ -98,14 +103,15 @@ class Transport:
         self._permit(asked)
         for left in reversed(range(TRIES)):
             try:
-                async with self._patience.turn():
+                async with self._patience:
                     return await self._request(asked, sent, within)
             except Throttled as throttled:
                 self._patience.pause(throttled.retry_after)
                 if not left or throttled.retry_after > WORTH_WAITING:
                     raise
-            except Unauthorized:
-                if not left or not await self._renew():
+            except (Unauthorized, Disconnected) as error:
+                if not left or not await self._renew(error):
+                    self._blame(error)
                     raise
         raise AssertionError("the last try returns or raises")
 
@@ -115,20 +121,34 @@ class Transport:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Send a request whose answer goes on; yields its pieces as they come.
 
-        Takes no turn from other requests. Raises, also while reading: as `request`;
-        `ClusterUnavailable` when nothing came for `silence` seconds.
+        Takes no turn from other requests. Raises, also while reading: as `request`; `Throttled`
+        while the cluster asked for a pause; `ClusterUnavailable` when nothing came for `silence`
+        seconds.
         """
         self._permit(asked)
+        if (left := self._patience.left) > 0:
+            why = f"it asked for patience, for {left:.0f} s more"
+            raise Throttled(self._told(asked, why), code=0, retry_after=left)
         way = await self._open()
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=silence)
-        with self._translated(asked):
-            response = await self._send(way, sent, limits)
         try:
             with self._translated(asked):
-                await self._check(asked, response)
+                response = await self._send(way, sent, limits)
+        except Disconnected as error:
+            await self._renew(error)
+            self._blame(error)
+            raise
+        try:
+            if response.status >= 400:
+                with self._translated(asked):
+                    await self._refuse(asked, response)
             yield self._pieces(asked, response)
-        except Unauthorized:
-            await self._renew()  # for who tries again
+        except Throttled as throttled:
+            self._patience.pause(throttled.retry_after)
+            raise
+        except Unauthorized as error:
+            await self._renew(error)  # for who tries again
+            self._blame(error)
             raise
         finally:
             response.close()
@@ -180,12 +200,12 @@ class Transport:
             yield piece
 
     async def _request(self, asked: Asked, sent: Sent, within: float) -> Response:
-        way = await self._open()
-        limits = aiohttp.ClientTimeout(total=within, sock_connect=CONNECT_TIMEOUT)
+        way = self._way or await self._open()
         with self._translated(asked):
-            response = await self._send(way, sent, limits)
+            response = await self._send(way, sent, _limits(within))
             try:
-                await self._check(asked, response)
+                if response.status >= 400:
+                    await self._refuse(asked, response)
                 body = await response.read()
             finally:
                 response.release()
@@ -203,8 +223,7 @@ class Transport:
             body = msgspec.json.encode(sent.body)
         return await way.session.request(
             sent.method,
-            f"{way.host}{sent.path}",
-            params=sent.query,
+            f"{way.host}{sent.path}{_query(tuple(sent.query.items()))}",
             headers=headers,
             data=body,
             timeout=limits,
@@ -212,10 +231,9 @@ class Transport:
             server_hostname=way.server_name,
         )
 
-    async def _check(self, asked: Asked, response: aiohttp.ClientResponse) -> None:
-        if response.status >= 400:
-            body = await response.read()
-            raise refusal(self.address, asked, response.status, status_of(body), response.headers)
+    async def _refuse(self, asked: Asked, response: aiohttp.ClientResponse) -> Never:
+        body = await response.read()
+        raise refusal(self.address, asked, response.status, status_of(body), response.headers)
 
     @contextmanager
     def _translated(self, asked: Asked) -> Iterator[None]:
@@ -225,10 +243,14 @@ class Transport:
         except TimeoutError as error:
             raise self._unavailable(asked, "it did not answer in time") from error
         except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
-            raise self._unavailable(asked, str(error) or type(error).__name__) from error
+            why = str(error) or type(error).__name__
+            raise Disconnected(self._told(asked, why)) from error
 
     def _unavailable(self, asked: Asked, why: str) -> ClusterUnavailable:
-        return ClusterUnavailable(f"could not {asked}: the cluster at {self.address}: {why}")
+        return ClusterUnavailable(self._told(asked, why))
+
+    def _told(self, asked: Asked, why: str) -> str:
+        return f"could not {asked}: the cluster at {self.address}: {why}"
 
     # --- credentials --------------------------------------------------------------------------
 
@@ -238,17 +260,41 @@ class Transport:
                 self._way = await open_way(self._access, user_agent=self._user_agent)
             return self._way
 
-    async def _renew(self) -> bool:
-        """Read the credentials again, as they may have been replaced; whether that was done."""
+    def _blame(self, error: KubernetesError) -> None:
+        """Raises `ClusterUnavailable` if it was for our certificate: servers do not say that."""
+        certificate = self._way.certificate if self._way is not None else None
+        trouble = certificate.trouble(self._now()) if certificate is not None else ""
+        if trouble:
+            raise ClusterUnavailable(f"{error}; {trouble}", code=error.code) from error
+
+    async def _renew(self, error: KubernetesError) -> bool:
+        """Read the credentials again, as they may have been replaced; whether that was done.
+
+        At once when their files are others; else only what was not accepted, and now and then.
+        """
         async with self._opening:
-            now = asyncio.get_running_loop().time()
-            if now - self._renewed < RENEWAL:
-                return False
+            way, now = self._way, asyncio.get_running_loop().time()
+            if way is not None and not await asyncio.to_thread(is_renewed, self._access, way):
+                is_due = now - self._renewed >= RENEWAL
+                if not isinstance(error, Unauthorized) or not is_due:
+                    return False
             self._renewed = now
-            if self._way is not None:
-                self._retired.append(self._way)
+            if way is not None:
+                self._retired.append(way)
             self._way = None
+            while len(self._retired) > RETIRED:
+                await self._retired.pop(0).close()
             return True
+
+
+@lru_cache(maxsize=16)
+def _limits(within: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=within, sock_connect=CONNECT_TIMEOUT)
+
+
+@lru_cache(maxsize=64)  # most requests are applies, and ask for the same
+def _query(asked: tuple[tuple[str, str], ...]) -> str:
+    return f"?{urlencode(asked)}" if asked else ""
 
 
 def _warning(header: str) -> str:

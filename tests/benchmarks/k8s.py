@@ -10,8 +10,8 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,41 +20,36 @@ import structlog
 from adapters.k8s.access import Kubeconfig
 from adapters.k8s.kinds import BUILT_IN
 from adapters.k8s.reflector import Reflector
-from adapters.k8s.render.manifests import sent
 from bus.intents import Asked
-from reconcilers.object_ports import ProjectOrder
-from reconcilers.passing import WorkerSettings
 from stateward import data
+from stateward.collecting import seldom
 from stateward.control_plane import Running, running
 from stateward.settings import Api, Data, Settings
-from tests.benchmarks.k8s_raw import Body, Raw, raw
+from tests.benchmarks.k8s_fleet import (
+    APPLY_ROUNDS,
+    APPS,
+    FIRST,
+    PROJECTS,
+    TICK,
+    TICKS,
+    deployment_of,
+    fleets,
+    image_named,
+    shared_by,
+    spec_with,
+)
+from tests.benchmarks.k8s_raw import Raw, raw
 from tests.benchmarks.places import on_disk
-from tests.benchmarks.rows import Promise, Row, Times, millis, per_second, rate, ratio_of, show
+from tests.benchmarks.rows import Promise, Row, Times, millis, ratio_of, show
 from tests.benchmarks.sample import ADMIN
-from tests.support.cluster_house import HouseOnCluster
 from tests.support.intents import manifest
-from tests.support.k8s_orders import RENDERER, order
 from tests.support.kubernetes.apart import Apart, apart
 from tests.support.kubernetes.reaching import kubeconfig, opened
-from tests.support.kubernetes.server import ADMIN_TOKEN
 
-APPS: Final = 500
-PROJECTS: Final = 50
-APPLY_ROUNDS: Final = 3
-TICKS: Final = 15
 COPIED: Final = 5_000  # Deployments
 COPIES: Final = 5
 CHANGES: Final = 25
-PATIENCE: Final = 240.0  # seconds for a fleet to come to rest
 
-FIRST = Promise(
-    f"Kubernetes: first apply of {APPS} apps, 16 in flight",
-    "the same objects by raw aiohttp server-side apply",
-    at_least=0.7,
-)
-TICK = Promise(
-    f"Kubernetes: a replay tick of {APPS} converged apps, CPU", "a metadata list", at_most=2
-)
 COPY = Promise(
     f"Kubernetes: {COPIED:,} Deployments copied", "raw paged list + JSON decode", at_most=1.5
 )
@@ -80,139 +75,6 @@ HOW = (
     " acknowledgement of its intent until the server stored its Deployment; between them raw"
     " applies of such Deployments. Images are named by digest."
 )
-
-
-def _spec(image: str) -> dict[str, object]:
-    return {
-        "image": image,
-        "args": ["--workers=4"],
-        "env": {"LOG": "info", "RELEASE": "r1", "REGION": "eu-central"},
-        "ports": [{"name": "http", "port": 8080}],
-        "health": {"readiness": {"http": {"path": "/ready", "port": "http"}}},
-        "resources": {"cpu": "100m", "memory": "128Mi"},
-        "replicas": 1,
-    }
-
-
-def _image(number: int) -> str:
-    return f"registry.example.com/shop/web@sha256:{number:064x}"
-
-
-# -- a fleet ---------------------------------------------------------------------------------------
-
-
-async def _fleet(url: str, folder: Path) -> HouseOnCluster:
-    """A house that was asked for all apps, and has done nothing yet."""
-    folder.mkdir(exist_ok=True)
-    house = HouseOnCluster(
-        url, folder, token=ADMIN_TOKEN, settings=WorkerSettings(replay_interval=3600.0)
-    )
-    await house.send(
-        manifest("Target", "prod", {"engine": "k8s", "k8s": {"kubeconfig": "/config"}}),
-        *(manifest("Project", f"p{n}", {"target": "prod"}) for n in range(PROJECTS)),
-    )
-    for start in range(0, APPS, 100):
-        numbers = range(start, start + 100)
-        await house.send(
-            *(
-                manifest("App", f"a{n}", _spec(_image(1)), project=f"p{n % PROJECTS}")
-                for n in numbers
-            )
-        )
-    house.desired.fold(house.log.events)
-    return house
-
-
-def _rendered() -> tuple[list[Body], list[Body]]:
-    """What such a fleet takes: namespaces, then all that is in them."""
-    namespaces, rest = list[Body](), list[Body]()
-    for number in range(PROJECTS):
-        namespace, *bounds = _shared(f"p{number}")
-        namespaces.append(namespace)
-        rest += bounds
-    for number in range(APPS):
-        asked = order(_spec(_image(1)), app=f"a{number}", project=f"p{number % PROJECTS}")
-        rest += [sent(one, 1) for one in RENDERER.app(asked)]
-    return namespaces, rest
-
-
-def _shared(project: str) -> list[Body]:
-    asked = ProjectOrder(project=project, uid=3)
-    return [sent(one, 1) for one in RENDERER.project(asked)]
-
-
-def _deployment(app: str, image: str) -> Body:
-    """That of an app of project `raw`."""
-    rendered = RENDERER.app(order(_spec(image), app=app, project="raw"))
-    [found] = [sent(one, 1) for one in rendered if one.key.kind == "Deployment"]
-    return found
-
-
-async def _fleets(folder: Path) -> tuple[Row, Row]:
-    floor, ours, tick = Times(), Times(), TICK.unmeasured("no fleet came to rest")
-    namespaces, rest = _rendered()
-    count = len(namespaces) + len(rest)
-    for number in range(APPLY_ROUNDS):
-        with apart() as cluster:
-            cluster.pause(paused=True)
-            async with raw(cluster.url) as requests:
-                with floor.taken():
-                    await requests.apply_all(namespaces)
-                    await requests.apply_all(rest)
-        with apart() as cluster:
-            cluster.pause(paused=True)
-            house = await _fleet(cluster.url, folder)
-            async with _working(house):
-                began = time.monotonic()
-                ours.append(await asyncio.to_thread(cluster.stored, count) - began)
-                if number == APPLY_ROUNDS - 1:
-                    tick = await _ticks(house, cluster)
-    told = per_second(rate(count, ours)), per_second(rate(count, floor))
-    return FIRST.kept(1 / ratio_of(ours, floor), ours=told[0], floor=told[1]), tick
-
-
-@asynccontextmanager
-async def _working(house: HouseOnCluster) -> AsyncIterator[None]:
-    try:
-        async with house.working():
-            yield
-    finally:
-        await house.parts.targets.close()
-
-
-async def _ticks(house: HouseOnCluster, cluster: Apart) -> Row:
-    """Of a worker that is at rest."""
-    await asyncio.to_thread(cluster.pause, paused=False)
-    await _rest(house)
-    before = cluster.writes()
-    floor, ours = Times(), Times()
-    async with raw(cluster.url) as requests:
-        await requests.list(metadata_only=True)
-        for _ in range(TICKS):
-            began = time.process_time()
-            assert await requests.list(metadata_only=True) == APPS
-            floor.append(time.process_time() - began)
-            began = time.process_time()
-            await house.worker.tick()
-            ours.append(time.process_time() - began)
-            assert house.parts.queue.idle()
-    written = cluster.writes() - before
-    told = f"{millis(ours.median)}, {written} writes"
-    return TICK.kept(
-        ratio_of(ours, floor), ours=told, floor=millis(floor.median), whole=not written
-    )
-
-
-async def _rest(house: HouseOnCluster) -> None:
-    """Tick until all apps are rolled out and no tick finds anything to do."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            await house.worker.tick()
-            found = [house.desired.app(stream) for stream in house.desired.streams("App")]
-            is_done = all(app is not None and app.stable == app.revision for app in found)
-            if is_done and house.parts.queue.idle():
-                return
-            await asyncio.sleep(1)
 
 
 # -- a copy ----------------------------------------------------------------------------------------
@@ -250,8 +112,8 @@ async def _copies(folder: Path) -> list[Row]:
 
 async def _sample(requests: Raw) -> dict[str, Any]:
     """A Deployment as a server has it, managed fields and all."""
-    await requests.apply_all(_shared("raw")[:1])
-    return await requests.apply(_deployment("sample", _image(1)))
+    await requests.apply_all(shared_by("raw")[:1])
+    return await requests.apply(deployment_of("sample", image_named(1)))
 
 
 async def _longest_stall(stalls: Times) -> None:
@@ -277,7 +139,7 @@ async def _intents(folder: Path) -> list[Row]:
             target = {"engine": "k8s", "k8s": {"kubeconfig": str(config)}}
             await _send(plane, manifest("Target", "prod", target))
             await _send(plane, manifest("Project", "shop", {"target": "prod"}))
-            await _deployed(plane, cluster, "first", _image(0))
+            await _deployed(plane, cluster, "first", image_named(0))
             new = await _timed(plane, cluster, requests, 1)
             image = await _timed(plane, cluster, requests, 2)
     return [
@@ -294,20 +156,20 @@ async def _timed(
     plane: Running, cluster: Apart, requests: Raw, release: int
 ) -> tuple[Times, Times]:
     floor, ours = Times(), Times()
-    await requests.apply_all(_shared("raw")[:1])
+    await requests.apply_all(shared_by("raw")[:1])
     for number in range(CHANGES):
-        body = _deployment(f"a{number}", _image(1000 + release))
+        body = deployment_of(f"a{number}", image_named(1000 + release))
         with floor.taken():
             await requests.apply(body)
         ours.append(
-            await _deployed(plane, cluster, f"a{number}", _image(number + release * CHANGES))
+            await _deployed(plane, cluster, f"a{number}", image_named(number + release * CHANGES))
         )
         await asyncio.sleep(0.2)  # until the worker has seen it
     return floor, ours
 
 
 async def _deployed(plane: Running, cluster: Apart, app: str, image: str) -> float:
-    await _send(plane, manifest("App", app, _spec(image)))
+    await _send(plane, manifest("App", app, spec_with(image)))
     accepted = time.monotonic()
     return await asyncio.to_thread(cluster.running, image) - accepted
 
@@ -320,20 +182,21 @@ def measure() -> Sequence[Row]:
     quiet = structlog.make_filtering_bound_logger(logging.WARNING)
     structlog.configure(wrapper_class=quiet)  # a line for each pass is not what is measured
     with on_disk() as directory:
-        with _frozen():
-            first, tick = asyncio.run(_fleets(directory))
-        with _frozen():
+        with _as_served():
+            first, tick = asyncio.run(fleets(directory))
+        with _as_served():
             copies = asyncio.run(_copies(directory))
         return [first, tick, *copies, *asyncio.run(_intents(directory))]
 
 
 @contextmanager
-def _frozen() -> Iterator[None]:
-    """What is loaded stays out of the collector's way, as in a control plane that has started."""
+def _as_served() -> Iterator[None]:
+    """The collector of garbage is set as in a control plane that has started, for both sides."""
     gc.collect()
     gc.freeze()
     try:
-        yield
+        with seldom():
+            yield
     finally:
         gc.unfreeze()
 

@@ -178,8 +178,9 @@ async def test_no_app_has_a_port_that_the_router_listens_at(
     routing: Mapping[str, Any], number: int, is_free: bool
 ) -> None:
     found = Desk()
-    ranges = {"portRanges": [{"first": 1, "last": 65535}]}
-    target = manifest("Target", "local", {"engine": "simulated", "routing": ranges | routing})
+    ranges = [{"first": 1, "last": 65535}]
+    spec = {"engine": "simulated", "routing": {"portRanges": ranges, **routing}}
+    target = manifest("Target", "local", spec)
     await found.send(target, manifest("Project", "shop", {}))
     asked = web([], publish=[{"port": "http", "hostPort": number}])
     if is_free:

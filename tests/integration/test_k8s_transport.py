@@ -188,6 +188,17 @@ async def test_a_long_pause_is_told_instead_of_waited_for(
     assert len(server.calls) == 1
 
 
+async def test_no_watch_begins_while_the_cluster_asked_for_a_pause(
+    server: KubernetesServer, cluster: Cluster
+) -> None:
+    server.faults.throttle(retry_after=50)
+    for _ in range(2):  # what one of them is told, the other knows
+        with pytest.raises(Throttled):
+            async for _event in cluster.watch(CONFIG_MAPS, "1"):
+                pass
+    assert len(server.calls) == 1
+
+
 async def test_a_cluster_that_only_throttles_is_left_alone(
     server: KubernetesServer, cluster: Cluster
 ) -> None:
@@ -234,7 +245,7 @@ def test_nothing_is_asked_during_a_pause() -> None:
     async def story() -> None:
         patience, clock = Patience(random.Random(1)), asyncio.get_running_loop().time
         patience.pause(4.0)
-        async with patience.turn():
+        async with patience:
             assert 4.0 <= clock() <= 5.0
 
     loop.run(story())
@@ -244,7 +255,7 @@ def test_one_clusters_pause_is_not_anothers() -> None:
     async def story() -> None:
         slow, other = Patience(random.Random(1)), Patience(random.Random(2))
         slow.pause(30.0)
-        async with other.turn():
+        async with other:
             assert asyncio.get_running_loop().time() == 0.0
 
     loop.run(story())
@@ -256,7 +267,7 @@ def test_no_more_than_so_many_are_under_way() -> None:
 
         async def ask() -> None:
             nonlocal under_way, most
-            async with patience.turn():
+            async with patience:
                 under_way += 1
                 most = max(most, under_way)
                 await asyncio.sleep(1.0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stateward.collecting import imported, uncollected
+from stateward.collecting import imported, seldom, uncollected
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +36,11 @@ async def test_a_module_is_imported_once_and_stays(
     made_later = [[number] for number in range(1_000)]
     assert await imported("takes_its_time") is module
     assert gc.get_freeze_count() <= frozen, f"{len(made_later)} others are none of it"
+
+
+def test_the_young_are_looked_through_seldom_while_it_is_served() -> None:
+    rounds, before = gc.get_stats()[0]["collections"], gc.get_threshold()
+    with seldom():
+        made = [[number] for number in range(9_000)]
+        assert gc.get_stats()[0]["collections"] <= rounds + 1, f"for {len(made)} objects"
+    assert gc.get_threshold() == before

@@ -19,6 +19,7 @@ from reconcilers.object_ports import Json, Manifest, Stage
 # where nothing inside means something: everything, or the default way
 _MEANT: Final = frozenset({"podSelector", "namespaceSelector", "emptyDir"})
 _SIMPLE: Final = (str, int, float, NoneType)  # a bool is an int
+_PLAIN: Final = frozenset({*_SIMPLE, bool})
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -84,15 +85,18 @@ def stored(body: Json) -> dict[str, Any]:
     """
     slim = dict[str, Any]()
     for name, value in body.items():
-        kept = value if isinstance(value, _SIMPLE) else _stored(value)
+        if type(value) in _PLAIN:  # nearly always, and cheap
+            slim[name] = value
+            continue
+        kept = _stored(value)
         if kept or isinstance(kept, _SIMPLE) or name in _MEANT:
             slim[name] = kept
     return slim
 
 
 def _stored(value: Any) -> Any:
-    if isinstance(value, _SIMPLE):
-        return value
+    if isinstance(value, dict):
+        return stored(value)
     if isinstance(value, list | tuple):
-        return [_stored(one) for one in value]
-    return stored(value)
+        return [one if type(one) in _PLAIN else _stored(one) for one in value]
+    return value if isinstance(value, _SIMPLE) else stored(value)

@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,6 +20,7 @@ _SNAPSHOTS = 200  # lists under way whose next pages are known
 _BOOKMARKS = 60.0  # seconds between bookmarks while a watch is quiet
 _INITIAL_END = "k8s.io/initial-events-end"
 
+type Lines = tuple[bytes, ...]
 type EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
 
 
@@ -95,8 +97,11 @@ class Reading:
 
     # --- watches ------------------------------------------------------------------------------
 
-    async def watch(self, request: Request) -> AsyncIterator[bytes]:
-        """Lines of events, without an end: the caller ends it, or drops it. Raises like `list`."""
+    async def watch(self, request: Request) -> AsyncGenerator[Lines]:
+        """Lines of events, those together that came together. Raises like `list`.
+
+        It has no end: the caller ends it, or drops it.
+        """
         selects = selection(request)
         asked = request.query.get("resourceVersion", "")
         initial = request.query.get("sendInitialEvents") == "true"
@@ -105,37 +110,36 @@ class Reading:
         if asked in {"", "0"} or initial:
             for _, stored in self._there(request):
                 if selects(stored.object):
-                    yield _event("ADDED", _shown(request, stored))
+                    yield (_event("ADDED", _shown(request, stored)),)
             if initial and bookmarks:
-                yield _bookmark(request.kind, version, {_INITIAL_END: "true"})
+                yield (_bookmark(request.kind, version, {_INITIAL_END: "true"}),)
         else:
             version = int(asked)
-        async for line in self._changes(request, version, selects, bookmarks=bookmarks):
-            yield line
+        changes = self._changes(request, version, selects, bookmarks=bookmarks)
+        async with aclosing(changes):
+            async for lines in changes:
+                yield lines
 
     async def _changes(
         self, request: Request, version: int, selects: Selects, *, bookmarks: bool
-    ) -> AsyncIterator[bytes]:
-        while True:
+    ) -> AsyncGenerator[Lines]:
+        with self.store.feed(request.kind.group, request.kind.plural) as feed:
             if version < self.store.oldest:
                 said = f"too old resource version: {version} ({self.store.oldest})"
-                yield _event("ERROR", msgspec.json.encode(gone(said).body))
+                yield (_event("ERROR", msgspec.json.encode(gone(said).body)),)
                 return
-            changes = self.store.after(version)
-            for change in changes:
-                version = change.version
-                if line := _told(request, change, selects):
-                    yield line
-            if changes:
-                continue
-            try:
-                async with asyncio.timeout(self.bookmarks if bookmarks else None):
-                    await self.store.changed()
-            except TimeoutError:
-                if self.store.after(version):
-                    continue  # it changed at the very end of the wait: told before a bookmark
-                version = max(version, self.store.version)
-                yield _bookmark(request.kind, self.store.version, {})
+            history = self.store.after(version)
+            if lines := _lines(request, history, selects):
+                yield lines
+            while True:
+                with suppress(TimeoutError):  # at its very end something may come all the same
+                    async with asyncio.timeout(self.bookmarks if bookmarks else None):
+                        await feed.come()
+                changes = feed.take()
+                if not changes:
+                    yield (_bookmark(request.kind, self.store.version, {}),)
+                elif lines := _lines(request, changes, selects):
+                    yield lines
 
     def _there(self, request: Request) -> Iterable[tuple[object, Stored]]:
         return self.store.all(request.kind.group, request.kind.plural, request.namespace)
@@ -172,6 +176,10 @@ def _shown(request: Request, stored: Stored) -> bytes:
     if request.wants_metadata_only:
         return msgspec.json.encode(metadata_only(stored.object))
     return stored.encoded
+
+
+def _lines(request: Request, changes: Iterable[Change], selects: Selects) -> Lines:
+    return tuple(line for one in changes if (line := _told(request, one, selects)))
 
 
 def _told(request: Request, change: Change, selects: Selects) -> bytes | None:

@@ -7,7 +7,7 @@ be killed and started again on the same port, keeping what it stored.
 import asyncio
 import ssl
 import uuid
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -283,6 +283,7 @@ class KubernetesServer:
         return response
 
     async def _pump(self, response: web.StreamResponse, request: Request) -> None:
-        async for line in self.reading.watch(request):
-            if not self.faults.loses(line):
-                await response.write(line)
+        async with aclosing(self.reading.watch(request)) as told:
+            async for lines in told:
+                if kept := [line for line in lines if not self.faults.loses(line)]:
+                    await response.write(b"".join(kept))

@@ -7,8 +7,9 @@ of the history can hold what was there before and after.
 import asyncio
 import functools
 from bisect import bisect_right
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -72,6 +73,27 @@ class Change:
     last: Stored  # the object with the version of this change
 
 
+class Feed:
+    """The changes of one kind from a moment on, each kept until it is taken."""
+
+    def __init__(self) -> None:
+        self._kept: list[Change] = []
+        self._come = asyncio.Event()
+
+    def tell(self, change: Change) -> None:
+        self._kept.append(change)
+        self._come.set()
+
+    async def come(self) -> None:
+        """Wait until there is something to take."""
+        await self._come.wait()
+
+    def take(self) -> list[Change]:
+        taken, self._kept = self._kept, []
+        self._come.clear()
+        return taken
+
+
 class Store:
     def __init__(self) -> None:
         self.version = FIRST_VERSION
@@ -79,6 +101,7 @@ class Store:
         self.history: list[Change] = []
         self.followers: list[deque[Change]] = []  # each gets every change, also forgotten ones
         self._objects: dict[tuple[str, str], dict[tuple[str, str], Stored]] = {}
+        self._feeds: dict[tuple[str, str], list[Feed]] = defaultdict(list)
         self._changed = asyncio.Event()
         self.writes = 0
 
@@ -121,6 +144,16 @@ class Store:
         start = bisect_right(self.history, version, key=lambda change: change.version)
         return self.history[start:]
 
+    @contextmanager
+    def feed(self, group: str, plural: str) -> Iterator[Feed]:
+        """What comes of one kind; as in a real server, who waits for it sleeps through all else."""
+        feed, feeds = Feed(), self._feeds[group, plural]
+        feeds.append(feed)
+        try:
+            yield feed
+        finally:
+            feeds.remove(feed)
+
     def forget_history(self) -> None:
         """Let every version but the present one be too old, as after a compaction."""
         self.history.clear()
@@ -156,6 +189,8 @@ class Store:
         self.history.append(change)
         for follower in self.followers:
             follower.append(change)
+        for feed in self._feeds[change.place[:2]]:
+            feed.tell(change)
         if len(self.history) > HISTORY:
             self.oldest = self.history[HISTORY // 10 - 1].version
             del self.history[: HISTORY // 10]
