@@ -62,6 +62,27 @@ class AppEvent(Event, frozen=True, kw_only=True):
     paused: Pause | None = None
 
 
+class ForeignObject(
+    msgspec.Struct,
+    gc=False,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    rename="camel",
+    forbid_unknown_fields=True,
+):
+    """An object of a cluster as somebody saw it: one made anew by the same name has another uid.
+
+    `namespace` is empty for kinds that have none.
+    """
+
+    api_version: str
+    kind: str
+    namespace: str = ""
+    name: str
+    uid: str
+
+
 class AppDefined(AppEvent, frozen=True, kw_only=True):
     """A new spec was applied; `replaces` is the revision that it came after (0: none)."""
 
@@ -136,10 +157,14 @@ class AppResumed(AppEvent, frozen=True, kw_only=True):
 
 
 class AppAdopted(AppEvent, frozen=True, kw_only=True):
-    """What another installation runs of the app is to end, once the app is ready here."""
+    """What another installation runs of the app is to end, once the app is ready here.
+
+    On a cluster these objects, of whomever, become the app's instead; `installation` is empty then.
+    """
 
     type = "app.adopted"
     installation: str
+    objects: tuple[ForeignObject, ...] = ()
 
 
 class AppImageResolved(AppEvent, frozen=True, kw_only=True):
@@ -329,7 +354,8 @@ class RemovalCompleted(Transition, frozen=True, kw_only=True):
 class AdoptionCompleted(Transition, frozen=True, kw_only=True):
     """On the app's target nothing is left that `installation` ran of it.
 
-    `adopted` is the position of the `app.adopted` that asked for it.
+    It is empty where objects were named, and none of them is left to take over. `adopted` is the
+    position of the `app.adopted` that asked for it.
     """
 
     type = "adoption.completed"

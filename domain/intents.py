@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import msgspec
 
+from domain.events import ForeignObject
 from domain.names import Ref
 from domain.project import ProjectSpec
 from domain.target import TargetSpec
@@ -85,10 +86,16 @@ class Resume(Intent, frozen=True, kw_only=True):
 
 
 class Adopt(Intent, frozen=True, kw_only=True):
-    """Take over from another installation: what it runs of this app ends once this app is ready."""
+    """Take over from another installation: what it runs of this app ends once this app is ready.
+
+    On a cluster, take over these objects instead, whosesoever they are. Those that hold data only
+    with `volumes`.
+    """
 
     verb = "adopt"
-    installation: str
+    installation: str = ""
+    objects: tuple[ForeignObject, ...] = ()
+    volumes: bool = False
 
 
 class ResolveImage(Intent, frozen=True, kw_only=True):

@@ -108,7 +108,8 @@ class RouteContext:
     """Requests that carry this header come here, whichever app has the URL otherwise.
 
     The value is compared letter by letter. While no replica here is ready, `fallback` `base` lets
-    the app without a context answer, and `none` answers 503.
+    the app without a context answer, and `none` answers 503; so does `base` where that app's route
+    asks for more `auth` than this one, or differs in `h2c` or in what is stripped.
     """
 
     __pydantic_config__ = SPEC

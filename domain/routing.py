@@ -202,6 +202,12 @@ class Routing:
         """The router of a target that runs this engine."""
         return self.router or ("gateway" if engine == "k8s" else "caddy")
 
+    def port_for(self, scheme: Literal["http", "https"]) -> int:
+        """The port that clients ask; the router of a cluster has the usual ones."""
+        usual = Entries() if self.cluster is not None else self.entries
+        entry = usual.https if scheme == "https" else usual.http
+        return int(entry.rpartition(":")[2])
+
 
 def _fits(pattern: str, host: str) -> bool:
     if pattern.startswith("*."):
@@ -246,12 +252,23 @@ def check_app(
             rule = f"target {target} offers no auth on {domain.pattern}; an operator may allow it"
             raise BadValue(f"{at}.auth", route.auth, rule)
     for index, one in enumerate(publish):
+        at, asked = f"spec.publish[{index}].hostPort", f"{one.host_port}/{one.protocol}"
         if not any(_offers(offered, one) for offered in routing.port_ranges):
             ranges = [f"{r.first}-{r.last}/{r.protocol}" for r in routing.port_ranges]
             rule = f"target {target} offers the ports {', '.join(ranges) or 'none'}"
-            raise BadValue(
-                f"spec.publish[{index}].hostPort", f"{one.host_port}/{one.protocol}", rule
+            raise BadValue(at, asked, rule)
+        if one.protocol == "tcp" and one.host_port in _router_ports(routing):
+            rule = (
+                f"the router of target {target} listens there; take another port or a route, or "
+                "have spec.routing.router of the target be none"
             )
+            raise BadValue(at, asked, rule)
+
+
+def _router_ports(routing: Routing) -> tuple[int, ...]:
+    if routing.router == "none":
+        return ()
+    return routing.port_for("http"), routing.port_for("https")
 
 
 def _offers(offered: PortRange, one: Publish) -> bool:

@@ -1,4 +1,4 @@
-"""The route that shows what other installations run on a target, and whether it is adopted here."""
+"""The routes that show what is not ours on a target, and whether it is adopted here."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,14 @@ from domain.refusals import NotFound
 from gateway import openapi, shapes
 from gateway.asking import Freshness, actor_of, may_read, ref_in, reply
 from gateway.ports import Services
+from gateway.replicas import known
 from gateway.routes import ITEM_PATHS, StrictRoute
 from gateway.views import entry_of
+from reconcilers.object_adopting import InTheWay
 from reconcilers.ports import ForeignReplica, ReplicaState
 
 PATH: Final = f"{ITEM_PATHS['Target']}/foreign"
+OF_APP: Final = f"{ITEM_PATHS['App']}/foreign"
 
 
 @final
@@ -36,6 +39,21 @@ class Strangers:
             responses=openapi.answers(shapes.ForeignApps),
             openapi_extra=openapi.reading(PATH),
         )
+
+        self.router.add_api_route(
+            OF_APP,
+            self._in_the_way,
+            methods=["GET"],
+            operation_id=openapi.operation("GET", OF_APP),
+            summary="What of others on its cluster has names that an App needs.",
+            responses=openapi.answers(shapes.ObjectsInTheWay),
+            openapi_extra=openapi.reading(OF_APP),
+        )
+
+    async def _in_the_way(self, request: Request) -> Response:
+        ref = await known(self._services, self._fresh, request, READ)
+        found = await self._services.in_the_way(ref.stream)
+        return reply({"resource": ref.stream, "items": list(map(_object, found))})
 
     async def _foreign(self, request: Request) -> Response:
         target, actor = ref_in(request, "Target"), actor_of(request)
@@ -77,3 +95,21 @@ class Strangers:
                 "volumes": [volume.name for volume in ours.spec.volumes] if ours else [],
                 "adopting": any(one.installation == installation for one in adoptions),
             }
+
+
+def _object(found: InTheWay) -> dict[str, Any]:
+    named = found.object
+    return {
+        "object": {
+            "apiVersion": named.api_version,
+            "kind": named.kind,
+            "namespace": named.namespace,
+            "name": named.name,
+            "uid": named.uid,
+        },
+        "installation": found.installation,
+        "managers": list(found.managers),
+        "outcome": found.outcome,
+        "fields": list(found.fields),
+        "data": found.is_data,
+    }

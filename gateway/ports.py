@@ -14,7 +14,8 @@ from bus.log import Log
 from gateway.tokens import Tokens
 from projections.desired import DesiredState
 from projections.routing import RouteTables
-from reconcilers.inside import Proposal
+from reconcilers.inside import ProjectProposal, Proposal
+from reconcilers.object_adopting import InTheWay
 from reconcilers.object_preview import ObjectChange
 from reconcilers.ports import ForeignReplica, Replica, ReplicaIO
 from reconcilers.router_ports import PolledRouter
@@ -42,6 +43,10 @@ type ListForeign = Callable[[str], Awaitable[Sequence[ForeignReplica]]]
 """What other installations run on the target of a name; raises `EngineError`."""
 
 
+type FindInTheWay = Callable[[str], Awaitable[Sequence[InTheWay]]]
+"""What of others has names on a cluster that an App's stream needs; raises `EngineError`."""
+
+
 type FindPolledRouter = Callable[[str], PolledRouter | None]
 """The router of the target of a name, if it is one that comes to read, and is ours."""
 
@@ -52,8 +57,9 @@ class Services:
 
     `catch_up` returns when `desired` has seen a position. `explain_plan` gives the actions that a
     reconciler would take now for an App's stream, as sentences; `preview` what would change of its
-    objects on a cluster, if it were as proposed; it raises `EngineError`. `now` is seconds since
-    the epoch; `new_key` makes idempotency keys. `loopback` says that the server is bound to a
+    objects on a cluster, if it were as proposed, and `preview_project` of what a project's apps
+    share there; both raise `EngineError`. `now` is seconds since the epoch; `new_key` makes
+    idempotency keys. `loopback` says that the server is bound to a
     loopback address. `login_key` signs the login for developers; None: there is none. `token_place`
     tells people where the first token is.
     """
@@ -68,9 +74,11 @@ class Services:
     catch_up: Callable[[int], Awaitable[None]]
     io: OpenReplicas
     foreign: ListForeign
+    in_the_way: FindInTheWay
     tables: RouteTables
     explain_plan: Callable[[str], Awaitable[Sequence[str]]]
     preview: Callable[[Proposal], Awaitable[Sequence[ObjectChange]]]
+    preview_project: Callable[[ProjectProposal], Awaitable[Sequence[ObjectChange]]]
     checks: Callable[[], Sequence[Check]]
     metrics: Callable[[], bytes]
     now: Callable[[], float]

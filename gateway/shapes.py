@@ -17,11 +17,12 @@ class ObjectChange(Shape):
     """What would change of one object on a cluster; `immutable`: it is made anew."""
 
     object: str = Field(examples=["Deployment stw-shop/web"])
-    because: Literal["missing", "changed", "edited", "unwanted", "immutable"]
+    because: Literal["missing", "changed", "edited", "unwanted", "immutable", "adopted"]
     fields: list[str]
     before: dict[str, Any] | None = None
     after: dict[str, Any] | None = None
     refused: str = Field(description="Why the cluster would not have it, or empty.")
+    target: str = Field(description="Of what a project's apps share: where; else empty.")
 
 
 class Change(Shape):
@@ -220,6 +221,10 @@ class RouteRow(Shape):
     id: str
     target: str
     url: str = Field(examples=["https://shop.example.org/api"])
+    address: str = Field(
+        examples=["https://shop.example.org:8443/api"],
+        description="The URL with the port of the router's entry, where that is another.",
+    )
     context: str = Field(examples=["x-feature: blue"], description="Of a header; empty for a base.")
     precedence: int
     app: str = Field(description="Empty if the token may not see it.")
@@ -317,6 +322,35 @@ class ForeignApp(Shape):
 class ForeignApps(Shape):
     target: str
     items: list[ForeignApp]
+
+
+class ObjectNamed(Shape):
+    """An object of a cluster as it is now: one made anew has another uid."""
+
+    api_version: str
+    kind: str
+    namespace: str = ""
+    name: str
+    uid: str
+
+
+class ObjectInTheWay(Shape):
+    """An object that is not ours, and has a name that the App needs."""
+
+    object: ObjectNamed
+    installation: str = Field(description="Whose it is; empty: of no Stateward.")
+    managers: list[str] = Field(description="Who has set fields of it.")
+    outcome: str = Field(
+        examples=["taken over"],
+        description="What adopting it does: `taken over`, `made anew`, or `ended` in the end.",
+    )
+    fields: list[str] = Field(description="Those that never change, so it is made anew.")
+    data: bool = Field(description="It holds data, and is only taken over with `volumes`.")
+
+
+class ObjectsInTheWay(Shape):
+    resource: str
+    items: list[ObjectInTheWay]
 
 
 class ExecRequest(Shape):

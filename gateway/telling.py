@@ -87,6 +87,9 @@ def _of_app(event: e.AppEvent) -> str:  # noqa: C901, PLR0911 -- an arm for each
         case e.AppPaused(paused=e.Pause() as pause):
             until = f" until {pause.until.isoformat()}" if pause.until else ""
             return f"rollouts are held at revision {pause.revision}{until}: {pause.reason}"
+        case e.AppAdopted(objects=objects) if objects:
+            named = ", ".join(f"{one.kind} {one.name}" for one in objects)
+            return f"takes over on its cluster: {named}"
         case e.AppAdopted(installation=installation):
             return f"takes over from installation {installation} once it is ready"
         case e.AppImageResolved(revision=revision, image=image):
@@ -129,6 +132,8 @@ def _of_transition(event: e.Transition) -> str:  # noqa: C901, PLR0911 -- as abo
             return f"its router's {', '.join(fields)} had been edited and was put right"
         case e.HealthChanged(ready=ready, reason=reason, message=message):
             return f"{'ready' if ready else 'not ready'} ({reason}): {message}"
+        case e.AdoptionCompleted(installation=""):
+            return "of the objects that it was to take over, none is left to take"
         case e.AdoptionCompleted(installation=installation):
             return f"nothing that installation {installation} ran of it is left on its target"
         case _:

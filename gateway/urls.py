@@ -8,11 +8,13 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from domain import target as target_spec
 from domain.access import READ, Actor, authorise
 from domain.names import Ref, check_name
 from domain.names import target as target_ref
 from domain.refusals import BadValue
 from domain.route import path_prefix
+from domain.routing import Routing
 from gateway import openapi, shapes
 from gateway.asking import Freshness, actor_of, may_read, reply
 from gateway.ports import Services
@@ -119,6 +121,7 @@ class Urls:
             "id": row.id,
             "target": row.target,
             "url": f"{row.scheme}://{row.host}{row.path}",
+            "address": f"{row.scheme}://{row.host}{self._port(row)}{row.path}",
             "context": f"{row.context.name}: {row.context.value}" if row.context else "",
             "precedence": row.precedence,
             "app": row.app if self._is_seen(actor, row) else "",
@@ -132,6 +135,13 @@ class Urls:
             "certificateEnds": self._certificate_ends(row),
             "status": self._status(row),
         }
+
+    def _port(self, row: Row) -> str:
+        """Where the router of the target listens, unless that goes without saying."""
+        found = self._services.desired.resource(target_ref(row.target).stream)
+        routing = target_spec.decode(found.spec).routing if found is not None else None
+        port = (routing or Routing()).port_for(row.scheme)
+        return "" if port == _USUAL[row.scheme] else f":{port}"
 
     def _mirrored(self, actor: Actor, row: Row) -> dict[str, Any] | None:
         """Who gets copies of its requests; an app that the actor may not see has no name."""
@@ -151,6 +161,7 @@ class Urls:
         return found.reason if found is not None else "NotObserved"
 
 
+_USUAL: Final[Mapping[Scheme, int]] = {"http": 80, "https": 443}
 _SCHEMES: Final[Mapping[str, Scheme]] = {"http": "http", "https": "https"}
 
 
@@ -171,9 +182,14 @@ def _asked(url: str) -> tuple[str, str, str]:
             "query.url", url, "write it as https://shop.example.org/api, or without https://"
         )
     try:
-        return parts.scheme, host, path_prefix(parts.path or "/")
+        return parts.scheme, _as_asked_for(host), path_prefix(parts.path or "/")
     except ValueError as error:
         raise BadValue("query.url", url, str(error)) from None
+
+
+def _as_asked_for(host: str) -> str:
+    """A host as browsers ask for it; raises `UnicodeError`, which is a `ValueError`."""
+    return host if host.isascii() else host.encode("idna").decode()
 
 
 def _headers(lines: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from bus.actions import read_action
 from bus.envelopes import MAX_KEY
-from bus.intents import Answer, Asked
+from bus.intents import Answer, Asked, Plan
 from domain.names import Ref, check_name
 from domain.refusals import BadValue
 from gateway import bodies, openapi, previews, shapes
@@ -26,11 +26,14 @@ from gateway.conditions import generation_asked
 from gateway.ports import Services
 from gateway.pruning import leftovers
 from gateway.routes import ITEM_PATHS, StrictRoute
+from reconcilers.inside import ProjectProposal
+from reconcilers.object_preview import ObjectChange
 
 DryRun = Annotated[
     Literal["All"] | None,
     Query(alias="dryRun", description="`All`: decide, and change nothing."),
 ]
+Objects = Annotated[bool, Query(description="In a dry run: the objects of apps on clusters, too.")]
 
 
 @final
@@ -87,12 +90,16 @@ class Writing:
 
         return delete
 
-    async def _act(self, request: Request, dry_run: DryRun = None) -> Response:
+    async def _act(
+        self, request: Request, *, dry_run: DryRun = None, objects: Objects = False
+    ) -> Response:
         ref = ref_in(request, "App")
         verb: str = request.path_params["verb"]
         body = await request.body()
         generation = await generation_asked(request, ref, self._services.intents)
         intent = read_action(verb, ref, bodies.parameters(body), generation)
+        if dry_run:
+            return await self._rehearse(request, [intent], ref, objects=objects)
         return await self._submit(request, [intent], body, dry_run, ref)
 
     async def _apply(
@@ -104,9 +111,7 @@ class Writing:
         prune: Annotated[
             str, Query(description="Delete what carries these labels and left the set.")
         ] = "",
-        objects: Annotated[
-            bool, Query(description="In a dry run: the objects of apps on clusters, too.")
-        ] = False,
+        objects: Objects = False,
     ) -> Response:
         if project:
             check_name(project, "query.project")
@@ -145,12 +150,9 @@ class Writing:
         warnings = list(cautions(asked))
         if objects:
             await self._fresh.reached()
+            next_ = head.position + 1
             found = (
-                previews.with_objects(
-                    change,
-                    previews.proposal(change["resource"], plan, head.position + 1),
-                    self._services.preview,
-                )
+                previews.with_objects(change, self._asked(change, plan, next_), self._foresee)
                 for change in foreseen
             )
             warnings += [one for some in await asyncio.gather(*found) for one in some]
@@ -165,6 +167,20 @@ class Writing:
             },
             headers={"Idempotency-Key": request.state.key},
         )
+
+    def _asked(
+        self, change: previews.Manifest, plan: Plan, position: int
+    ) -> Sequence[previews.Asked]:
+        """What has to be known of clusters to tell what a change means there."""
+        app = previews.proposal(change["resource"], plan, position)
+        if app is not None:
+            return [app]
+        return previews.projects(change["resource"], plan, position, self._services.desired)
+
+    async def _foresee(self, asked: previews.Asked) -> Sequence[ObjectChange]:
+        if isinstance(asked, ProjectProposal):
+            return await self._services.preview_project(asked)
+        return await self._services.preview(asked)
 
     def _key(self, request: Request) -> str:
         key = request.headers.get("idempotency-key")

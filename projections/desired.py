@@ -123,13 +123,14 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Adoption(msgspec.Struct, frozen=True, kw_only=True):
-    """An installation from which an app takes over, until nothing of it is left.
+    """An installation, or objects of a cluster, that an app takes over, until nothing is left.
 
     `position` is that of the `app.adopted` that asked for it.
     """
 
     position: int
     installation: str
+    objects: tuple[e.ForeignObject, ...] = ()
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
@@ -358,7 +359,7 @@ class DesiredState:
             return ()
         asked = [(one.position, self._decoded(stream, one)) for one in self._adoptions[stream]]
         return [
-            Adoption(position=position, installation=event.installation)
+            Adoption(position=position, installation=event.installation, objects=event.objects)
             for position, event in asked
             if isinstance(event, e.AppAdopted)
         ]

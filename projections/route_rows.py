@@ -32,12 +32,12 @@ class Claimed(NamedTuple):
 
 def rows_of_host(target: str, claimed: Sequence[Claimed]) -> tuple[RouteRow, ...]:
     """All rows of one host on a target, in no order."""
-    bases: dict[tuple[str, str], tuple[Share, ...]] = {}
+    bases: dict[tuple[str, str], Claimed] = {}
     for one in claimed:
         if not one.route.contexts:
             for scheme in claims.schemes(one.route):
                 if not _redirects(one.route, scheme):
-                    bases[scheme, one.route.path] = _shares(one)
+                    bases[scheme, one.route.path] = one
     ranks = _ranks(claimed)
     return tuple(
         _row(target, one, scheme, context, bases, ranks)
@@ -52,7 +52,7 @@ def _row(
     one: Claimed,
     scheme: str,
     context: RouteContext | None,
-    bases: dict[tuple[str, str], tuple[Share, ...]],
+    bases: dict[tuple[str, str], Claimed],
     ranks: dict[str, int],
 ) -> RouteRow:
     route = one.route
@@ -69,7 +69,7 @@ def _row(
         context=header,
         precedence=_precedence(route.path, header, ranks),
         shares=() if redirect else _shares(one),
-        fallback=_base(bases, scheme, route.path) if falls_back else (),
+        fallback=_fallback(bases, scheme, route) if falls_back else (),
         strip_prefix=route.strip_prefix and not redirect,
         redirect=redirect,
         h2c=route.h2c and not redirect,
@@ -104,15 +104,35 @@ def _tls(one: Claimed) -> Tls:
     )
 
 
-def _base(
-    bases: dict[tuple[str, str], tuple[Share, ...]], scheme: str, path: str
+def _fallback(
+    bases: dict[tuple[str, str], Claimed], scheme: str, route: Route
 ) -> tuple[Share, ...]:
+    """Who answers a context's requests while its own app cannot.
+
+    They are sent on as the context's row says, so nobody is asked who wants them otherwise: only
+    from users who signed in, say.
+    """
+    base = _base(bases, scheme, route.path)
+    if base is None or _AUTHS[base.route.auth] > _AUTHS[route.auth]:
+        return ()
+    return _shares(base) if _arrives(base.route) == _arrives(route) else ()
+
+
+_AUTHS: Final = {"off": 0, "soft": 1, "hard": 2}
+
+
+def _arrives(route: Route) -> tuple[bool, str]:
+    """In which protocol requests arrive at the app, and without which part of their path."""
+    return route.h2c, route.path if route.strip_prefix else ""
+
+
+def _base(bases: dict[tuple[str, str], Claimed], scheme: str, path: str) -> Claimed | None:
     """Who answers a path without a context: the longest base that covers it."""
     above = path
     while True:
         found = bases.get((scheme, above))
         if found is not None or above == "/":
-            return found or ()
+            return found
         above = above.rpartition("/")[0] or "/"
 
 

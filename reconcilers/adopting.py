@@ -65,7 +65,10 @@ class Adopter:
             EngineError: the target does not answer, or did not clear what it was told to.
         """
         for adoption in self._desired.adoptions(app.ref.stream):
-            if self._may_end(app.ref.stream, view.name, adoption):
+            if adoption.objects:
+                if view.objects is None:  # it has left the cluster where they are
+                    self._record(app, adoption)
+            elif self._may_end(app.ref.stream, view.name, adoption):
                 await self._look(app, adoption, view)
 
     async def _look(self, app: DesiredApp, adoption: Adoption, view: TargetView) -> None:
@@ -81,15 +84,18 @@ class Adopter:
             return
         await engine.foreign.clear(whose, ref.project)
         self._rounds.pop(place, None)
+        self._record(app, adoption)
+
+    def _record(self, app: DesiredApp, adoption: Adoption) -> None:
         if adoption.position in self._told:
             return
         told = self._journal.record(
-            ref,
+            app.ref,
             e.AdoptionCompleted,
             cause=adoption.position,
             place=adoption.position,
             uid=app.uid,
-            installation=whose,
+            installation=adoption.installation,
             adopted=adoption.position,
         )
         if told:

@@ -5,17 +5,21 @@ world that the next pass repairs.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, final
 
 from bus.log import LogError
 from domain.access import part_of_ours
+from domain.events import ForeignObject
 from domain.intents import Resume
 from domain.refusals import Refusal
 from projections.desired import DesiredApp
 from reconcilers.acting import Acting, foretold, told
 from reconcilers.books import AppBook
 from reconcilers.knowing import Knowing, Known
+from reconcilers.object_adopting import InTheWay
 from reconcilers.object_pass import ObjectReconciler
+from reconcilers.object_ports import ProjectOrder
 from reconcilers.object_preview import ObjectChange
 from reconcilers.outcome import Outcome
 from reconcilers.ports import EngineError, EngineUnavailable, ReplicaState
@@ -126,11 +130,13 @@ class AppReconciler:
         """What the next pass would do, in sentences. Raises what `reconcile` would."""
         book = self._book(app)
         if view.objects is not None:
-            return await self._objects.foresee(app, view, view.objects, book)
+            return await self._objects.foreseeing.foresee(app, view, view.objects, book)
         _, _, _, plan = await self._look(app, view, book)
         return [foretold(action) for action in plan.actions]
 
-    async def preview(self, app: DesiredApp, view: TargetView) -> list[ObjectChange]:
+    async def preview(
+        self, app: DesiredApp, view: TargetView, adopting: Sequence[ForeignObject] = ()
+    ) -> list[ObjectChange]:
         """What would change of its objects if the app were so; nothing where there are none.
 
         Raises:
@@ -140,7 +146,36 @@ class AppReconciler:
             return []
         assert view.engine  # one that is not open says why
         objects = view.objects
-        return await self._objects.preview(app, view, objects) if objects is not None else []
+        if objects is None:
+            return []
+        return await self._objects.foreseeing.preview(app, view, objects, adopting)
+
+    async def preview_project(self, project: str, uid: int, view: TargetView) -> list[ObjectChange]:
+        """What would change of what a project's apps share; nothing where there are no objects.
+
+        Raises:
+            EngineUnavailable: the target does not answer.
+        """
+        assert view.engine  # one that is not open says why
+        order = ProjectOrder(project=project, uid=uid)
+        objects = view.objects
+        if objects is None:
+            return []
+        return await self._objects.foreseeing.preview_project(order, objects)
+
+    async def in_the_way(self, app: DesiredApp, view: TargetView) -> list[InTheWay]:
+        """What of others has names that the app needs; nothing where there are no objects.
+
+        Raises:
+            EngineError: that cannot be found out now.
+        """
+        if view.spec.engine != "k8s":
+            return []
+        assert view.engine  # one that is not open says why
+        objects = view.objects
+        if objects is None:
+            return []
+        return await self._objects.foreseeing.in_the_way(app, view, objects)
 
     async def _look(
         self, app: DesiredApp, view: TargetView, book: AppBook

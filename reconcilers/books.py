@@ -37,9 +37,10 @@ class AppBook:
     """The memory of one app.
 
     `refusals` are an engine's words, by slot; `lost` is when and how the replica of a slot was
-    found to be gone; `stopping` are the replicas whose end is under way, by their ids, `draining`
-    those of them that were not told to stop yet, and `unstopped` those where it failed. `failure`
-    is what the engine could not do in the last pass. `imageless` are the revisions whose image was
+    found to be gone, `unwell` which attempt of a slot we ended to start it again, and why.
+    `stopping` are the replicas whose end is under way, by their ids, `draining` those of them that
+    were not told to stop yet, and `unstopped` those where it failed. `failure` is what the engine
+    could not do in the last pass. `imageless` are the revisions whose image was
     there, and is not any more. `owed` is the generation of an intent that came while we looked and
     is not fulfilled yet (0: none), `worked` whether anything had to be done for it. `still` is set
     where objects had nothing to do. While `acts`, a pass is about to look again, whatever happens;
@@ -53,6 +54,7 @@ class AppBook:
         self.slots = SlotBook()
         self.refusals: dict[Slot, str] = {}
         self.lost: dict[Slot, tuple[float, str]] = {}
+        self.unwell: dict[Slot, tuple[int, str]] = {}
         self.stopping: dict[str, asyncio.Task[None]] = {}
         self.draining: dict[str, None] = {}
         self.unstopped: dict[str, Unstopped] = {}
@@ -76,6 +78,7 @@ class AppBook:
         self.slots.forgive()
         self.slots.forget({desired.revision, desired.stable, *_held(desired)})
         self.refusals.clear()
+        self.unwell.clear()
         return True
 
     def misses(self, replicas: Sequence[Replica]) -> bool:
@@ -111,6 +114,7 @@ class AppBook:
             del self._running[slot]
         if lost:
             self.lost[slot] = (now, lost)
+            self.unwell[slot] = (replica.name.attempt, lost)
 
     def healed(self, slot: Slot, now: float) -> tuple[str, float] | None:
         """The slot runs again: why it had not, and the seconds since that was noticed."""

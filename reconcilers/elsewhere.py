@@ -14,7 +14,8 @@ from bus.calls import CallFailed, CallLost, Calls
 from bus.leases import Partition
 from projections.desired import DesiredState
 from reconcilers.conversing import Command, Said, Typed
-from reconcilers.inside import Inside, Opened, Proposal
+from reconcilers.inside import Inside, Opened, ProjectProposal, Proposal
+from reconcilers.object_adopting import InTheWay
 from reconcilers.object_preview import ObjectChange
 from reconcilers.ports import (
     EngineError,
@@ -44,8 +45,16 @@ class Preview(msgspec.Struct, frozen=True, tag="preview"):
     proposal: Proposal
 
 
+class PreviewProject(msgspec.Struct, frozen=True, tag="preview-project"):
+    proposal: ProjectProposal
+
+
 class Foreign(msgspec.Struct, frozen=True, tag="foreign"):
     target: str
+
+
+class Strange(msgspec.Struct, frozen=True, tag="in-the-way"):
+    stream: str
 
 
 class Logs(msgspec.Struct, frozen=True, tag="logs"):
@@ -77,13 +86,15 @@ class Type(msgspec.Struct, frozen=True, tag="type"):
     typed: Typed
 
 
-type Request = Look | Explain | Preview | Foreign | Logs | Run | Converse | Type
+type Listing = Look | Foreign | Preview | PreviewProject | Strange
+type Request = Listing | Explain | Logs | Run | Converse | Type
 
 _request = msgspec.msgpack.Decoder(
-    Look | Explain | Preview | Foreign | Logs | Run | Converse | Type
+    Look | Explain | Preview | PreviewProject | Foreign | Strange | Logs | Run | Converse | Type
 )
 _replicas = msgspec.msgpack.Decoder(list[Replica])
 _foreign = msgspec.msgpack.Decoder(list[ForeignReplica])
+_strange = msgspec.msgpack.Decoder(list[InTheWay])
 _changes = msgspec.msgpack.Decoder(list[ObjectChange])
 _sentences = msgspec.msgpack.Decoder(list[str])
 _line = msgspec.msgpack.Decoder(LogLine)
@@ -117,16 +128,10 @@ class Answering:
 
     async def _parts(self, request: Request) -> AsyncGenerator[bytes]:
         match request:
-            case Look(stream):
-                for part in _flocks((await self._here.open(stream)).replicas):
-                    yield part
-            case Foreign(target):
-                for part in _flocks(await self._here.foreign(target)):
-                    yield part
             case Explain(stream):
                 yield _encode(list(await self._here.explain(stream)))
-            case Preview(proposal):
-                for part in _flocks(await self._here.preview(proposal)):
+            case Look() | Foreign() | Preview() | PreviewProject() | Strange():
+                for part in _flocks(await self._listed(request)):
                     yield part
             case Type(number, typed):
                 await self._relay.type(number, typed)
@@ -134,6 +139,19 @@ class Answering:
                 async with aclosing(self._looked_into(request)) as parts:
                     async for part in parts:
                         yield part
+
+    async def _listed(self, request: Listing) -> Sequence[object]:
+        match request:
+            case Look(stream):
+                return (await self._here.open(stream)).replicas
+            case Foreign(target):
+                return await self._here.foreign(target)
+            case Preview(proposal):
+                return await self._here.preview(proposal)
+            case PreviewProject(proposal):
+                return await self._here.preview_project(proposal)
+            case Strange(stream):
+                return await self._here.in_the_way(stream)
 
     async def _looked_into(self, request: Logs | Run | Converse) -> AsyncGenerator[bytes]:
         io = (await self._here.open(request.stream)).io
@@ -182,9 +200,19 @@ class Elsewhere(Inside):
         return [one async for part in parts for one in _changes.decode(part)]
 
     @override
+    async def preview_project(self, proposal: ProjectProposal) -> Sequence[ObjectChange]:
+        parts = self.ask_at(Partition(proposal.target, 0), PreviewProject(proposal))
+        return [one async for part in parts for one in _changes.decode(part)]
+
+    @override
     async def foreign(self, target: str) -> Sequence[ForeignReplica]:
         parts = self.ask_at(Partition(target, 0), Foreign(target))
         return [one async for part in parts for one in _foreign.decode(part)]
+
+    @override
+    async def in_the_way(self, stream: str) -> Sequence[InTheWay]:
+        parts = self.ask(stream, Strange(stream))
+        return [one async for part in parts for one in _strange.decode(part)]
 
     def ask(self, stream: str, request: Request) -> AsyncGenerator[bytes]:
         """What the holder of an app answers, part by part. Raises `EngineError`, `TimeoutError`."""
@@ -278,9 +306,18 @@ class Nearest(Inside):
         return await (self._here if is_here else self._elsewhere).preview(proposal)
 
     @override
+    async def preview_project(self, proposal: ProjectProposal) -> Sequence[ObjectChange]:
+        is_here = self._sharing.holds_any(proposal.target)
+        return await (self._here if is_here else self._elsewhere).preview_project(proposal)
+
+    @override
     async def foreign(self, target: str) -> Sequence[ForeignReplica]:
         is_here = self._sharing.holds_any(target)
         return await (self._here if is_here else self._elsewhere).foreign(target)
+
+    @override
+    async def in_the_way(self, stream: str) -> Sequence[InTheWay]:
+        return await self._near(stream).in_the_way(stream)
 
     def _near(self, stream: str) -> Inside:
         app = self._desired.app(stream)

@@ -6,8 +6,10 @@ from typing import NamedTuple, Protocol, final, override
 import msgspec
 
 from bus import codec
+from domain.events import AppAdopted, ForeignObject
 from projections.desired import DesiredApp, DesiredState, foreseen
 from reconcilers.adopting import listed_foreign
+from reconcilers.object_adopting import InTheWay
 from reconcilers.object_preview import ObjectChange
 from reconcilers.passing import Passing
 from reconcilers.ports import EngineUnavailable, ForeignReplica, Replica, ReplicaIO
@@ -36,6 +38,19 @@ class Proposal(NamedTuple):
         image = found.image or found.spec.image  # nobody finds out about it for a mere proposal
         return msgspec.structs.replace(found, image=image)
 
+    def adopting(self) -> Sequence[ForeignObject]:
+        """What of a cluster it names to be taken over."""
+        event = codec.decode(self.kind, self.data)
+        return event.objects if isinstance(event, AppAdopted) else ()
+
+
+class ProjectProposal(NamedTuple):
+    """What a project would be on a target, whatever is in the log."""
+
+    project: str
+    uid: int
+    target: str
+
 
 class Inside(Protocol):
     """Everything about what runs that only its target can tell."""
@@ -52,8 +67,16 @@ class Inside(Protocol):
         """What would change of an app's objects; nothing is done. Raises `EngineError`."""
         ...
 
+    async def preview_project(self, proposal: ProjectProposal) -> Sequence[ObjectChange]:
+        """What would change of what a project's apps share on a target. Raises `EngineError`."""
+        ...
+
     async def foreign(self, target: str) -> Sequence[ForeignReplica]:
         """What other installations run on a target. Raises `EngineError`."""
+        ...
+
+    async def in_the_way(self, stream: str) -> Sequence[InTheWay]:
+        """What of others has names on a cluster that an app needs. Raises `EngineError`."""
         ...
 
 
@@ -79,8 +102,16 @@ class Here(Inside):
 
     @override
     async def preview(self, proposal: Proposal) -> Sequence[ObjectChange]:
-        return await self._passing.preview(proposal.app())
+        return await self._passing.preview(proposal.app(), proposal.adopting())
+
+    @override
+    async def preview_project(self, proposal: ProjectProposal) -> Sequence[ObjectChange]:
+        return await self._passing.preview_project(*proposal)
 
     @override
     async def foreign(self, target: str) -> Sequence[ForeignReplica]:
         return await listed_foreign(self._passing.view(target))
+
+    @override
+    async def in_the_way(self, stream: str) -> Sequence[InTheWay]:
+        return await self._passing.in_the_way(stream)

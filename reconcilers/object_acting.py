@@ -208,10 +208,19 @@ def told(action: Action) -> str:
     return f"applied {action.key} ({action.because})"
 
 
+def ending(action: DeleteObject) -> str:
+    """What becomes of the pods of somebody else's object that is made anew, in words."""
+    if action.propagation == "Orphan":
+        return "whose pods serve on until ours are ready"
+    return "which ends first"
+
+
 def foretold(action: Action) -> str:
     """What would be done, in words; what is made anew says why."""
     why = f": {', '.join(action.fields)}" if action.fields else ""
     if isinstance(action, DeleteObject) and action.because == "immutable":
+        if action.foreign:
+            return f"make {action.key} anew, {ending(action)}, for these cannot be changed{why}"
         return f"make {action.key} anew, its pods stay, for these cannot be changed{why}"
     verb = "delete" if isinstance(action, DeleteObject) else "apply"
     return f"{verb} {action.key} ({action.because}){why}"

@@ -57,12 +57,12 @@ class ObjectNews(EngineEvents):
 
 @final
 class NobodyElse(Foreign):
-    """Taking over from another installation is not offered on clusters."""
+    """On clusters objects are taken over, each by its name, and not what an installation runs."""
 
     def __init__(self, target: str) -> None:
         self._refusal = (
-            f"target {target} is a Kubernetes cluster, where nothing is adopted from another "
-            "installation; delete its app there, then apply it here"
+            f"target {target} is a Kubernetes cluster, where objects are taken over one by one; "
+            "`stateward adopt app/NAME -n PROJECT --objects --dry-run` shows those of an app"
         )
 
     @override

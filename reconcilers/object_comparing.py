@@ -87,6 +87,12 @@ def editors(live: Json, fields: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({who for who, path in managed if any(_meet(path, f) for f in fields)}))
 
 
+def managers(live: Json) -> tuple[str, ...]:
+    """Who has set any field of it, but for its status."""
+    entries = live["metadata"].get("managedFields") or ()
+    return tuple(sorted({one["manager"] for one in entries if not one.get("subresource")}))
+
+
 def _meet(path: str, field: str) -> bool:
     return path == field or path.startswith((f"{field}.", f"{field}["))
 

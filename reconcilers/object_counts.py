@@ -58,6 +58,17 @@ def stops(uid: int, live: Sequence[Json], actions: Sequence[Action]) -> Iterator
             yield _counted(one, 0, "stopped")
 
 
+def is_rolled_out(workload: Json | None) -> bool:
+    """Whether a workload's controller has seen all of it and all of its pods are as it says."""
+    if workload is None:
+        return False
+    spec, status = workload.get("spec", {}), workload.get("status", {})
+    count = spec.get("replicas", 1)
+    ready = (status.get(name, 0) for name in ("updatedReplicas", "availableReplicas"))
+    has_seen = status.get("observedGeneration", 0) >= workload["metadata"].get("generation", 0)
+    return has_seen and all(number >= count for number in ready)
+
+
 def _is_all(there: Json, first: Sequence[Action]) -> bool:
     """Whether the first action stops a workload, and changes nothing else in it."""
     for action in first:

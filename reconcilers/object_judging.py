@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from projections.desired import DesiredApp
 from reconcilers.judging import claim, dated, paused
+from reconcilers.object_acting import ending
 from reconcilers.object_actions import Action, ApplyObject, DeleteObject
 from reconcilers.object_planning import Plan
 from reconcilers.object_ports import ObjectView
@@ -28,7 +29,7 @@ def judge(
         _ready(desired, view, waits),
         _progressing(desired, view, plan, waits),
         _degraded(desired, view),
-        _synced(plan),
+        _synced(desired, plan),
         paused(desired),
         *((routed,) if routed is not None else ()),
     )
@@ -104,19 +105,19 @@ def _degraded(desired: DesiredApp, view: ObjectView) -> Condition:
     return claim("Degraded", "False", "AsExpected", "nothing is wrong")
 
 
-def _synced(plan: Plan) -> Condition:
+def _synced(desired: DesiredApp, plan: Plan) -> Condition:
     if plan.taken:
         message = f"{_names(plan.taken)} belongs to somebody else and was not touched"
-        remedy = "rename the app, or take that object away"
+        command = f"stateward adopt app/{desired.ref.name} -n {desired.ref.project} --objects"
+        remedy = f"take it over with `{command}` (--dry-run shows it), rename the app, or move it"
         return claim("Synced", "False", "NameTaken", f"{message}; {remedy}")
     edited = [a for a in plan.actions if isinstance(a, ApplyObject) and a.because == "edited"]
     if edited:
         return claim("Synced", "False", "Drifted", _edits(edited))
     if replaced := replacements(plan.actions):
         return claim("Synced", "False", "Replacing", "; ".join(replaced))
-    if plan.actions or plan.waiting:
-        message = "what is on the cluster is not yet what is wanted"
-        return claim("Synced", "False", "Converging", message)
+    if plan.actions or plan.waiting or plan.adopting:
+        return _converging(plan)
     if plan.additions:
         told = [
             f"{addition.manager} added {', '.join(addition.fields)} to {key}"
@@ -125,6 +126,14 @@ def _synced(plan: Plan) -> Condition:
         ]
         return claim("Synced", "True", "AddedTo", f"{'; '.join(told)}; it is left alone")
     return claim("Synced", "True", "Converged", "its objects are as they are wanted")
+
+
+def _converging(plan: Plan) -> Condition:
+    if plan.adopting:
+        message = f"{_names(plan.adopting)} of somebody else is taken over once this is ready"
+        return claim("Synced", "False", "Adopting", message)
+    message = "what is on the cluster is not yet what is wanted"
+    return claim("Synced", "False", "Converging", message)
 
 
 def _edits(edited: Sequence[ApplyObject]) -> str:
@@ -149,6 +158,8 @@ def replacements(actions: Sequence[Action]) -> tuple[str, ...]:
 
 
 def _kept(action: DeleteObject) -> str:
+    if action.foreign:
+        return f"it is somebody else's, {ending(action)}"
     if action.propagation == "Orphan":
         return "its pods and claims stay, and are taken up by the new one"
     return "what it holds comes again at once"

@@ -10,4 +10,5 @@ UID: Final = "stateward/uid"
 REVISION: Final = "stateward/revision"
 DIGEST: Final = "stateward/digest"  # of the object as it was sent
 POSITION: Final = "stateward/position"  # the head of the log when it was sent; never compared
+ADOPTED: Final = "stateward/adopted"  # it was somebody else's, and taken over as it was
 PART_OF: Final = "applyset.kubernetes.io/part-of"  # the set within which strays are pruned

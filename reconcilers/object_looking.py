@@ -1,7 +1,6 @@
-"""Looking: what is seen of an app's objects, and the plan that is made of it.
+"""Looking at an app whose target keeps objects: what is there, what shall be, and the plan from it.
 
-What a project's apps share is planned by the pass over any of them; most find that another has seen
-to it. Nothing is written here.
+Nothing is done here: a pass acts by it, and a preview shows it.
 """
 
 import dataclasses
@@ -13,11 +12,13 @@ import msgspec
 from bus.secrets import SecretUnavailable
 from domain.app import AppSpec
 from domain.autoscale import Autoscale
+from domain.events import ForeignObject
 from domain.names import Ref, project
 from projections.desired import DesiredApp
 from reconcilers.books import AppBook
 from reconcilers.knowing import Knowing, Known
 from reconcilers.object_actions import Action, ApplyObject
+from reconcilers.object_adopting import Approved, ObjectAdopting
 from reconcilers.object_counts import stops
 from reconcilers.object_labels import PART_OF, UID
 from reconcilers.object_planning import Plan, Whose, plan
@@ -44,7 +45,7 @@ type Owner = tuple[str, str]
 class Found(NamedTuple):
     """What a pass sees, and what it would do: for whom, and in which order.
 
-    What moves after `mark` is not seen yet.
+    What moves after `mark` is not seen yet. `wanted` is None while that cannot be rendered.
     """
 
     mark: Mark
@@ -53,20 +54,27 @@ class Found(NamedTuple):
     plan: Plan
     actions: tuple[tuple[Owner, Action], ...]
     fate: Fate
+    approved: Approved
+    wanted: tuple[Manifest, ...] | None
 
 
 @final
 class ObjectLooking:
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Surroundings, adopting: ObjectAdopting) -> None:
         self._ = around
-        self._knowing = Knowing(around)
+        self._knowing, self._adopting = Knowing(around), adopting
         # by place and project: the mark at which what its apps share was found as it should be
         self._settled: dict[tuple[Located, str], tuple[int, tuple[Manifest, ...]]] = {}
 
     async def look(
-        self, app: DesiredApp, target: TargetView, objects: Objects, book: AppBook
+        self,
+        app: DesiredApp,
+        target: TargetView,
+        objects: Objects,
+        book: AppBook,
+        adopting: Sequence[ForeignObject] = (),
     ) -> Found:
-        """List what is there, render what should be, and plan.
+        """See how the app is, and plan: also as if it took over `adopting`.
 
         Raises:
             EngineUnavailable: its target does not answer.
@@ -74,18 +82,24 @@ class ObjectLooking:
         owner, shared = (app.ref.project, app.ref.name), (app.ref.project, "")
         mark, live = await self._seen(app, target, objects)
         known = await self._knowing.of(app, book, target, await target.look(owner))
-        taken = self._forsaken(app, live)
-        order = None if known.waits or taken else await self._order(app, known)
-        ground = await self._ground(app.ref, target, objects) if order else Plan()
+        approved = await self._adopting.approved(app, objects, adopting)
+        taken = self.forsaken(app, live, approved)
+        order = None if known.waits else await self._order(app, known)
+        home = self._project(objects, app.ref)
         rendered = objects.renderer.app(order) if order else None
         mine, lacks = possible(objects, rendered or ())
-        planned = plan(mine if order else None, live, _whose(objects, mine))
+        wanted = (*home, *mine) if order else None
+        if taken:
+            order = None
+        ground = await self._ground(app.ref, target, objects, home, approved) if order else Plan()
+        whose, theirs = whose_of(objects, mine), approved.theirs
+        planned = plan(mine if order else None, live, whose, theirs)
         if taken:
             planned = msgspec.structs.replace(planned, taken=taken)
         first = () if app.wanted else tuple(stops(app.uid, live, ground.actions + planned.actions))
         actions = tuple(
-            (whose, action)
-            for whose, its in ((owner, first), (shared, ground.actions), (owner, planned.actions))
+            (who, action)
+            for who, its in ((owner, first), (shared, ground.actions), (owner, planned.actions))
             for action in its
             if self._may(action, app, known)
         )
@@ -98,7 +112,8 @@ class ObjectLooking:
             refused={},
             pending=any(_is_route(action) for action in planned.actions),
         )
-        return Found(mark, known, seen, _together(ground, planned), actions, fate)
+        whole = _together(ground, planned)
+        return Found(mark, known, seen, whole, actions, fate, approved, wanted)
 
     async def _seen(
         self, app: DesiredApp, target: TargetView, objects: Objects
@@ -113,7 +128,9 @@ class ObjectLooking:
             return mark, live
         return moved, await objects.engine.list(owner)
 
-    def _forsaken(self, app: DesiredApp, live: Sequence[Json]) -> tuple[ObjectKey, ...]:
+    def forsaken(
+        self, app: DesiredApp, live: Sequence[Json], approved: Approved
+    ) -> tuple[ObjectKey, ...]:
         """What a former life of the app left to somebody else, under the names that it needs."""
         orphans = {str(uid) for uid in self._.desired.orphans(app.ref.stream)} - {str(app.uid)}
         return tuple(
@@ -121,6 +138,7 @@ class ObjectLooking:
             for one in live
             if (one["metadata"].get("labels") or {}).get(UID) in orphans
             and one["kind"] in {"Deployment", "StatefulSet"}
+            and not approved.allows(one)
         )
 
     async def _order(self, app: DesiredApp, known: Known) -> AppOrder | None:
@@ -152,14 +170,22 @@ class ObjectLooking:
             reach=self._.routing.reach(app),
         )
 
-    async def _ground(self, ref: Ref, target: TargetView, objects: Objects) -> Plan:
+    async def _ground(
+        self,
+        ref: Ref,
+        target: TargetView,
+        objects: Objects,
+        home: tuple[Manifest, ...],
+        approved: Approved,
+    ) -> Plan:
         """The plan for what a project's apps share: most find that another has seen to it."""
-        home, owner = self._project(objects, ref), (ref.project, "")
+        owner = (ref.project, "")
         mark = objects.engine.marks([owner]).get(owner, 0)
         settled, place = (mark, home), (target.located, ref.project)
         if self._settled.get(place) == settled:
             return Plan()
-        found = plan(home, await objects.engine.list(owner), _whose(objects, home))
+        live, whose = await objects.engine.list(owner), whose_of(objects, home)
+        found = plan(home, live, whose, approved.theirs)
         if found == Plan() and objects.engine.marks([owner]).get(owner, 0) == mark:
             if len(self._settled) >= REMEMBERED:  # projects that went are among them
                 self._settled.clear()
@@ -190,7 +216,7 @@ def _is_route(action: Action) -> bool:
     return isinstance(action, ApplyObject) and action.manifest.stage is Stage.ROUTE
 
 
-def _whose(objects: Objects, manifests: Sequence[Manifest]) -> Whose:
+def whose_of(objects: Objects, manifests: Sequence[Manifest]) -> Whose:
     labels = [manifest.body["metadata"]["labels"] for manifest in manifests]
     set_id = next((one[PART_OF] for one in labels if PART_OF in one), "")
     return Whose(objects.installation, objects.target, set_id)
@@ -201,6 +227,7 @@ def _together(ground: Plan, planned: Plan) -> Plan:
         actions=(*ground.actions, *planned.actions),
         waiting=(*ground.waiting, *planned.waiting),
         taken=(*ground.taken, *planned.taken),
+        adopting=(*ground.adopting, *planned.adopting),
         additions={**ground.additions, **planned.additions},
         held=planned.held,
     )

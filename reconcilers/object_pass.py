@@ -12,12 +12,16 @@ from domain.quantities import seconds
 from projections.desired import DesiredApp
 from projections.route_table import Reach
 from reconcilers.books import AppBook, Still
-from reconcilers.object_acting import ObjectActing, foretold
+from reconcilers.object_acting import ObjectActing
 from reconcilers.object_actions import Action
+from reconcilers.object_adopting import AGAIN_SECONDS, ObjectAdopting
+from reconcilers.object_foreseeing import ObjectForeseeing
 from reconcilers.object_judging import judge, replacements
 from reconcilers.object_looking import Found, ObjectLooking, Owner
-from reconcilers.object_ports import Cause, Objects
-from reconcilers.object_preview import ObjectChange, changes
+from reconcilers.object_ports import (
+    Cause,
+    Objects,
+)
 from reconcilers.object_routing import routed
 from reconcilers.outcome import Outcome
 from reconcilers.replica_facts import Want
@@ -34,8 +38,10 @@ STILL_SECONDS: Final = 2.0  # for which what did not move is not looked at again
 class ObjectReconciler:
     def __init__(self, around: Surroundings) -> None:
         self._ = around
-        self._looking, self._telling = ObjectLooking(around), Telling(around)
-        self._acting = ObjectActing(around)
+        self._telling, self._acting = Telling(around), ObjectActing(around)
+        self._adopting = ObjectAdopting(around)
+        self._looking = ObjectLooking(around, self._adopting)
+        self.foreseeing = ObjectForeseeing(around, self._looking)
 
     async def reconcile(
         self, app: DesiredApp, target: TargetView, objects: Objects, book: AppBook
@@ -69,20 +75,20 @@ class ObjectReconciler:
             found = await self._looking.look(app, target, objects, book)
         failure = self._acting.refusal(app)
         status = self._tell(app, target, book, found)
+        self._adopting.conclude(app, found.approved, found.wanted)
         if failure is not None:
             raise failure
         is_done = status.is_true("Synced") and not status.is_true("Progressing")
         result = "noop" if is_done else "requeue"
         self._telling.fulfilled(app, book, status, worked=bool(done))
         sentence = f"{'; '.join(done) or 'nothing to do'}: {status.conditions[0].message}"
-        if not found.actions and not found.known.troubles:
+        if not found.actions and not found.known.troubles and not found.approved.theirs:
             book.still = Still(app, reach, found.mark, self._.clock(), result)
         if is_done:
             shown = fingerprint(app.uid, app.revision, app.digest, app.wanted)
             target.settle(stream, found.mark, shown)
-        if done:
-            return Outcome("success", sentence)
-        return Outcome(result, sentence)
+        again = self._.clock() + AGAIN_SECONDS if found.approved.theirs else None
+        return Outcome("success" if done else result, sentence, again)
 
     def _pending(self, app: DesiredApp, found: Found) -> list[tuple[Owner, Action]]:
         """What is to be done, but for routes that were refused in this pass."""
@@ -94,29 +100,6 @@ class ObjectReconciler:
         is_recent = self._.clock() - still.at < STILL_SECONDS
         is_same = still.mark == mark and still.reach == reach
         return is_recent and is_same and _asks_the_same(still.app, app)
-
-    async def foresee(
-        self, app: DesiredApp, target: TargetView, objects: Objects, book: AppBook
-    ) -> list[str]:
-        """What the next pass would do, in sentences."""
-        found = await self._looking.look(app, target, objects, book)
-        held = [found.plan.held] if found.plan.held else []
-        return [*(foretold(action) for _, action in found.actions), *held]
-
-    async def preview(
-        self, app: DesiredApp, target: TargetView, objects: Objects
-    ) -> list[ObjectChange]:
-        """What would change on the cluster if the app were so. Nothing is written.
-
-        Raises:
-            EngineUnavailable: its target does not answer.
-        """
-        found = await self._looking.look(app, target, objects, AppBook(app.uid))
-        live = [
-            *await objects.engine.list((app.ref.project, "")),
-            *await objects.engine.list((app.ref.project, app.ref.name)),
-        ]
-        return await changes(objects, found.actions, live, self._.gate.position())
 
     # -- telling ------------------------------------------------------------------------------
 

@@ -18,9 +18,10 @@ from reconcilers import object_comparing as comparing
 from reconcilers import object_counts as counts
 from reconcilers.object_actions import Action, ApplyObject, DeleteObject
 from reconcilers.object_comparing import Addition
-from reconcilers.object_counts import WORKLOADS
-from reconcilers.object_labels import DIGEST, INSTALLATION, PART_OF, TARGET
+from reconcilers.object_counts import WORKLOADS, is_rolled_out
+from reconcilers.object_labels import ADOPTED, DIGEST, INSTALLATION, PART_OF, TARGET
 from reconcilers.object_ports import Json, Manifest, ObjectKey
+from reconcilers.object_takeover import Takeover, marked
 
 KEPT: Final = frozenset({"PersistentVolumeClaim", "Namespace"})  # never pruned
 _MADE: Final = frozenset({"ReplicaSet", "Pod"})  # by workloads, which own them
@@ -52,31 +53,43 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to do, in order, and what was seen besides.
 
     `waiting` are wanted objects that are on their way out first; `taken` are names that belong to
-    somebody else; `held` says why strays are left for now. `additions` are by object.
+    somebody else; `adopting` are those of them that become ours when their turn comes; `held` says
+    why strays are left for now. `additions` are by object.
     """
 
     actions: tuple[Action, ...] = ()
     waiting: tuple[ObjectKey, ...] = ()
     taken: tuple[ObjectKey, ...] = ()
+    adopting: tuple[ObjectKey, ...] = ()
     additions: Mapping[ObjectKey, tuple[Addition, ...]] = {}
     held: str = ""
 
 
-def plan(wanted: Sequence[Manifest] | None, live: Sequence[Json], whose: Whose) -> Plan:
+def plan(
+    wanted: Sequence[Manifest] | None,
+    live: Sequence[Json],
+    whose: Whose,
+    theirs: Sequence[Json] = (),
+) -> Plan:
     """What makes the owner's objects as wanted. `wanted` None: they could not be rendered.
 
-    `live` is all that `ObjectEngine.list` gives for the owner, with what the cluster made of it.
+    `live` is all that `ObjectEngine.list` gives for the owner, with what the cluster made of it;
+    `theirs` are objects of others that an intent names to be taken over.
     """
     if not wanted:
         what = "could not be rendered" if wanted is None else "came out empty"
         return Plan(held=f"the objects {what}, so nothing is touched")
     seen = {ObjectKey.of(one): one for one in live}
+    takeover = Takeover(wanted, seen, theirs)
     actions: list[Action] = []
     waiting: list[ObjectKey] = []
     taken: list[ObjectKey] = []
     told: dict[ObjectKey, tuple[Addition, ...]] = {}
     for manifest in wanted:
         there = seen.get(manifest.key)
+        if there is None and manifest.key in takeover.theirs:
+            actions += takeover.towards(manifest)
+            continue
         if there is not None and not is_ours(there, whose):
             taken.append(manifest.key)
             continue
@@ -86,15 +99,19 @@ def plan(wanted: Sequence[Manifest] | None, live: Sequence[Json], whose: Whose) 
         if there is not None and (found := comparing.additions(manifest.body, there)):
             told[manifest.key] = found
         actions += counts.handover(manifest, there, wanted, seen)
-        actions += _towards(manifest, there)
+        actions += _towards(marked(manifest, there), there)
     replaced = any(isinstance(action, DeleteObject) for action in actions)
     strays = list(_strays(wanted, live, whose))
-    held = _why_held(strays, wanted, seen, is_incomplete=bool(waiting or taken or replaced))
+    waiting += takeover.ending
+    is_incomplete = bool(waiting or taken or replaced)
+    held = _why_held(strays, wanted, seen, is_incomplete=is_incomplete)
     actions += [_end(stray, "unwanted") for stray in strays if not _stays(stray, held, live)]
+    actions += takeover.away(is_incomplete=is_incomplete)
     return Plan(
         actions=tuple(actions),
         waiting=tuple(waiting),
         taken=tuple(taken),
+        adopting=tuple(takeover.later),
         additions=told,
         held=held,
     )
@@ -111,6 +128,9 @@ def removal(live: Sequence[Json], whose: Whose, *, volumes: bool) -> Plan:
     ending = []
     for one in sorted(ours, key=_ending_order):
         if one["kind"] == "PersistentVolumeClaim" and not volumes:
+            continue
+        if one["kind"] == "Namespace" and ADOPTED in _labels(one):
+            held = f"{ObjectKey.of(one)} was there before, and stays with all that is not ours"
             continue
         if one["kind"] == "Namespace" and claims and not volumes:
             held = f"{ObjectKey.of(one)} stays for the sake of {len(claims)} volumes in it"
@@ -198,17 +218,6 @@ def _stays(stray: Json, held: str, live: Sequence[Json]) -> bool:
         return False
     name = stray["metadata"]["name"]
     return name in {one for user in live for one in _named_by(user)}
-
-
-def is_rolled_out(workload: Json | None) -> bool:
-    """Whether a workload's controller has seen all of it and all of its pods are as it says."""
-    if workload is None:
-        return False
-    spec, status = workload.get("spec", {}), workload.get("status", {})
-    count = spec.get("replicas", 1)
-    ready = (status.get(name, 0) for name in ("updatedReplicas", "availableReplicas"))
-    has_seen = status.get("observedGeneration", 0) >= workload["metadata"].get("generation", 0)
-    return has_seen and all(number >= count for number in ready)
 
 
 def _named_by(user: object) -> Iterator[str]:

@@ -307,6 +307,38 @@ class ObjectEngine(Protocol):
         ...
 
 
+class ForeignObjects(Protocol):
+    """What is not ours, by its name: for whoever asks to take it over.
+
+    A port of its own, so that nothing else that reconcilers do can see what is not ours.
+    """
+
+    async def find(self, keys: Iterable[ObjectKey]) -> Sequence[Json]:
+        """Return those of the objects that are there and are not ours, as they are now.
+
+        Also with who manages which fields. Values of Secrets never are.
+
+        Raises:
+            ObjectForbidden: our account there may not look.
+            EngineUnavailable: the engine cannot be reached. A partial list is never returned.
+        """
+        ...
+
+    async def made_by(self, workload: Json) -> Sequence[Json]:
+        """Return the ReplicaSets that such a Deployment has, of which pods may run; else nothing.
+
+        Raises as `find`.
+        """
+        ...
+
+    async def within(self, namespace: str) -> Sequence[ObjectKey]:
+        """Return what is not ours in a namespace and would be missed: what runs, and data.
+
+        Raises as `find`.
+        """
+        ...
+
+
 class Objects(NamedTuple):
     """What reconcilers need of a target that keeps objects, handed to them together.
 
@@ -315,5 +347,6 @@ class Objects(NamedTuple):
 
     engine: ObjectEngine
     renderer: ObjectRenderer
+    foreign: ForeignObjects
     installation: str
     target: str

@@ -24,8 +24,9 @@ _MOVING: Final = (POSITION, DIGEST)  # labels that differ after any change
 class ObjectChange(msgspec.Struct, frozen=True, kw_only=True):
     """One object, `before` and `after`: None where there is none.
 
-    `because`: missing, changed, edited, unwanted; `immutable`: it is made anew, for `fields` never
-    change. `refused` is why the cluster would not have it.
+    `because`: missing, changed, edited, unwanted, adopted; `immutable`: it is made anew, for
+    `fields` never change. `refused` is why the cluster would not have it. `target` is said where
+    there may be several: of what the apps of a project share.
     """
 
     object: str
@@ -34,6 +35,7 @@ class ObjectChange(msgspec.Struct, frozen=True, kw_only=True):
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] | None = None
     refused: str = ""
+    target: str = ""
 
 
 async def changes(

@@ -7,14 +7,20 @@ an explicit intent alone, and a namespace stays as long as data in it does.
 from collections.abc import Collection, Sequence
 from typing import Final, final, override
 
+import msgspec
+import structlog
+
 from projections.desired import Removal
 from reconcilers.object_actions import DeleteObject
 from reconcilers.object_labels import UID
 from reconcilers.object_planning import Plan, Whose, removal
-from reconcilers.object_ports import Json, Objects
+from reconcilers.object_ports import Json, ObjectKey, Objects
 from reconcilers.ports import EngineError, Grounds
 
+SHOWN: Final = 5  # of what keeps a namespace, in a message
+
 _CLAIM: Final = "PersistentVolumeClaim"
+_log = structlog.get_logger("objects")
 
 
 async def remove(objects: Objects, asked: Removal, spared: Collection[int]) -> str | None:
@@ -83,6 +89,7 @@ class ObjectGrounds(Grounds):
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
+        self._kept = set[str]()  # namespaces that stay for the sake of others
 
     @override
     async def prepare(self, project: str) -> None:
@@ -100,7 +107,20 @@ class ObjectGrounds(Grounds):
             if one["kind"] == _CLAIM and one["metadata"]["namespace"] in namespaces
         ]
         whose = Whose(objects.installation, objects.target, "")
-        await _delete(objects, shared, removal([*here, *data], whose, volumes=False))
+        planned = removal([*here, *data], whose, volumes=False)
+        actions = [one for one in planned.actions if await self._may_end(one.key)]
+        await _delete(objects, shared, msgspec.structs.replace(planned, actions=tuple(actions)))
+
+    async def _may_end(self, key: ObjectKey) -> bool:
+        """Whether all that goes with it is ours: a namespace takes everything with it."""
+        if key.kind != "Namespace":
+            return True
+        others = await self._objects.foreign.within(key.name)
+        if others and key.name not in self._kept:
+            named = ", ".join(map(str, others[:SHOWN]))
+            _log.warning("a namespace stays, for not all in it is ours", object=named)
+        self._kept.add(key.name) if others else self._kept.discard(key.name)
+        return not others
 
     @override
     async def projects(self) -> Sequence[str]:

@@ -14,6 +14,7 @@ import structlog
 from structlog.contextvars import bind_contextvars
 
 from bus.log import LogError
+from domain.events import ForeignObject
 from domain.names import Ref
 from projections.desired import DesiredApp, DesiredState
 from reconcilers.adopting import Adopter
@@ -21,6 +22,7 @@ from reconcilers.app_pass import AppReconciler
 from reconcilers.following import Loops
 from reconcilers.lanes import Lanes
 from reconcilers.metrics import ReconcileMetrics
+from reconcilers.object_adopting import InTheWay
 from reconcilers.object_preview import ObjectChange
 from reconcilers.outcome import Outcome
 from reconcilers.places import Places
@@ -109,13 +111,32 @@ class Passing:
             return ()
         return await self._apps.foresee(app, self.view(app.target))
 
-    async def preview(self, app: DesiredApp) -> Sequence[ObjectChange]:
+    async def preview(
+        self, app: DesiredApp, adopting: Sequence[ForeignObject] = ()
+    ) -> Sequence[ObjectChange]:
         """What would change of an app's objects if it were so; nothing is done.
 
         Raises:
             EngineUnavailable: its target does not answer.
         """
-        return await self._apps.preview(app, self.view(app.target))
+        return await self._apps.preview(app, self.view(app.target), adopting)
+
+    async def preview_project(self, project: str, uid: int, target: str) -> Sequence[ObjectChange]:
+        """What would change of what a project's apps share on a target; nothing is done.
+
+        Raises:
+            EngineUnavailable: it does not answer.
+        """
+        return await self._apps.preview_project(project, uid, self.view(target))
+
+    async def in_the_way(self, stream: str) -> Sequence[InTheWay]:
+        """What of others has names on a cluster that an app needs.
+
+        Raises:
+            EngineError: that cannot be found out now.
+        """
+        app = self._desired.app(stream)
+        return await self._apps.in_the_way(app, self.view(app.target)) if app is not None else ()
 
     async def _work(self) -> None:
         while True:

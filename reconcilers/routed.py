@@ -36,7 +36,9 @@ def _served(stream: str, rows: Sequence[Row], driver: RouterDriver) -> _Said:
         return "False", *lacking
     behind = driver.reached[stream]
     if not behind:
-        return "False", "NoEndpoints", "no replica takes requests; they are answered with 503"
+        to = "left to who has its URLs without a context"
+        answer = to if rows and all(row.fallback for row in rows) else "answered with 503"
+        return "False", "NoEndpoints", f"no replica takes requests; they are {answer}"
     urls = "1 URL leads" if len(rows) == 1 else f"{len(rows)} URLs lead"
     replicas = "1 replica" if behind == 1 else f"{behind} replicas"
     notes = "".join(f"; {one}" for one in _uncopied(rows, driver))

@@ -8,7 +8,7 @@ A failure backs off and is told; what the router had goes on serving.
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
 from typing import Final, NamedTuple, final
 
@@ -28,6 +28,7 @@ from reconcilers.router_ports import (
     RouterMissing,
     RouterOpener,
     RouterRefused,
+    RouterUnavailable,
     RouterUnwanted,
 )
 
@@ -231,7 +232,7 @@ class RouterDriver:
         failures = 0
         while True:
             try:
-                opened = await self._opener(self.target, self._spec)
+                opened = await _done(self._opener(self.target, self._spec))
             except RouterError as error:
                 failures += 1
                 self._failed("open", error)
@@ -269,7 +270,7 @@ class RouterDriver:
         if self._again or found.endpoints != self._present.endpoints:
             self._again = False
             self._uncertain |= found.behind.keys()
-            await router.publish(found.endpoints)
+            await _done(router.publish(found.endpoints))
         now = self._clock()
         self._certain_from = min(self._certain_from, now + self._propagation)
         self._since = {one: self._since.get(one, now) for one in found.behind}
@@ -316,7 +317,7 @@ class RouterDriver:
         if not self._wishes.may_write():
             return
         self.tried = table = self._wishes.table()
-        done = await router.apply(table)
+        done = await _done(router.apply(table))
         self._went_well("apply")
         if done.drift:
             _log.warning("a router was edited", target=self.target, fields=done.drift)
@@ -364,6 +365,14 @@ class RouterDriver:
     def _went_well(self, part: str) -> None:
         if self._troubles.pop(part, None) is not None:
             self._reports.troubled()
+
+
+async def _done[T](call: Awaitable[T]) -> T:
+    """What a call gives; what its host refuses it, such as room on a disk, is told as trouble."""
+    try:
+        return await call
+    except OSError as error:
+        raise RouterUnavailable(f"its host does not allow it: {error}") from error
 
 
 async def _pause(failures: int, moved: asyncio.Event | None = None) -> None:

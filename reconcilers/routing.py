@@ -25,6 +25,7 @@ from projections.route_table import Backend, Reach, RouteTable, Row
 from projections.routing import RouteTables
 from reconcilers import certifying, endpoints, routed
 from reconcilers.endpoints import Snapshot
+from reconcilers.following import supervised
 from reconcilers.journal import Journal
 from reconcilers.leaving import By, Leaving
 from reconcilers.metrics import ReconcileMetrics
@@ -352,7 +353,8 @@ class Routing:
             clock=self._.clock,
             now=self._.now,
         )
-        task = asyncio.create_task(driver.run(), name=f"router-{view.name}")
+        driving = supervised("routers", driver.run, lost=self._.metrics.lost)
+        task = asyncio.create_task(driving, name=f"router-{view.name}")
         self._drivers[view] = driver, task
 
     def _driver(self, view: TargetView) -> RouterDriver | None:

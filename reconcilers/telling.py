@@ -50,7 +50,8 @@ class Telling:
             if slot.revision in (want.revision, want.stable) and slot.number < want.replicas
         ]
         troubles += self._crashes(book, want, seen)
-        unwell = next((m for m in messages.values() if m), "")
+        ended = (why for slot, (_, why) in book.unwell.items() if slot.revision == want.revision)
+        unwell = next((m for m in (*messages.values(), *ended) if m), "")
         if unwell and want.stalled:
             troubles.append(("HealthCheckFailing", unwell))
         running = [one for one in seen if one.replica.state is ReplicaState.RUNNING]
@@ -79,7 +80,9 @@ class Telling:
             return []
         slot = loop.slot
         dead = [one.replica for one in seen if one.slot == slot and judging.is_dead(one.replica)]
-        how = judging.died(dead[-1]) if dead else book.refusals.get(slot, "it ended")
+        attempt, how = book.unwell.get(slot, (0, book.refusals.get(slot, "it ended")))
+        if dead and dead[-1].name.attempt != attempt:
+            how = judging.died(dead[-1])
         then = f"next try in {loop.wait:.0f} s" if loop.wait else "it is tried again"
         where = f"slot {slot.number} of revision {slot.revision}"
         return [("CrashLoop", f"{where} ended {loop.deaths} times: {how}; {then}")]

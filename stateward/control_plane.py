@@ -191,9 +191,11 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
             catch_up=assembled.following.seen,
             io=inside.open,
             foreign=inside.foreign,
+            in_the_way=inside.in_the_way,
             tables=assembled.tables,
             explain_plan=inside.explain,
             preview=inside.preview,
+            preview_project=inside.preview_project,
             checks=lambda: [
                 *_checks(settings, log, desired, assembled, bus, worker, clock()),
                 *_checks_of_several(shares, stopping),

@@ -112,7 +112,13 @@ class Opener(EngineOpener):
             registry = await imported("adapters.registry.images")
             images = registry.RegistryImages(user_agent=agent)
         engine = await k8s.open_engine(
-            way, settings, who, rng=self._rng, images=images, routing=spec.routing
+            way,
+            settings,
+            who,
+            rng=self._rng,
+            now=self._now,
+            images=images,
+            routing=spec.routing,
         )
 
         async def close() -> None:

@@ -33,6 +33,7 @@ from adapters.caddy.snapshot import Pool, Snapshot, host_name
 from adapters.caddy.troubles import troubles
 from adapters.keeping.shown import shown
 from projections.route_table import Endpoint, Endpoints, RouteTable
+from reconcilers.ports import EngineUnavailable
 from reconcilers.router_ports import Applied, Certified, Router, RouterUnavailable
 
 JSON = dict[str, Any]
@@ -180,9 +181,17 @@ class CaddyRouter(Router):
         await self._admin.close()
 
     async def stop(self) -> None:
-        """End it: the target has another router now, or none."""
-        await self.programs.stop()
-        await self.close()
+        """End it: the target has another router now, or none.
+
+        Raises:
+            RouterUnavailable: one of its programs may run on; says why.
+        """
+        try:
+            await self.programs.stop()
+        except EngineUnavailable as error:
+            raise RouterUnavailable(f"Caddy cannot be ended: {error}") from error
+        finally:
+            await self.close()
 
     # -- what runs --------------------------------------------------------------------------
 

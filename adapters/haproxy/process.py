@@ -116,9 +116,17 @@ class HAProxyProcess:
         await self._client.close()
 
     async def stop(self) -> None:
-        """End it, with all that it serves."""
-        await (self._standing or self._as(Order((), {}))).stop()
-        await self._client.close()
+        """End it, with all that it serves.
+
+        Raises:
+            RouterUnavailable: it may run on; says why.
+        """
+        try:
+            await (self._standing or self._as(Order((), {}))).stop()
+        except EngineUnavailable as error:
+            raise RouterUnavailable(f"HAProxy cannot be ended: {error}") from error
+        finally:
+            await self._client.close()
 
     def _as(self, order: Order) -> Standing:
         return Standing(self._client, self._folder, order, self._began)

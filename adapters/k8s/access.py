@@ -19,6 +19,7 @@ from kubernetes.aio.config.config_exception import ConfigException
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 from kubernetes.aio.config.kube_config import load_kube_config
 
+from adapters.k8s.certificate import ClientCertificate, read
 from reconcilers.ports import EngineError
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -48,16 +49,22 @@ class InCluster:
 
 
 type Access = Kubeconfig | InCluster
+type Files = tuple[tuple[Path, int, int, int], ...]
 
 
 class Way(NamedTuple):
-    """Connections to an address, and who sends there. The SDK keeps tokens fresh."""
+    """Connections to an address, and who sends there. The SDK keeps tokens fresh.
+
+    `certificate` is by which the cluster knows us; `files` are what all of it was read from.
+    """
 
     api: ApiClient
     session: aiohttp.ClientSession
     host: str
     proxy: str | None
     server_name: str | None
+    certificate: ClientCertificate | None
+    files: Files
 
     async def headers(self, method: str, path: str) -> dict[str, str]:
         headers = dict(self.api.default_headers)
@@ -75,6 +82,7 @@ async def open_way(access: Access, *, user_agent: str) -> Way:
     Raises:
         AccessRefused: the configuration is missing, broken, or names a program.
     """
+    files = await asyncio.to_thread(_stamped, access)  # before they are read
     api = await _client(access)
     api.user_agent = user_agent
     configuration, host = api.configuration, str(api.configuration.host)
@@ -84,7 +92,48 @@ async def open_way(access: Access, *, user_agent: str) -> Way:
         read_bufsize=READ_BUFFER,
     )
     proxy = configuration.proxy or _proxy_to(host)
-    return Way(api, session, host, proxy, configuration.tls_server_name)
+    certificate = await asyncio.to_thread(_certificate, access, configuration)
+    server_name = configuration.tls_server_name
+    return Way(api, session, host, proxy, server_name, certificate, files)
+
+
+def is_renewed(access: Access, way: Way) -> bool:
+    """Whether a file that the way was read from is another now."""
+    return _stamped(access) != way.files
+
+
+def _stamped(access: Access) -> Files:
+    """What tells the present files from later ones: kubeconfig, and the certificates it names."""
+    if isinstance(access, InCluster):
+        named = [access.folder / "token", access.folder / "ca.crt"]
+    else:
+        named = [access.path, *_named_in(access)]
+    found = []
+    for path in named:
+        try:
+            told = path.stat()
+        except OSError:
+            continue
+        found.append((path, told.st_ino, told.st_size, told.st_mtime_ns))
+    return tuple(found)
+
+
+def _named_in(access: Kubeconfig) -> list[Path]:
+    try:
+        user = _user(access)
+    except (AccessRefused, OSError):
+        return []
+    named = (user.get(name) for name in ("client-certificate", "client-key", "tokenFile"))
+    return [access.path.parent / str(name) for name in named if name]
+
+
+def _certificate(access: Access, configuration: Configuration) -> ClientCertificate | None:
+    if not configuration.cert_file:
+        return None
+    try:
+        return read(Path(configuration.cert_file), _described(access))
+    except (ValueError, OSError):
+        return None  # connecting has failed by it, or will, and says so
 
 
 async def _client(access: Access) -> ApiClient:

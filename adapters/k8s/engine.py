@@ -1,12 +1,14 @@
 """The engine of one cluster, put together: a copy of what is ours there, and the ports over it."""
 
 import random
+from collections.abc import Callable
 from typing import Final, NamedTuple, final
 
 from adapters.k8s.access import Access, AccessRefused
 from adapters.k8s.cluster import Cluster
 from adapters.k8s.copying import Copy
 from adapters.k8s.errors import KubernetesError
+from adapters.k8s.foreign import KubernetesForeign
 from adapters.k8s.io import PodIO
 from adapters.k8s.kinds import BUILT_IN
 from adapters.k8s.objects import KubernetesObjects
@@ -55,17 +57,19 @@ async def open_engine(
     who: Identity,
     *,
     rng: random.Random,
+    now: Callable[[], float],
     images: Images | None = None,
     routing: Routing | None = None,
 ) -> KubernetesEngine:
     """Reach a cluster, and list all that is ours there.
 
-    `images` says what a tag names; without it, each node finds out by itself.
+    `now` is seconds since the epoch. `images` says what a tag names; without it, each node finds
+    out by itself.
 
     Raises:
         EngineUnavailable: it cannot be reached, or does not let us; the message says what to do.
     """
-    transport = Transport(access, Patience(rng), user_agent=who.user_agent)
+    transport = Transport(access, Patience(rng), user_agent=who.user_agent, now=now)
     cluster = Cluster(transport, rng)
     copy = Copy(cluster, rng, installation=who.installation, target=who.target)
     try:
@@ -85,6 +89,7 @@ async def open_engine(
     objects = Objects(
         KubernetesObjects(cluster, copy, installation=who.installation, target=who.target),
         KubernetesRenderer(who.installation, who.target, settings, routing),
+        KubernetesForeign(cluster, installation=who.installation, target=who.target),
         who.installation,
         who.target,
     )

@@ -2,6 +2,7 @@
 
 KubernetesError (an `EngineError`: its message is fit for a status)
 ├── ClusterUnavailable      no answer, or none in time: retry later (also an `EngineUnavailable`)
+│   ├── Disconnected        ... there is no connection, or it broke off
 │   └── Throttled           ... not before `retry_after` seconds
 ├── Unauthorized            the cluster does not know our credentials
 ├── Forbidden               our account lacks a verb, which it names
@@ -60,6 +61,10 @@ class KubernetesError(EngineError):
 
 class ClusterUnavailable(KubernetesError, EngineUnavailable):
     """No answer, or one that a later try may better. It may have been carried out."""
+
+
+class Disconnected(ClusterUnavailable):
+    """There is no connection, or it broke off."""
 
 
 class Throttled(ClusterUnavailable):

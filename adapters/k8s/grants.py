@@ -27,7 +27,10 @@ FOLLOWED: Final = (
     ("apps/v1", "ReplicaSet"),
     ("apps/v1", "ControllerRevision"),
 )
-"""Kinds that the cluster makes of them, and that are only followed."""
+"""Kinds that the cluster makes of them, and that are followed."""
+
+LEFT: Final = (("v1", "Pod"), ("apps/v1", "ReplicaSet"))
+"""Those of them that are deleted where their workload went without them."""
 
 EVENTS: Final = ("v1", "Event")
 LOGS: Final = "pods/log"
@@ -41,6 +44,7 @@ GRANTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         **{BUILT_IN[kind].resource: _OWNING for kind in OWNED},
         **{kind.resource: _OWNING for kind in OF_ROUTES.values()},
         **{BUILT_IN[kind].resource: _FOLLOWING for kind in (*FOLLOWED, EVENTS)},
+        **{BUILT_IN[kind].resource: _FOLLOWING | {"delete"} for kind in LEFT},
         LOGS: frozenset({"get"}),
         COMMANDS: frozenset({"create", "get"}),
     }

@@ -57,7 +57,7 @@ class KubernetesObjects(ObjectEngine):
         dry_run: bool = False,
     ) -> Applied:
         key = manifest.key
-        with _translated():
+        with translated():
             body = sent(manifest, position)
             try:
                 sure = (
@@ -113,7 +113,7 @@ class KubernetesObjects(ObjectEngine):
     async def delete(
         self, key: ObjectKey, *, owner: Owner, uid: str, propagation: Propagation
     ) -> None:
-        with _translated():
+        with translated():
             kind = await self._cluster.kind(key.api_version, key.kind)
             try:
                 await self._cluster.delete(
@@ -175,7 +175,7 @@ def _only(body: Mapping[str, Any], **conditions: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Errors of a cluster as those of the port."""
     try:
         yield

@@ -16,10 +16,11 @@ from urllib.parse import urlencode
 import aiohttp
 import msgspec
 
-from adapters.k8s.access import Access, Way, open_way
+from adapters.k8s.access import Access, Way, is_renewed, open_way
 from adapters.k8s.errors import (
     Asked,
     ClusterUnavailable,
+    Disconnected,
     KubernetesError,
     Status,
     Throttled,
@@ -34,6 +35,7 @@ ANSWER_TIMEOUT: Final = 30.0  # seconds; API servers give up on a request after 
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 TRIES: Final = 5  # of a request that is throttled
 WORTH_WAITING: Final = 10.0  # seconds; who is asked for more patience is told, and may say so
+RETIRED: Final = 2  # ways with older credentials that are kept; whoever still reads there goes on
 RENEWAL: Final = 30.0  # seconds between two readings of credentials that were not accepted
 
 type Query = Mapping[str, str]
@@ -60,7 +62,7 @@ class Response(NamedTuple):
 class Transport:
     """The connections to one cluster. Close it when the target goes.
 
-    What `permit` raises for is not sent.
+    What `permit` raises for is not sent. `now` is seconds since the epoch.
     """
 
     def __init__(
@@ -69,10 +71,11 @@ class Transport:
         patience: Patience,
         *,
         user_agent: str,
+        now: Callable[[], float],
         permit: Callable[[Asked], None] = permit,
     ) -> None:
         self._access = access
-        self._permit = permit
+        self._permit, self._now = permit, now
         self._patience = patience
         self._user_agent = user_agent
         self._way: Way | None = None
@@ -106,8 +109,9 @@ class Transport:
                 self._patience.pause(throttled.retry_after)
                 if not left or throttled.retry_after > WORTH_WAITING:
                     raise
-            except Unauthorized:
-                if not left or not await self._renew():
+            except (Unauthorized, Disconnected) as error:
+                if not left or not await self._renew(error):
+                    self._blame(error)
                     raise
         raise AssertionError("the last try returns or raises")
 
@@ -117,21 +121,34 @@ class Transport:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Send a request whose answer goes on; yields its pieces as they come.
 
-        Takes no turn from other requests. Raises, also while reading: as `request`;
-        `ClusterUnavailable` when nothing came for `silence` seconds.
+        Takes no turn from other requests. Raises, also while reading: as `request`; `Throttled`
+        while the cluster asked for a pause; `ClusterUnavailable` when nothing came for `silence`
+        seconds.
         """
         self._permit(asked)
+        if (left := self._patience.left) > 0:
+            why = f"it asked for patience, for {left:.0f} s more"
+            raise Throttled(self._told(asked, why), code=0, retry_after=left)
         way = await self._open()
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=silence)
-        with self._translated(asked):
-            response = await self._send(way, sent, limits)
+        try:
+            with self._translated(asked):
+                response = await self._send(way, sent, limits)
+        except Disconnected as error:
+            await self._renew(error)
+            self._blame(error)
+            raise
         try:
             if response.status >= 400:
                 with self._translated(asked):
                     await self._refuse(asked, response)
             yield self._pieces(asked, response)
-        except Unauthorized:
-            await self._renew()  # for who tries again
+        except Throttled as throttled:
+            self._patience.pause(throttled.retry_after)
+            raise
+        except Unauthorized as error:
+            await self._renew(error)  # for who tries again
+            self._blame(error)
             raise
         finally:
             response.close()
@@ -226,10 +243,14 @@ class Transport:
         except TimeoutError as error:
             raise self._unavailable(asked, "it did not answer in time") from error
         except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
-            raise self._unavailable(asked, str(error) or type(error).__name__) from error
+            why = str(error) or type(error).__name__
+            raise Disconnected(self._told(asked, why)) from error
 
     def _unavailable(self, asked: Asked, why: str) -> ClusterUnavailable:
-        return ClusterUnavailable(f"could not {asked}: the cluster at {self.address}: {why}")
+        return ClusterUnavailable(self._told(asked, why))
+
+    def _told(self, asked: Asked, why: str) -> str:
+        return f"could not {asked}: the cluster at {self.address}: {why}"
 
     # --- credentials --------------------------------------------------------------------------
 
@@ -239,16 +260,30 @@ class Transport:
                 self._way = await open_way(self._access, user_agent=self._user_agent)
             return self._way
 
-    async def _renew(self) -> bool:
-        """Read the credentials again, as they may have been replaced; whether that was done."""
+    def _blame(self, error: KubernetesError) -> None:
+        """Raises `ClusterUnavailable` if it was for our certificate: servers do not say that."""
+        certificate = self._way.certificate if self._way is not None else None
+        trouble = certificate.trouble(self._now()) if certificate is not None else ""
+        if trouble:
+            raise ClusterUnavailable(f"{error}; {trouble}", code=error.code) from error
+
+    async def _renew(self, error: KubernetesError) -> bool:
+        """Read the credentials again, as they may have been replaced; whether that was done.
+
+        At once when their files are others; else only what was not accepted, and now and then.
+        """
         async with self._opening:
-            now = asyncio.get_running_loop().time()
-            if now - self._renewed < RENEWAL:
-                return False
+            way, now = self._way, asyncio.get_running_loop().time()
+            if way is not None and not await asyncio.to_thread(is_renewed, self._access, way):
+                is_due = now - self._renewed >= RENEWAL
+                if not isinstance(error, Unauthorized) or not is_due:
+                    return False
             self._renewed = now
-            if self._way is not None:
-                self._retired.append(self._way)
+            if way is not None:
+                self._retired.append(way)
             self._way = None
+            while len(self._retired) > RETIRED:
+                await self._retired.pop(0).close()
             return True
 
 

@@ -10,9 +10,9 @@ from domain import shape as shape_of
 from domain.app import AppSpec, FromSecret
 from domain.autoscale import MAX_REPLICAS
 from domain.events import Fact
-from domain.names import Ref, is_installation, members_stream
+from domain.names import Ref, members_stream
 from domain.refusals import BadValue, NotFound, NotPossible
-from domain.rules import claiming, placement
+from domain.rules import adopting, claiming, placement
 from domain.rules.claiming import Reach
 from domain.rules.context import Context, Moment, check_generation, need, unsuitable
 from domain.shape import Shape
@@ -52,8 +52,8 @@ def decide(  # noqa: C901, PLR0911, PLR0912 -- one flat match, an arm for each i
             if present.paused is None:
                 return ()
             return (_fact(intent.ref, e.AppResumed, present, at, paused=None),)
-        case i.Adopt(installation=installation):
-            return _adopt(context, intent.ref, present, installation, at)
+        case i.Adopt():
+            return _adopt(context, intent, present, at)
         case i.ResolveImage(revision=revision, image=image):
             if not at.actor.startswith("system:"):
                 raise unsuitable(intent)
@@ -328,23 +328,11 @@ def _undo(
     return (undone, *_moves(ref, now, shape.target, at), *claims)
 
 
-def _adopt(
-    context: Context, ref: Ref, present: state.App, installation: str, at: Moment
-) -> tuple[Fact, ...]:
-    """Asked again, it is done again: the other installation may have started more meanwhile."""
-    if not is_installation(installation):
-        rule = "an installation is named by its whole UUID; `stateward adopt` lists those found"
-        raise BadValue("installation", installation, rule)
-    if installation == at.installation:
-        raise BadValue("installation", installation, "this is this installation itself")
-    on = context.target(names.target(shape_of.of(present.spec).target))
-    if on.exists and target.decode(on.spec).engine == "k8s":
-        raise NotPossible(
-            f"{ref} is on a Kubernetes cluster, where nothing is taken over from another "
-            "installation; delete the app there by the control plane that made it, or its "
-            "objects with kubectl, and what is applied here starts by itself"
-        )
-    return (_fact(ref, e.AppAdopted, present, at, installation=installation),)
+def _adopt(context: Context, intent: i.Adopt, present: state.App, at: Moment) -> tuple[Fact, ...]:
+    """Asked again, it is done again: there may be more to take over meanwhile."""
+    adopting.check(context, intent, present, at)
+    what = {"installation": intent.installation, "objects": intent.objects}
+    return (_fact(intent.ref, e.AppAdopted, present, at, **what),)
 
 
 def _differing(context: Context, ref: Ref, present: state.App) -> int:

@@ -1,10 +1,13 @@
 """Where an app may run, and whether what it needs is there."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from domain import names, project, target
 from domain.names import Ref
 from domain.refusals import BadValue, NotFound
+from domain.route import Publish
 from domain.routing import Routing
 from domain.rules import on_cluster
 from domain.rules.context import Context
@@ -51,8 +54,20 @@ def check_engine(spec: AppWish, on: Place) -> None:
         raise BadValue("spec.image", spec.image, f"{where}, which runs a command and no image")
     if on.engine == "process" and not spec.frame.spec.command:
         raise BadValue("spec.command", [], f"{where}, which needs a command")
+    if on.engine == "process":
+        _check_publish(spec.frame.spec.publish, where)
     if spec.image is None and not spec.frame.spec.command:
         raise BadValue("spec", "neither image nor command", "there is nothing to run")
+
+
+def _check_publish(publish: Sequence[Publish], where: str) -> None:
+    """A process listens at one place for each of its ports."""
+    ports: dict[str, int] = {}
+    for index, one in enumerate(publish):
+        if one.port in ports:
+            rule = f"{where}, where port {one.port!r} listens at {ports[one.port]} already"
+            raise BadValue(f"spec.publish[{index}].hostPort", one.host_port, rule)
+        ports[one.port] = one.host_port
 
 
 def tokens(context: Context, ref: Ref, spec: AppWish) -> dict[str, str]:

@@ -33,6 +33,7 @@ from reconcilers.ports import (
 )
 from simulation.cluster.cluster import Cluster
 from simulation.cluster.copying import Copy, Owner, pods
+from simulation.cluster.foreign import SimulatedForeign
 from simulation.engine import Calling
 from simulation.looking import SimulatedIO
 from simulation.machine import Deed
@@ -58,6 +59,7 @@ def cluster_engine(
     objects = Objects(
         SimulatedObjects(cluster, copy, installation),
         KubernetesRenderer(installation, cluster.name, settings),
+        SimulatedForeign(cluster, installation),
         installation,
         cluster.name,
     )

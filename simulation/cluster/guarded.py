@@ -8,6 +8,7 @@ from domain.target import K8sSettings
 from reconcilers.object_ports import (
     MANAGER,
     Applied,
+    ForeignObjects,
     Json,
     Manifest,
     ObjectEngine,
@@ -30,7 +31,10 @@ def guarded_cluster(
     """The engine of a target that is a cluster, for one life."""
     road = Road(life, cluster.name, sent)
     inner = cluster_engine(cluster, installation, settings, is_alive=lambda: life.is_alive)
-    objects = inner.objects._replace(engine=GuardedObjects(inner.objects.engine, road))
+    objects = inner.objects._replace(
+        engine=GuardedObjects(inner.objects.engine, road),
+        foreign=GuardedForeign(inner.objects.foreign, life),
+    )
     ports = inner.ports._replace(
         replicas=GuardedReplicas(inner.ports.replicas, road),
         grounds=ObjectGrounds(objects),
@@ -96,3 +100,21 @@ class GuardedObjects(ObjectEngine):
             async for event in news:
                 await self._road.life.present()
                 yield event
+
+
+@final
+class GuardedForeign(ForeignObjects):
+    def __init__(self, inner: ForeignObjects, life: Life) -> None:
+        self._inner, self._life = inner, life
+
+    @override
+    async def find(self, keys: Iterable[ObjectKey]) -> Sequence[Json]:
+        return await self._life.read(lambda: self._inner.find(keys))
+
+    @override
+    async def made_by(self, workload: Json) -> Sequence[Json]:
+        return await self._life.read(lambda: self._inner.made_by(workload))
+
+    @override
+    async def within(self, namespace: str) -> Sequence[ObjectKey]:
+        return await self._life.read(lambda: self._inner.within(namespace))

@@ -70,7 +70,8 @@ class Store:
             made = self._born(key, body)
             return made if dry else self._put(key, _Stored(made, {manager: {**body}}))
         live = merged(there.body, body, there.owned.get(manager, {}))
-        if any(_spec(live).get(name) != _spec(there.body).get(name) for name in _FIXED):
+        fixed = _FIXED if key.kind in _COUNTED else ()
+        if any(_spec(live).get(name) != _spec(there.body).get(name) for name in fixed):
             raise ObjectRefused(f"422: a fixed field of {key} would change")
         owned = {who: without(owns, body) for who, owns in there.owned.items() if who != manager}
         owned = {who: owns for who, owns in owned.items() if owns} | {manager: {**body}}

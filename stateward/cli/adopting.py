@@ -7,6 +7,7 @@ import typer
 
 from domain.names import Ref, is_installation
 from stateward.cli import flags, times
+from stateward.cli.adopting_objects import take_over
 from stateward.cli.changing import show_answer
 from stateward.cli.flags import Format
 from stateward.cli.resources import path_of, short
@@ -26,6 +27,16 @@ From = Annotated[
 ]
 OnTarget = Annotated[
     str, typer.Option("--target", help="Look at this target only.", show_default=False)
+]
+ToObjects = Annotated[
+    bool,
+    typer.Option(
+        "--objects",
+        help="On a cluster: take over the objects of others that have the names of the apps'.",
+    ),
+]
+WithVolumes = Annotated[
+    bool, typer.Option("--volumes", help="With --objects: those that hold data, too.")
 ]
 BAD_GATEWAY = 502
 
@@ -49,6 +60,8 @@ def adopt(
     project: flags.Project = "",
     everywhere: flags.Everywhere = False,
     target: OnTarget = "",
+    objects: ToObjects = False,
+    volumes: WithVolumes = False,
     dry_run: flags.DryRun = False,
     wait: flags.Wait = False,
     timeout: flags.Timeout = "5m",
@@ -58,9 +71,24 @@ def adopt(
 
     What it runs of an app ends once the app, applied here, is ready. Its volumes are never
     touched.
+
+    On a cluster, --objects takes over what has the names of an app's objects, whosesoever it is:
+    exactly what is there now. --dry-run shows that first.
     """
     at = session(ctx)
     seconds = times.seconds(timeout, "--timeout")
+    if objects or volumes:
+        if former or not objects:
+            raise BadUse("--objects goes without --from, and --volumes goes with --objects")
+        take_over(
+            at,
+            at.chosen(words or [], project=project, everywhere=everywhere),
+            volumes=volumes,
+            dry_run=dry_run,
+            output=output,
+            patience=seconds if wait and not dry_run else None,
+        )
+        return
     if former and not (words or project or everywhere):
         raise BadUse("say of which apps: app/web, -n PROJECT for all of it, or -A")
     found = _of_what_was_named(at, words, project, _foreign(at, target))

@@ -26,10 +26,13 @@ def difference(
 def object_difference(change: Mapping[str, Any]) -> list[Line]:
     """What would change of one object on a cluster, as `kubectl diff` shows it."""
     name, before, after = change["object"], change.get("before"), change.get("after")
+    name += f" on {change['target']}" if change.get("target") else ""
     said: list[Line] = []
     if change["because"] == "immutable":
         fields = ", ".join(change["fields"])
         said.append((f"{name} is made anew: {fields} cannot be changed", "bold"))
+    elif change["because"] == "adopted" and after is None:
+        said.append((f"{name} ends once what takes its place is ready", "bold"))
     elif after is None:
         said.append((f"{name} is deleted once all that is wanted is there", "bold"))
     else:

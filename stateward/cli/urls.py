@@ -77,7 +77,7 @@ def _row(found: Mapping[str, Any], now: datetime, *, wide: bool) -> Row:
     leads = "redirect to https" if found["redirect"] else found["app"]
     status = Cell(found["status"], "green" if found["status"] == "Routed" else "yellow")
     cells: list[Cell | str] = [
-        Cell(found["url"], "bold"),
+        Cell(found["address"], "bold"),
         found["context"] or "-",
         leads,
         found["port"] or "-",

@@ -13,6 +13,7 @@ from tests.support.asking import greeting
 from tests.support.docker_daemon import DockerDaemon, daemon, erase_installation
 from tests.support.images import python_image
 from tests.support.serving import ControlPlane, served
+from tests.support.town import HOST, Town
 
 __all__ = ["daemon"]
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(300)]
@@ -181,6 +182,77 @@ def test_a_rollout_survives_kills_of_the_control_plane(
 def ready_addresses(plane: ControlPlane) -> list[str]:
     replicas = plane.app()["status"]["replicas"]
     return [one["addresses"]["http"] for one in replicas if one["ready"]]
+
+
+WELL = "/tmp/well"  # a file that the image's own check looks for
+
+
+def checked(client: docker.APIClient, word: str, retries: int, **more: Any) -> dict[str, Any]:
+    """An app that only its image's own HEALTHCHECK says anything of."""
+    check = f'HEALTHCHECK --interval=200ms --retries={retries} CMD ["cat", "{WELL}"]'
+    routes = [{"host": HOST}]
+    return spec(python_image(client, (check,)), word, health={}, routes=routes, **more)
+
+
+def newest(plane: ControlPlane, client: docker.APIClient, count: int) -> str:
+    """The youngest of so many running containers."""
+    words = f"{count} containers run"
+    plane.until(lambda: len(running(plane, client)) == count, words)
+    return str(max(running(plane, client), key=lambda one: one["Created"])["Id"])
+
+
+def running(plane: ControlPlane, client: docker.APIClient) -> list[dict[str, Any]]:
+    return [one for one in containers(plane, client) if one["State"] == "running"]
+
+
+def streak(client: docker.APIClient, container: str) -> int:
+    """How often in a row its own check has failed."""
+    return int(client.inspect_container(container)["State"]["Health"]["FailingStreak"])
+
+
+def make_well(client: docker.APIClient, container: str) -> None:
+    made: str = client.exec_create(container, ["sh", "-c", f": > {WELL}"])["Id"]
+    client.exec_start(made)
+
+
+@pytest.mark.needs("caddy")
+def test_who_gets_requests_is_decided_by_the_images_own_health_check(
+    shop: ControlPlane, client: docker.APIClient
+) -> None:
+    """Until it passes the old replica answers; where it fails for good, the rollout is held."""
+    town = Town(shop)
+    shop.apply("web", checked(client, "one", 1000))
+    make_well(client, newest(shop, client, 1))
+    shop.rolled_out()
+    town.until_said("one")
+
+    shop.apply("web", checked(client, "two", 1000))
+    new = newest(shop, client, 2)
+    said: set[str] = set()
+
+    def has_failed_for_long() -> bool:
+        said.add(town.get().text)
+        return streak(client, new) >= 6  # without a check it would have been ready by now
+
+    shop.until(has_failed_for_long, "the new one's check goes on failing")
+    assert said == {"one"}
+    assert len(running(shop, client)) == 2
+    make_well(client, new)
+    shop.rolled_out()
+    town.until_said("two")
+    assert newest(shop, client, 1) == new
+
+    shop.apply("web", checked(client, "three", 1, rollout={"progressDeadline": "1s"}))
+    said.clear()
+
+    def is_held() -> bool:
+        said.add(town.get().text)
+        return shop.condition("Progressing") == ("False", "DeadlineExceeded")
+
+    shop.until(is_held, "the rollout is held")
+    assert said == {"two"}
+    [why] = [one for one in shop.app()["status"]["conditions"] if one["type"] == "Degraded"]
+    assert "the image's own health check failed" in why["message"]
 
 
 def test_containers_of_another_installation_stay_untouched(

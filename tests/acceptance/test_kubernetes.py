@@ -10,6 +10,7 @@ import yaml
 
 from tests.acceptance.kubernetes import Town, app, put_target, register, town
 from tests.support.asking import web
+from tests.support.cluster_thread import NAMESPACE
 from tests.support.kubernetes.pod_states import Fate
 
 DEPLOYMENT = "/apis/apps/v1/namespaces/stw-default/deployments/web"
@@ -188,3 +189,54 @@ def test_a_target_gets_another_cluster_when_no_app_is_on_it_and_nothing_is_left(
     shop.prod.start()
     shop.plane.until(lambda: not shop.prod.left(), "where it led before, nothing is left")
     register(shop.plane, "prod", shop.prod.config(tmp_path / "back"))
+
+
+def test_what_others_made_under_the_names_of_an_app_is_taken_over_when_that_is_said(
+    shop: Town, tmp_path: Path
+) -> None:
+    theirs = {"app": "theirs"}
+    containers = [{"name": "theirs", "image": "theirs:1"}]
+    made = {
+        "replicas": 1,
+        "selector": {"matchLabels": theirs},
+        "template": {"metadata": {"labels": theirs}, "spec": {"containers": containers}},
+    }
+    shop.plane.apply("api", app("api:1"))  # so that the namespace is there
+    shop.plane.rolled_out("api")
+    body = {"metadata": {"name": "web"}, "spec": made}
+    shop.prod.do(lambda server: server.inside.create("Deployment", NAMESPACE, body))
+    shop.cli("apply", "-f", manifests(tmp_path, web=app()))
+    shop.plane.until(lambda: shop.plane.condition("Synced")[1] == "NameTaken", "it is refused")
+    assert "`stateward adopt app/web -n default --objects`" in shop.cli("describe", "app", "web")
+    told = shop.cli("adopt", "app/web", "--objects", "--dry-run")
+    assert "made anew: spec.selector" in told
+    assert f"Deployment {NAMESPACE}/web is made anew" in told
+    found = shop.prod.found("Deployment")
+    assert found is not None
+    assert found["spec"]["selector"] == {"matchLabels": theirs}
+    said = shop.cli("adopt", "app/web", "--objects", "--wait", "--timeout", "60s")
+    assert "app/web has taken over what was in its way" in said
+    shop.plane.until(
+        lambda: sorted(shop.prod.images()) == ["api:1", "api:1", "web:1", "web:1"],
+        "only ours run",
+    )
+    adopted = shop.plane.events("app.adopted")[-1]
+    kinds = sorted(one["kind"] for one in adopted["data"]["objects"])
+    assert kinds == ["Deployment", "ReplicaSet"]
+    assert adopted["actor"]
+    assert not adopted["actor"].startswith("system:")
+    shop.plane.until(lambda: shop.plane.events("adoption.completed"), "it is over")
+
+
+def test_the_diff_of_a_project_shows_what_its_apps_share_on_each_of_its_clusters(
+    shop: Town, tmp_path: Path
+) -> None:
+    shop.plane.apply("web", app())
+    shop.plane.rolled_out()
+    file = tmp_path / "project.yaml"
+    about = {"apiVersion": "stateward/v1", "kind": "Project", "metadata": {"name": "default"}}
+    file.write_text(yaml.safe_dump(about | {"spec": {"target": "west"}}))
+    told = shop.cli("diff", "-f", str(file), code=1)
+    assert f"+++ Namespace {NAMESPACE} on west (applied)" in told
+    assert f"+++ NetworkPolicy {NAMESPACE}/stateward--deny on west (applied)" in told
+    assert "on prod" not in told, "there, all is as it would be"

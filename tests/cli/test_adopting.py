@@ -5,6 +5,10 @@ import time
 
 import pytest
 
+from bus import codec
+from domain.events import AppAdopted, ForeignObject
+from reconcilers.object_adopting import InTheWay
+from reconcilers.object_preview import ObjectChange
 from reconcilers.ports import ReplicaState
 from tests.support.command_line import CommandLine
 from tests.support.gateway import FORMER, stranger
@@ -139,3 +143,78 @@ def test_it_waits_in_vain_while_something_is_left(cli: CommandLine) -> None:
     )
     said = cli.fails("adopt", "web", "--from", FORMER, "--wait", "--timeout", "1s", code=4)
     assert "is ending" in said
+
+
+def in_the_way(kind: str, outcome: str, *fields: str, data: bool = False) -> InTheWay:
+    named = ForeignObject(
+        api_version="v1", kind=kind, namespace="stw-shop", name="web", uid=f"uid-{kind}"
+    )
+    return InTheWay(
+        object=named,
+        installation="",
+        managers=("kubectl",),
+        outcome=outcome,
+        fields=fields,
+        is_data=data,
+    )
+
+
+@pytest.fixture
+def clustered(cli: CommandLine) -> CommandLine:
+    """A command line whose `web` runs on a cluster, where others have its names."""
+    cli.house.in_the_way = [
+        in_the_way("Service", "taken over"),
+        in_the_way("Deployment", "made anew", "spec.selector"),
+        in_the_way("PersistentVolumeClaim", "taken over", data=True),
+    ]
+    target = "{apiVersion: stateward/v1, kind: Target, metadata: {name: prod}, spec: %s}"
+    cluster = target % "{engine: k8s, k8s: {kubeconfig: /config}}"
+    web = WEB.replace("command: [/bin/serve]", "image: web, target: prod")
+    cli.ok("apply", "-f", cli.write("prod.yaml", cluster))
+    cli.ok("apply", "-f", cli.write("on-prod.yaml", web))
+    return cli
+
+
+def objects(cli: CommandLine) -> list[str]:
+    """The kinds that the last adoption named."""
+    event = codec.decode(cli.house.log.events[-1].type, cli.house.log.events[-1].data)
+    assert isinstance(event, AppAdopted)
+    return [one.kind for one in event.objects]
+
+
+def test_on_a_cluster_it_is_shown_what_is_taken_over_and_nothing_is(clustered: CommandLine) -> None:
+    clustered.house.changes = [
+        ObjectChange(
+            object="Deployment stw-shop/web", because="immutable", fields=("spec.selector",)
+        )
+    ]
+    said = clustered.run("adopt", "web", "--objects", "--dry-run")
+    assert said.exit_code == 0
+    assert "Deployment stw-shop/web   uid-Deployment   -" in said.stdout
+    assert "made anew: spec.selector cannot be changed" in said.stdout
+    assert "Deployment stw-shop/web is made anew: spec.selector cannot be changed" in said.stdout
+    assert "PersistentVolumeClaim" not in said.stdout
+    assert adopted(clustered) == []
+
+
+def test_on_a_cluster_exactly_what_was_found_is_named_and_data_by_a_word_of_its_own(
+    clustered: CommandLine,
+) -> None:
+    said = clustered.run("adopt", "web", "--objects")
+    assert said.stdout == f"app/web configured (position {len(clustered.house.log.events)})\n"
+    assert "which holds data; add --volumes" in said.stderr
+    assert objects(clustered) == ["Service", "Deployment"]
+    clustered.ok("adopt", "web", "--objects", "--volumes")
+    assert objects(clustered) == ["Service", "Deployment", "PersistentVolumeClaim"]
+
+
+def test_where_nothing_is_in_the_way_there_is_nothing_to_take_over(clustered: CommandLine) -> None:
+    clustered.house.in_the_way = []
+    said = clustered.run("adopt", "web", "--objects", "--wait")
+    assert (said.exit_code, adopted(clustered)) == (0, [])
+    assert "Nothing of others is in the way of app/shop/web" in said.stderr
+
+
+def test_objects_and_an_installation_are_two_things(clustered: CommandLine) -> None:
+    for words in (("--objects", "--from", FORMER), ("--volumes",)):
+        assert "--objects goes without --from" in clustered.fails("adopt", "web", *words, code=2)

@@ -64,6 +64,15 @@ def test_why_tells_which_row_a_request_hits_and_why_not_the_others(cli: CommandL
     assert cli.ok("why", "route", "b.localhost") == "404: no app has a route on b.localhost\n"
 
 
+def test_a_route_to_a_port_that_there_is_not_says_which_there_are(cli: CommandLine) -> None:
+    other = APPS.replace("{host: a.localhost", "{host: a.localhost, port: web", 1)
+    told = cli.fails("apply", "-f", cli.write("other.yaml", other))
+    assert "spec.routes[0].port" in told
+    assert "'web'" in told
+    assert "name a tcp port of this app (has http)" in told
+    assert cli.ok("get", "routes", "-n", "shop") == LISTED
+
+
 def test_what_makes_no_sense_is_refused(cli: CommandLine) -> None:
     for words, code, why in (
         (("get", "routes", "web"), 2, "lists all of a project"),

@@ -3,6 +3,7 @@
 Each test says one sentence of the port (`reconcilers.object_ports`).
 """
 
+import asyncio
 import json
 from collections.abc import Sequence
 
@@ -146,6 +147,61 @@ class ObjectsContract:
             await world.apply(service)
         assert world.place.get(service.key) == before
         assert service.key not in await world.listed()
+
+    async def test_what_is_not_ours_is_found_by_its_name_alone(self, world: World) -> None:
+        await world.furnish()
+        made = world.rendered()
+        world.place.squat(made["Service"].key)
+        await world.apply(made["ServiceAccount"])
+        keys = [made[kind].key for kind in ("Service", "ServiceAccount", "Deployment")]
+        [found] = await world.ours.foreign.find(keys)
+        assert ObjectKey.of(found) == made["Service"].key
+        there = world.place.get(made["Service"].key)
+        assert there is not None
+        assert found["metadata"]["uid"] == there["metadata"]["uid"]
+
+    async def test_what_was_found_becomes_ours_as_it_is_and_only_that(self, world: World) -> None:
+        await world.furnish()
+        service = world.rendered()["Service"]
+        world.place.squat(service.key)
+        ports = [{"name": "old", "port": 80}]  # where there are several, each has a name
+        noted = {"annotations": {"theirs": "1"}}
+        world.place.edit(service.key, {"metadata": noted, "spec": {"ports": ports}})
+        [found] = await world.ours.foreign.find([service.key])
+        with pytest.raises(ObjectChanged):
+            await world.apply(service, "11111111-0000-4000-8000-000000000000")
+        assert service.key not in await world.listed()
+        await world.apply(service, found["metadata"]["uid"])
+        ours = (await world.listed())[service.key]
+        assert ours["metadata"]["uid"] == found["metadata"]["uid"]
+        assert ours["metadata"]["annotations"]["theirs"] == "1"
+        assert ours["spec"]["selector"] == service.body["spec"]["selector"]
+        assert list(await world.ours.foreign.find([service.key])) == []
+
+    async def test_what_others_have_in_a_namespace_of_ours_is_told(self, world: World) -> None:
+        await world.furnish()
+        made = await world.deploy()
+        namespace = made["Service"]["metadata"]["namespace"]
+        assert list(await world.ours.foreign.within(namespace)) == []
+        assert ObjectKey.of(made["Deployment"]) in await world.theirs.foreign.within(namespace)
+
+    async def test_of_another_deployment_is_told_which_pods_it_has(self, world: World) -> None:
+        await world.furnish(world.theirs)
+        made = {one.key.kind: one for one in world.theirs.renderer.app(world.order())}
+        for one in world.theirs.renderer.app(world.order()):
+            await world.apply(one, objects=world.theirs)
+        key = made["Deployment"].key
+        [deployment] = await world.ours.foreign.find([key])
+        sets: Sequence[Json] = ()
+        async with asyncio.timeout(20):
+            while not (sets := await world.ours.foreign.made_by(deployment)):
+                await asyncio.sleep(0.05)
+        [pods] = sets
+        assert pods["kind"] == "ReplicaSet"
+        [again] = await world.ours.foreign.find([ObjectKey.of(pods)])
+        assert again["metadata"]["uid"] == pods["metadata"]["uid"]
+        [service] = await world.ours.foreign.find([made["Service"].key])
+        assert list(await world.ours.foreign.made_by(service)) == []
 
     async def test_two_installations_do_not_see_each_other(self, world: World) -> None:
         await world.furnish()

@@ -117,6 +117,31 @@ class EdgeContract:
             assert answer.status_code == 502
             assert len(web.asked) == 1
 
+    async def test_who_writes_a_path_otherwise_is_asked_all_the_same(
+        self, world: RouterWorld
+    ) -> None:
+        """Some apps take these for the path, and so must who guards it."""
+        need_auth(world, "hard")
+        written = (
+            "//admin",
+            "/x/../admin",
+            "/./admin/",
+            "/%61dmin",
+            "/admin%2Fx",
+            "/x/%2e%2e/admin",
+        )
+        answers: list[bytes] = []
+        async with backends("web") as (web,):
+            await world.serve(
+                [row("a.test", "/admin", auth="hard"), row("a.test")], {WEB: [web.endpoint()]}
+            )
+            for target in written:
+                async with world.connection() as (reader, writer), asyncio.timeout(PATIENCE):
+                    writer.write(f"GET {target} HTTP/1.1\r\nHost: a.test\r\n\r\n".encode())
+                    answers.append((await reader.readline()).split()[1])
+            assert web.asked == []
+        assert answers == [b"302"] * len(written)
+
     # -- TLS --------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])

@@ -1,6 +1,7 @@
 """Our adapter does what every engine of objects must, over the API server of these tests."""
 
 import random
+import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, final, override
@@ -63,6 +64,7 @@ class TestKubernetesObjects(ObjectsContract):
                     K8sSettings(namespace_prefix=prefix),
                     Identity(installation, "prod", "stateward/test"),
                     rng=random.Random(5),
+                    now=time.time,
                 )
                 for installation, prefix in ((OURS, "stw-"), (THEIRS, "other-"))
             ]
@@ -77,7 +79,9 @@ async def test_what_is_not_there_is_made_by_one_request(tmp_path: Path) -> None:
         server.access.users[TOKEN] = account()
         path = kubeconfig(tmp_path / "config", server.url, {"token": TOKEN})
         who = Identity(OURS, "prod", "stateward/test")
-        engine = await open_engine(Kubeconfig(path=path), K8sSettings(), who, rng=random.Random(5))
+        engine = await open_engine(
+            Kubeconfig(path=path), K8sSettings(), who, rng=random.Random(5), now=time.time
+        )
         world = World(engine.objects, engine.objects, ServerPlace(server))
         await world.furnish()
         service = world.rendered()["Service"]

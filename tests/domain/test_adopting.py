@@ -1,5 +1,6 @@
 """Adopting is an intent on an app that exists; whom it names is checked before it is written."""
 
+import msgspec
 import pytest
 
 from bus import codec
@@ -53,12 +54,59 @@ async def test_asked_again_it_is_recorded_again(desk: Desk) -> None:
     assert again.position > first.position
 
 
-async def test_on_a_cluster_nothing_is_adopted_and_it_is_said_what_to_do(desk: Desk) -> None:
+SERVICE = e.ForeignObject(api_version="v1", kind="Service", namespace="shop", name="web", uid="u-1")
+CLAIM = e.ForeignObject(
+    api_version="v1", kind="PersistentVolumeClaim", namespace="shop", name="data", uid="u-2"
+)
+
+
+@pytest.fixture
+async def clustered(desk: Desk) -> Desk:
     cluster = {"engine": "k8s", "k8s": {"kubeconfig": "/config"}}
     await desk.send(manifest("Target", "prod", cluster))
     await desk.send(manifest("App", "web", {"image": "web:1", "target": "prod"}))
-    with pytest.raises(NotPossible, match="delete the app there by the control plane that made it"):
-        await desk.send(ADOPT)
+    return desk
+
+
+async def test_on_a_cluster_objects_are_taken_over_and_recorded_by_their_uids(
+    clustered: Desk,
+) -> None:
+    await clustered.send(i.Adopt(ref=WEB, objects=(SERVICE, CLAIM), volumes=True))
+    recorded = clustered.log.events[-1]
+    event = codec.decode(recorded.type, recorded.data)
+    assert isinstance(event, e.AppAdopted)
+    assert (event.objects, event.installation) == ((SERVICE, CLAIM), "")
+    assert event.actor == "user:alice"
+
+
+async def test_on_a_cluster_no_installation_is_named_and_it_is_said_what_to_do(
+    clustered: Desk,
+) -> None:
+    with pytest.raises(NotPossible, match="stateward adopt app/web -n shop --objects --dry-run"):
+        await clustered.send(ADOPT)
+
+
+@pytest.mark.parametrize(
+    ("objects", "path", "rule"),
+    [
+        ((), "objects", "name 1 to 64 objects"),
+        ((SERVICE, msgspec.structs.replace(SERVICE, uid="u-3")), "objects[1]", "named twice"),
+        ((msgspec.structs.replace(SERVICE, uid=""),), "objects[0].uid", "has to be said"),
+        ((SERVICE, CLAIM), "objects[1]", "add --volumes"),
+    ],
+    ids=["none", "twice", "without a uid", "data"],
+)
+async def test_objects_are_named_each_once_by_their_uids_and_data_by_more_than_that(
+    clustered: Desk, objects: tuple[e.ForeignObject, ...], path: str, rule: str
+) -> None:
+    with pytest.raises(BadValue, match=rule) as refusal:
+        await clustered.send(i.Adopt(ref=WEB, objects=objects))
+    assert refusal.value.details["path"] == path
+
+
+async def test_elsewhere_there_are_no_objects(desk: Desk) -> None:
+    with pytest.raises(BadValue, match="only an app on a Kubernetes cluster"):
+        await desk.send(i.Adopt(ref=WEB, objects=(SERVICE,)))
 
 
 async def test_an_app_that_does_not_exist_adopts_nothing(desk: Desk) -> None:

@@ -115,6 +115,23 @@ GROWN: Mapping[str, tuple[str, e.Event]] = {
             by=("kubectl",),
         ),
     ),
+    "app.adopted.v1.objects": (
+        "app.adopted",
+        e.AppAdopted(
+            **INTENT,
+            **RECORD,
+            installation="",
+            objects=(
+                e.ForeignObject(
+                    api_version="apps/v1",
+                    kind="Deployment",
+                    namespace="stw-shop",
+                    name="web",
+                    uid="0d1f",
+                ),
+            ),
+        ),
+    ),
     "app.paused.v1.target": (
         "app.paused",
         msgspec.structs.replace(

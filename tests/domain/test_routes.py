@@ -134,6 +134,62 @@ async def test_what_may_not_be_published_is_refused_by_field_and_rule(name: str)
         await found.send(web([], publish=publish))
 
 
+@pytest.mark.parametrize("engine", ["process", "docker"])
+async def test_a_process_listens_at_one_place_for_each_port(engine: str) -> None:
+    """A container has as many as are asked for."""
+    found = Desk()
+    target = manifest("Target", "local", {"engine": engine, "routing": ROUTING})
+    await found.send(target, manifest("Project", "shop", {}))
+    runs = {"command": ["/bin/web"]} if engine == "process" else {"image": "a:1"}
+    publish = [{"port": "http", "hostPort": number} for number in (5000, 5001)]
+    spec = {"ports": PORTS, "publish": publish, **runs}
+    asked = manifest("App", "web", spec)
+    if engine == "docker":
+        assert (await found.send(asked)).changes
+        return
+    with pytest.raises(BadValue, match=r"publish\[1\].*port 'http' listens at 5000 already"):
+        await found.send(asked)
+
+
+async def test_a_route_to_a_port_that_there_is_not_says_which_there_are() -> None:
+    found = await desk()
+    ports = [*PORTS, {"name": "admin", "port": 81}, {"name": "dns", "port": 53, "protocol": "udp"}]
+    said = r"spec\.routes\[1\]\.port.*'dns'.*name a tcp port of this app \(has http, admin\)"
+    routes = [{"host": HOST, "port": "http"}, {"host": HOST, "path": "/dns", "port": "dns"}]
+    with pytest.raises(BadValue, match=said):
+        await found.send(web(routes, ports=ports))
+    with pytest.raises(BadValue, match=r"routes\[0\]\.port.*\(has http, admin\)"):
+        await found.send(web([{"host": HOST}], ports=ports))  # there is more than one
+    with pytest.raises(BadValue, match=r"\(has none\)"):
+        await found.send(web([{"host": HOST}], ports=[]))
+    assert not (await present(found)).exists
+
+
+@pytest.mark.parametrize(
+    ("routing", "number", "is_free"),
+    [
+        ({}, 443, False),
+        ({"entries": {"http": "127.0.0.1:8080"}}, 8080, False),
+        ({"entries": {"http": "127.0.0.1:8080"}}, 80, True),
+        ({"router": "none"}, 443, True),
+    ],
+)
+async def test_no_app_has_a_port_that_the_router_listens_at(
+    routing: Mapping[str, Any], number: int, is_free: bool
+) -> None:
+    found = Desk()
+    ranges = [{"first": 1, "last": 65535}]
+    spec = {"engine": "simulated", "routing": {"portRanges": ranges, **routing}}
+    target = manifest("Target", "local", spec)
+    await found.send(target, manifest("Project", "shop", {}))
+    asked = web([], publish=[{"port": "http", "hostPort": number}])
+    if is_free:
+        assert (await found.send(asked)).changes
+        return
+    with pytest.raises(BadValue, match="the router of target local listens there"):
+        await found.send(asked)
+
+
 async def test_a_port_of_the_host_leads_to_one_replica_at_a_time() -> None:
     found = await desk()
     publish = [{"port": "http", "hostPort": 5000}]

@@ -2,6 +2,8 @@
 
 import httpx
 
+from domain.events import ForeignObject
+from reconcilers.object_adopting import InTheWay
 from reconcilers.ports import ReplicaState
 from tests.support.gateway import FORMER, INSTALLATION, House, app_manifest, problem, stranger
 
@@ -85,3 +87,36 @@ async def test_a_dry_run_adopts_nothing(house: House, client: httpx.AsyncClient)
     answer = (await client.post(ADOPT, json=body, params={"dryRun": "All"})).json()
     assert answer["changes"][0]["events"] == ["app.adopted"]
     assert len(house.log.events) == before
+
+
+async def test_what_is_in_the_way_of_an_app_is_told_by_its_uid(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    await client.put(WEB, json=app_manifest())
+    named = ForeignObject(
+        api_version="v1", kind="Service", namespace="stw-shop", name="web", uid="u"
+    )
+    house.in_the_way = [
+        InTheWay(object=named, installation=FORMER, managers=("helm",), outcome="taken over")
+    ]
+    answer = await client.get(f"{WEB}/foreign")
+    assert answer.json() == {
+        "resource": "App/shop/web",
+        "items": [
+            {
+                "object": {
+                    "apiVersion": "v1",
+                    "kind": "Service",
+                    "namespace": "stw-shop",
+                    "name": "web",
+                    "uid": "u",
+                },
+                "installation": FORMER,
+                "managers": ["helm"],
+                "outcome": "taken over",
+                "fields": [],
+                "data": False,
+            }
+        ],
+    }
+    assert (await client.get("/api/v1/projects/shop/apps/none/foreign")).status_code == 404

@@ -56,6 +56,28 @@ async def test_routes_are_listed_in_their_order(furnished: httpx.AsyncClient) ->
     assert [one["app"] for one in ours] == ["App/lab/own"]
 
 
+async def test_a_route_is_shown_with_the_port_that_its_router_listens_at(
+    furnished: httpx.AsyncClient,
+) -> None:
+    items = (await furnished.get(ROUTES)).json()["items"]
+    assert [one["address"] for one in items] == [one["url"] for one in items]
+    entries = {"http": "127.0.0.1:8080", "https": ":8443"}
+    target = (await furnished.get("/api/v1/targets/local")).json()
+    target["spec"]["routing"] = {"entries": entries}
+    asked = {part: target[part] for part in ("apiVersion", "kind", "spec")}
+    answer = await furnished.put("/api/v1/targets/local", json=asked)
+    assert answer.is_success, answer.text
+    items = (await furnished.get(ROUTES)).json()["items"]
+    assert {"http://a.localhost:8080/", "https://s.localhost:8443/"} < {
+        one["address"] for one in items
+    }
+
+
+async def test_a_host_may_be_asked_about_as_people_write_it(furnished: httpx.AsyncClient) -> None:
+    await put(furnished, "web", {"host": "xn--bcher-kva.localhost"})
+    assert (await why(furnished, "Bücher.localhost"))["row"]["app"] == "App/shop/web"
+
+
 async def test_a_request_hits_a_row_and_the_others_are_explained(
     furnished: httpx.AsyncClient,
 ) -> None:

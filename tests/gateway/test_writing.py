@@ -205,6 +205,29 @@ async def test_a_dry_run_of_a_set_shows_objects_on_clusters_when_asked(
     ]
 
 
+async def test_a_dry_run_of_a_project_shows_what_its_apps_share_on_each_of_its_clusters(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    cluster = {"spec": {"engine": "k8s", "k8s": {"kubeconfig": "/config"}}}
+    for name in ("prod", "west"):
+        assert (await client.put(f"/api/v1/targets/{name}", json=cluster)).status_code == 201
+    at_prod = app_manifest(target="prod", image="web:1", command=[])
+    assert (await client.put(WEB, json=at_prod)).status_code == 201
+    house.changes = [ObjectChange(object="Namespace stw-shop", because="missing")]
+    about = {"apiVersion": "stateward/v1", "kind": "Project", "metadata": {"name": "shop"}}
+    body = [about | {"spec": {"target": "west"}}]
+    asked: dict[str, str | bool] = {"dryRun": "All", "objects": True}
+    shown = (await client.post("/api/v1/apply", json=body, params=asked)).json()
+    told = [(one["object"], one["target"]) for one in shown["changes"][0]["objects"]]
+    assert told == [("Namespace stw-shop", "prod"), ("Namespace stw-shop", "west")]
+    house.changes = None
+    shown = (await client.post("/api/v1/apply", json=body, params=asked)).json()
+    assert shown["warnings"] == [
+        f"objects of Project/shop on {name} are not compared: target {name} does not answer"
+        for name in ("prod", "west")
+    ]
+
+
 async def test_a_dry_run_says_what_would_change_and_changes_nothing(
     house: House, client: httpx.AsyncClient
 ) -> None:

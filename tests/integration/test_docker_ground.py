@@ -21,6 +21,7 @@ from tests.support.docker_world import (
     engine_of,
 )
 from tests.support.images import python_image
+from tests.support.udp import UDP_ECHO, udp_answer, udp_echo
 
 __all__ = ["client", "daemon", "docker_world"]
 
@@ -160,6 +161,12 @@ async def test_an_images_own_command_and_health_check_are_used(docker_world: Doc
         await docker_world.engine.io.run(replica, make_sick, timeout_seconds=PATIENCE)
     log = await docker_world.logged(replica, b"listening on 8080")
     assert log[0].stream == "stdout"
+
+
+async def test_a_port_of_the_host_may_be_one_of_udp(docker_world: DockerWorld) -> None:
+    order = udp_echo(docker_world.order(UDP_ECHO, command=("python3", "-c")))
+    await docker_world.start(order)
+    assert await udp_answer(order) == b"who?"
 
 
 async def test_two_targets_on_one_daemon_do_not_see_each_others_replicas(

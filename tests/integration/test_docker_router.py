@@ -104,6 +104,28 @@ async def test_it_serves_from_a_container_that_outlives_us_and_comes_back(
             container(client)
 
 
+async def test_a_container_whose_target_is_gone_is_found_and_ended_by_who_comes_next(
+    host: Host, client: docker.APIClient, tmp_path: Path
+) -> None:
+    """Nobody ran when the target was deleted, so nobody knows its engine any more, or its image."""
+    async with backends("web") as (web,):
+        opened = await host.open()
+        await opened.router.publish({WEB: (web.endpoint(),)})
+        await opened.router.apply(table(row("a.test")))
+        assert await host.ask() == "web"
+        await opened.close()
+        desk = Desk()
+        later = Routers(tmp_path, desk.log, desk.secrets, now=lambda: NOON)
+        assert later.begun() == ["hub"]
+        with pytest.raises(RouterUnwanted):
+            await later("hub", TargetSpec(engine="process", routing=Routing(router="none")))
+        with pytest.raises((NotFound, ValueError)):
+            container(client)
+        async with httpx.AsyncClient() as http:
+            with pytest.raises(httpx.ConnectError):
+                await http.get(f"http://{host.entries.http}/")
+
+
 async def test_without_an_image_it_is_said_what_to_do(host: Host) -> None:
     host.image = None
     with pytest.raises(RouterMissing, match="there is no program 'caddy'"):

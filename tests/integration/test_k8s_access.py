@@ -2,7 +2,7 @@
 
 import json
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -118,6 +118,43 @@ async def test_a_certificate_that_expired_is_said_to_have(tmp_path: Path) -> Non
         async with opened(Kubeconfig(path=path)) as cluster:
             with pytest.raises(ClusterUnavailable, match="certificate has expired"):
                 await cluster.get(NAMESPACES, "", "shop")
+
+
+async def test_a_client_certificate_that_ended_is_named_and_one_that_is_renewed_is_used(
+    tmp_path: Path,
+) -> None:
+    """By its files alone: who made the connections before need not be told, or started again."""
+    made = certified(tmp_path)
+    made.ask()
+    async with KubernetesServer(made.server) as server:
+        namespace(server)
+        trust = {"certificate-authority": str(made.authority)}
+        user = made.client("deployer", valid=timedelta(hours=-1))
+        ended = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%d %H:")
+        path = kubeconfig(tmp_path / "config", server.url, user, cluster=trust)
+        async with opened(Kubeconfig(path=path)) as cluster:
+            named = f"the client certificate 'CN=deployer' of kubeconfig .* ended on {ended}"
+            for _ in range(2):
+                with pytest.raises(ClusterUnavailable, match=named):
+                    await cluster.get(NAMESPACES, "", "shop")
+            with pytest.raises(ClusterUnavailable, match=named):
+                async for _ in cluster.watch(NAMESPACES, "1"):
+                    pass
+            made.client("deployer")
+            found = await cluster.get(NAMESPACES, "", "shop")
+    assert found["metadata"]["name"] == "shop"
+
+
+async def test_a_certificate_that_a_server_takes_for_nobody_is_named_too(tmp_path: Path) -> None:
+    made = certified(tmp_path)  # it asks for none, as one behind a proxy
+    async with KubernetesServer(made.server) as server:
+        user = made.client("deployer", valid=timedelta(hours=-1)) | {"token": "nobody"}
+        trust = {"certificate-authority": str(made.authority)}
+        path = kubeconfig(tmp_path / "config", server.url, user, cluster=trust)
+        async with opened(Kubeconfig(path=path)) as cluster:
+            with pytest.raises(ClusterUnavailable, match=r"answered 401.*'CN=deployer'.*ended on"):
+                await cluster.get(NAMESPACES, "", "shop")
+        assert len(server.calls) <= 2
 
 
 async def test_a_pod_uses_its_service_account(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A target that gets another cluster, or another way to the same one."""
 
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ class TwoWays(ClusterHouse):
             return await super()._open(name, spec)
         who = Identity(self.installation, name, "stateward/test")
         access = Kubeconfig(path=Path(spec.k8s.kubeconfig or ""))
-        engine = await open_engine(access, K8sSettings(), who, rng=random.Random(5))
+        engine = await open_engine(access, K8sSettings(), who, rng=random.Random(5), now=time.time)
         return OpenedEngine(engine.ports, engine.close, engine.objects)
 
     def target(self, name: str) -> str | None:

@@ -1,6 +1,7 @@
 """What an apply would change on a cluster, as the cluster itself says, before anything is asked."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from bus.intents import Asked
 from domain import intents as i
 from domain.names import Ref
-from gateway.previews import proposal
+from gateway.previews import projects, proposal, with_objects
 from reconcilers.inside import Here
 from reconcilers.object_preview import ObjectChange
 from reconcilers.ports import EngineUnavailable
@@ -129,3 +130,61 @@ async def test_of_a_cluster_that_is_down_nothing_is_guessed(house: ClusterHouse)
 
 async def test_elsewhere_than_on_clusters_there_is_nothing_to_show(house: ClusterHouse) -> None:
     assert await preview(house, manifest("App", "web", spec(target="local"))) == {}
+
+
+async def test_what_the_apps_of_a_project_share_is_shown_on_each_of_its_clusters(
+    house: ClusterHouse,
+) -> None:
+    west = {"engine": "k8s", "k8s": {"kubeconfig": "/config", "namespacePrefix": "west-"}}
+    await house.send(manifest("Target", "west", west))
+    await house.send(manifest("App", "web", spec()))
+    await house.ready()
+    view = house.parts.targets.get("west")
+    assert view is not None
+    await house.until(lambda: view.opened)
+    no = Fault(code=403, times=1_000_000, verb="patch", plural="resourcequotas")
+    house.server.faults.add(no)
+    quota = ("ResourceQuota", NAMESPACE, "stateward--project")
+    house.server.inside.patch(*quota, {"spec": {"hard": {"pods": "1"}}})
+    moved = manifest("Project", "shop", {"target": "west"})
+    _, plan = await house.intents.foresee([moved], actor=ALICE)
+    here, events = Here(house.parts.passing, house.desired), len(house.log.events)
+    asked = projects("Project/shop", plan, events + 1, house.desired)
+    assert [one.target for one in asked] == ["prod", "west"]
+
+    async def changed() -> Sequence[ObjectChange]:
+        return await here.preview_project(asked[0])
+
+    async with asyncio.timeout(20):
+        while not (found := await changed()):  # until the copy has seen the edit
+            await asyncio.sleep(0.05)
+    [change] = found
+    assert (change.because, change.fields) == ("edited", ("spec.hard.pods",))
+    assert change.before is not None
+    assert change.before["spec"]["hard"]["pods"] == "1"
+    assert "403" in change.refused
+    there = {one.object: one for one in await here.preview_project(asked[1])}
+    assert {one.because for one in there.values()} == {"missing"}
+    kinds = {name.partition(" ")[0] for name in there}
+    assert {"Namespace", "ResourceQuota", "LimitRange", "NetworkPolicy"} <= kinds
+    assert house.server.inside.get("Namespace", "", "west-shop") is None
+    assert len(house.log.events) == events
+
+
+async def test_of_a_project_whose_cluster_is_down_it_is_said_which(house: ClusterHouse) -> None:
+    _, plan = await house.intents.foresee(
+        [manifest("Project", "shop", {"description": "more", "target": "prod"})], actor=ALICE
+    )
+    view = house.parts.targets.get("prod")
+    assert view is not None
+    await house.until(lambda: view.opened)
+    asked = projects("Project/shop", plan, 99, house.desired)
+
+    async def ask(_one: object) -> Sequence[ObjectChange]:
+        raise EngineUnavailable("it does not answer")
+
+    change: dict[str, Any] = {"resource": "Project/shop"}
+    assert await with_objects(change, asked, ask) == [
+        "objects of Project/shop on prod are not compared: it does not answer"
+    ]
+    assert "objects" not in change

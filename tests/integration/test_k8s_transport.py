@@ -188,6 +188,17 @@ async def test_a_long_pause_is_told_instead_of_waited_for(
     assert len(server.calls) == 1
 
 
+async def test_no_watch_begins_while_the_cluster_asked_for_a_pause(
+    server: KubernetesServer, cluster: Cluster
+) -> None:
+    server.faults.throttle(retry_after=50)
+    for _ in range(2):  # what one of them is told, the other knows
+        with pytest.raises(Throttled):
+            async for _event in cluster.watch(CONFIG_MAPS, "1"):
+                pass
+    assert len(server.calls) == 1
+
+
 async def test_a_cluster_that_only_throttles_is_left_alone(
     server: KubernetesServer, cluster: Cluster
 ) -> None:

@@ -24,6 +24,7 @@ from reconcilers.ports import (
 )
 from tests.contracts.engine_world import DATA, PATIENCE
 from tests.support.processes import ProcessWorld
+from tests.support.udp import UDP_ECHO, udp_answer, udp_echo
 
 PYTHON = (sys.executable, "-I", "-S", "-c")
 MEBIBYTE = 2**20
@@ -46,6 +47,12 @@ async def ran(world: ProcessWorld, order: StartReplica) -> tuple[Replica, list[s
     await world.start(order)
     ended = await world.exited(order)
     return ended, [line.text.decode() for line in await world.log(ended)]
+
+
+async def test_a_port_of_the_host_may_be_one_of_udp(world: ProcessWorld) -> None:
+    order = udp_echo(script(world, UDP_ECHO))
+    await world.start(order)
+    assert await udp_answer(order) == b"who?"
 
 
 async def test_a_program_gets_its_variables_and_nothing_of_ours(

@@ -9,10 +9,11 @@ import httpx
 import pytest
 
 from domain.routing import Entries, Routing
-from domain.target import TargetSpec
+from domain.target import DockerSettings, TargetSpec
 from projections.route_table import Tls
-from reconcilers.router_ports import OpenedRouter, RouterMissing, RouterUnwanted
-from stateward.routers import Routers
+from reconcilers.router_ports import OpenedRouter, RouterMissing, RouterUnavailable, RouterUnwanted
+from stateward import caged
+from stateward.routers import FOLDER, Routers
 from tests.contracts.router_world import WEB, row, table
 from tests.support.backends import Backend, backends
 from tests.support.caddies import free_port
@@ -84,6 +85,17 @@ async def test_a_router_whose_target_is_gone_is_found_and_ended_by_who_comes_nex
             await later("local", nothing)
         with pytest.raises(httpx.ConnectError):
             await place.served_by()
+
+
+async def test_a_container_whose_daemon_is_away_is_not_ended_yet_and_that_is_said(
+    place: Place, tmp_path: Path
+) -> None:
+    away = TargetSpec(engine="docker", docker=DockerSettings(host=f"unix://{tmp_path}/no.sock"))
+    caged.remember(tmp_path / FOLDER, "local", away, "caddy:2")
+    nothing = TargetSpec(engine="process", routing=Routing(router="none"))
+    with pytest.raises(RouterUnavailable, match=r"Caddy cannot be ended: .*no\.sock"):
+        await place.routers("local", nothing)
+    assert caged.remembered(tmp_path / FOLDER, "local") == "caddy:2"
 
 
 async def test_a_router_that_nobody_drives_is_missing(place: Place) -> None:

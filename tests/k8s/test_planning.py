@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconcilers.object_actions import Action, ApplyObject, DeleteObject
-from reconcilers.object_counts import stops
+from reconcilers.object_counts import is_rolled_out, stops
 from reconcilers.object_labels import INSTALLATION as OF_INSTALLATION
 from reconcilers.object_labels import PART_OF
-from reconcilers.object_planning import is_rolled_out, plan, removal
+from reconcilers.object_planning import plan, removal
 from reconcilers.object_ports import HANDOVER, AppOrder, Manifest, ObjectKey, Stage
 from tests.support import k8s_orders as orders
 from tests.support.k8s_cluster import Cluster, converge, merge, whose

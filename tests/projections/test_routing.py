@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import combinations, product
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,7 +106,7 @@ def test_a_context_falls_back_to_whoever_answers_without_it(told: list[Told]) ->
 
 def test_rows_come_and_go_with_their_apps() -> None:
     """Base and contexts, each taken away in turn."""
-    base = {"host": "a.localhost", "path": "/api", "stripPrefix": True}
+    base = {"host": "a.localhost", "path": "/api"}
     contexts = [
         {"header": "x-feature", "value": "blue"},
         {"header": "x-feature", "value": "green", "fallback": "none"},
@@ -118,11 +119,34 @@ def test_rows_come_and_go_with_their_apps() -> None:
         ((Share(api, 1),), ()),
         ((Share(web, 1),), ()),
     ]
-    assert [row.strip_prefix for row in rows] == [False, False, True]
     without_base = last([apply("web", base), apply("api", feature), delete("web")], furnished=False)
     assert [row.fallback for row in without_base.rows] == [(), ()]
     withdrawn = last([apply("web", base), apply("api", feature), delete("api")], furnished=False)
     assert [row.shares for row in withdrawn.rows] == [(Share(web, 1),)]
+
+
+@pytest.mark.parametrize(
+    ("base", "feature", "falls_back"),
+    [
+        pytest.param({}, {"auth": "hard"}, True, id="a base that asks for less"),
+        pytest.param({"auth": "soft"}, {"auth": "soft"}, True, id="as much"),
+        pytest.param({"auth": "hard"}, {}, False, id="for users who signed in"),
+        pytest.param({"auth": "hard"}, {"auth": "soft"}, False, id="more than whom it knows"),
+        pytest.param({"h2c": True}, {}, False, id="another protocol"),
+        pytest.param({"stripPrefix": True}, {"stripPrefix": True}, True, id="the same path"),
+        pytest.param({"stripPrefix": True}, {}, False, id="another path"),
+    ],
+)
+def test_a_context_falls_back_only_to_who_wants_its_requests_as_they_come(
+    base: dict[str, object], feature: dict[str, object], falls_back: bool
+) -> None:
+    """They come as the context's row sends them: a base for users must not meet strangers so."""
+    url = {"host": "a.localhost", "path": "/api"}
+    context = {"contexts": [{"header": "x-feature", "value": "blue"}]}
+    told = [known_users(), apply("web", url | base), apply("api", url | context | feature)]
+    row, alone = last(told, furnished=False).rows
+    assert (row.context is not None, alone.context) == (True, None)
+    assert bool(row.fallback) is falls_back
 
 
 def test_a_context_in_plain_http_does_not_fall_back_to_an_app_that_redirects_to_https() -> None:
@@ -220,6 +244,12 @@ def apply(name: str, *routes: object) -> Told:
     ports = [{"name": "http", "port": 80}]
     spec = {"image": "a:1", "ports": ports, "routes": list(routes)}
     return Told(f"apply {name}", lambda desk: desk.send(manifest("App", name, spec)))
+
+
+def known_users() -> Told:
+    domains = [{"pattern": "*.localhost", "auth": True}]
+    spec = {"engine": "simulated", "routing": {"domains": domains}}
+    return Told("know users", lambda desk: desk.send(manifest("Target", "local", spec)))
 
 
 def delete(name: str) -> Told:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from domain import intents as i
 from domain.names import Ref, app
@@ -258,6 +259,38 @@ def test_without_a_router_apps_run_and_are_told_what_to_install() -> None:
     play(story)
 
 
+@pytest.mark.parametrize("call", ["open", "apply", "publish"])
+def test_what_a_routers_host_refuses_is_told_and_tried_again(call: str) -> None:
+    async def story(house: House) -> None:
+        full = OSError(28, "No space left on device")
+        if call == "open":
+            house.router_trouble = full
+        else:
+            house.router.plan = on_verb(call, Trouble(before=full))
+        await house.send(manifest("App", "web", spec()))
+        await house.until(lambda: house.of() is not None)
+        await house.until(lambda: routed(house).reason == "RouterUnavailable")
+        assert "No space left on device" in routed(house).message
+        house.router_trouble, house.router.plan = None, lambda _call: CALM
+        await house.until(lambda: routed(house).status == "True", within=60)
+
+    play(story)
+
+
+def test_a_router_that_cannot_be_opened_for_a_reason_that_nobody_foresaw_is_opened_later() -> None:
+    async def story(house: House) -> None:
+        house.router_trouble = LookupError("nobody thought of this")
+        await house.send(manifest("App", "web", spec()))
+        await asyncio.sleep(30)
+        assert routed(house).status == "False"
+        house.router_trouble = None
+        await house.until(lambda: routed(house).status == "True")
+
+    with capture_logs() as told:
+        play(story)
+    assert "a loop failed and starts again" in {one["event"] for one in told}
+
+
 def test_a_target_may_have_no_router_at_all() -> None:
     async def story(house: House) -> None:
         routing = {"router": "none"}
@@ -385,6 +418,26 @@ def test_a_context_takes_requests_and_gives_them_back_when_its_app_fails_or_goes
         await house.until(lambda: len(house.router.table.rows) == 1)
         assert answers(house, **asked) == "App/shop/web"
         assert house.router.cut == []
+
+    play(story)
+
+
+def test_while_no_replica_is_healthy_the_base_answers_or_nobody_as_the_context_says() -> None:
+    """They go on running: who fails a readiness check is not ended, and comes back by itself."""
+
+    async def story(house: House) -> None:
+        await serving(house)
+        green = {"header": "x-feature", "value": "green", "fallback": "none"}
+        for name, context in (("blue", BLUE), ("green", green)):
+            routes = [{"host": HOST, "contexts": [context]}]
+            await serving(house, name, 1, routes=routes, env={"SIMULATED": "sick=30"})
+        assert answers(house, **{"x-feature": "green"}) == "App/shop/green"
+        await house.until(lambda: answers(house, **{"x-feature": "green"}) == "503", within=60)
+        await house.until(lambda: answers(house, **{"x-feature": "blue"}) == "App/shop/web")
+        for name, said in (("green", "answered with 503"), ("blue", "left to who has its URLs")):
+            await house.until(lambda: routed(house, name).reason == "NoEndpoints")  # noqa: B023
+            assert said in routed(house, name).message
+        assert len(house.running("green")) == 1
 
     play(story)
 

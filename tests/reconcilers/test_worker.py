@@ -287,6 +287,26 @@ def test_an_app_that_dies_again_and_again_is_tried_ever_less_and_degraded_all_th
     play(story)
 
 
+def test_an_app_that_is_ended_again_and_again_says_which_check_it_fails() -> None:
+    """That it was terminated is our own doing, and tells nobody anything."""
+
+    async def story(house: House) -> None:
+        liveness = {"http": {"path": "/", "port": "http"}, "interval": "1s"}
+        unwell = spec(how="sick=5", health={"liveness": liveness})
+        await house.send(manifest("App", "web", unwell))
+        await house.until(lambda: " times: " in degraded(house), within=600)
+        for _ in range(120):
+            await asyncio.sleep(1)
+            assert " times: liveness check failed: " in degraded(house)
+
+    def degraded(house: House) -> str:
+        status = house.of()
+        found = status.condition("Degraded") if status is not None else None
+        return found.message if found is not None else ""
+
+    play(story)
+
+
 def test_an_app_that_has_run_for_ten_minutes_is_degraded_no_more() -> None:
     async def story(house: House) -> None:
         await house.send(manifest("App", "web", spec()))

@@ -4,12 +4,13 @@ Real time passes here; the log, the secrets and the target `local` are simulated
 """
 
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, override
 
-from adapters.k8s.access import Kubeconfig
+from adapters.k8s.access import Access, Kubeconfig
 from adapters.k8s.engine import Identity, open_engine
 from domain.target import K8sSettings, TargetSpec
 from reconcilers.passing import WorkerSettings
@@ -40,18 +41,21 @@ class HouseOnCluster(House):
         self.images = images
         self.config = kubeconfig(folder / f"{token}.json", url, {"token": token})
 
+    def access(self, settings: K8sSettings) -> Access:
+        return Kubeconfig(path=self.config, context=settings.context)
+
     @override
     async def _open(self, name: str, spec: TargetSpec) -> OpenedEngine:
         if spec.engine != "k8s":
             return await super()._open(name, spec)
         settings = spec.k8s or K8sSettings()
         who = Identity(self.installation, name, "stateward/test")
-        access = Kubeconfig(path=self.config, context=settings.context)
         engine = await open_engine(
-            access,
+            self.access(settings),
             settings,
             who,
             rng=random.Random(5),
+            now=time.time,
             images=self.images,
             routing=spec.routing,
         )

@@ -19,7 +19,8 @@ from gateway.tokens import Tokens
 from projections.desired import DesiredState
 from projections.routing import RouteTables
 from reconcilers.conversing import Command, Said, Typed
-from reconcilers.inside import Proposal
+from reconcilers.inside import ProjectProposal, Proposal
+from reconcilers.object_adopting import InTheWay
 from reconcilers.object_preview import ObjectChange
 from reconcilers.ports import (
     EngineUnavailable,
@@ -120,6 +121,7 @@ class House:
         self.replicas: list[Replica] | None = [replica(0), replica(1)]
         self.polled: dict[str, PolledRouter] = {}
         self.foreign: list[ForeignReplica] | None = []
+        self.in_the_way: list[InTheWay] = []
         self.changes: list[ObjectChange] | None = []  # on a cluster, of any proposal
         texts = (f"token-{number}" for number in count())
         self.tokens = Tokens(
@@ -138,10 +140,12 @@ class House:
             catch_up=self.catch_up,
             io=self._io,
             foreign=self._foreign,
+            in_the_way=self._in_the_way,
             tables=self.tables,
             polled_router=self.polled.get,
             explain_plan=self._plan,
             preview=self._preview,
+            preview_project=self._preview_project,
             checks=lambda: self.checks,
             metrics=lambda: b"stateward_up 1\n",
             now=lambda: self.time,
@@ -165,10 +169,18 @@ class House:
         assert proposal.app().ref.stream == proposal.stream
         return self.changes
 
+    async def _preview_project(self, proposal: ProjectProposal) -> Sequence[ObjectChange]:
+        if self.changes is None:
+            raise EngineUnavailable(f"target {proposal.target} does not answer")
+        return self.changes
+
     async def _foreign(self, target: str) -> Sequence[ForeignReplica]:
         if self.foreign is None:
             raise EngineUnavailable(f"target {target} does not answer")
         return self.foreign
+
+    async def _in_the_way(self, _stream: str) -> Sequence[InTheWay]:
+        return self.in_the_way
 
     async def _plan(self, _stream: str) -> Sequence[str]:
         return ["start slot 0 of revision 1"]

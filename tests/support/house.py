@@ -19,7 +19,7 @@ from reconcilers.assembling import World, assemble
 from reconcilers.metrics import ReconcileMetrics, Uncounted
 from reconcilers.passing import WorkerSettings
 from reconcilers.ports import Replica, ReplicaState
-from reconcilers.router_ports import OpenedRouter, RouterError, RouterUnwanted
+from reconcilers.router_ports import OpenedRouter, RouterUnwanted
 from reconcilers.status import AppStatus, StatusMemory
 from reconcilers.targets import OpenedEngine
 from simulation import loop
@@ -73,7 +73,7 @@ class House:
         self.status = status or StatusMemory()
         self.desired = DesiredState(codec.decode)
         self.rewound: str | None = None
-        self.router_trouble: RouterError | None = None
+        self.router_trouble: Exception | None = None
         self.unwanted: list[str] = []
         """Targets whose router was to be ended."""
         self.left: list[str] = []

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,7 +32,9 @@ def deploy(server: KubernetesServer) -> None:
 @asynccontextmanager
 async def engine(config: Path) -> AsyncIterator[KubernetesEngine]:
     who = Identity("11111111-aaaa", "prod", "stateward/test")
-    opened = await open_engine(Kubeconfig(path=config), K8sSettings(), who, rng=random.Random(3))
+    opened = await open_engine(
+        Kubeconfig(path=config), K8sSettings(), who, rng=random.Random(3), now=time.time
+    )
     try:
         yield opened
     finally:

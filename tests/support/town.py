@@ -27,15 +27,11 @@ class Town:
 
     def give(self, router: str) -> None:
         """Let the target have this router, at the same entries."""
+        manifest = self.plane.get("/api/v1/targets/local")
         entries = {"http": self.entry, "https": self._secure}
-        routing = {"router": router, "entries": entries}
-        manifest = {
-            "apiVersion": "stateward/v1",
-            "kind": "Target",
-            "metadata": {"name": "local"},
-            "spec": {"engine": "process", "routing": routing},
-        }
-        answer = self.plane.http.put("/api/v1/targets/local", json=manifest)
+        manifest["spec"]["routing"] = {"router": router, "entries": entries}
+        asked = {part: manifest[part] for part in ("apiVersion", "kind", "spec")}
+        answer = self.plane.http.put("/api/v1/targets/local", json=asked)
         assert answer.is_success, answer.text
 
     def get(self, host: str = HOST, **headers: str) -> httpx.Response:

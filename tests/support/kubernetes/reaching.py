@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,7 +36,11 @@ async def opened(access: Access) -> AsyncIterator[Cluster]:
     """A cluster that is asked for any kind, also those that Stateward itself has no use for."""
     rng = random.Random(7)
     transport = Transport(
-        access, Patience(rng), user_agent="stateward/test", permit=lambda _asked: None
+        access,
+        Patience(rng),
+        user_agent="stateward/test",
+        now=time.time,
+        permit=lambda _asked: None,
     )
     try:
         yield Cluster(transport, rng)
