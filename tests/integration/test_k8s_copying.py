@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +35,7 @@ async def test_what_is_told_of_an_object_is_listed_with_it_until_that_has_expire
         about = inside.create("ConfigMap", "stw-shop", web)
         access = Kubeconfig(path=kubeconfig(tmp_path / "config", server.url))
         who = Identity(LABELS[INSTALLATION], "prod", "stateward/test")
-        opened = await open_engine(access, K8sSettings(), who, rng=random.Random(3))
+        opened = await open_engine(access, K8sSettings(), who, rng=random.Random(3), now=time.time)
         try:
             engine = opened.objects.engine
             await until_listed(engine, ["ConfigMap"])
