@@ -6,8 +6,8 @@ routes, nothing relies.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, final
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, final
 
 import structlog
 
@@ -106,8 +106,8 @@ class ObjectActing:
         """
         done: list[str] = []
         for batch in _batches(actions):
-            calls = (self._one(objects, owner, action) for owner, action in batch)
-            results = await asyncio.gather(*calls, return_exceptions=True)
+            calls = [self._one(objects, owner, action) for owner, action in batch]
+            results = await _all(calls)
             failures = list[_Failure]()
             for (_, action), result in zip(batch, results, strict=True):
                 if result is None:
@@ -163,6 +163,18 @@ class ObjectActing:
             object=str(action.key),
             by=action.by,
         )
+
+
+async def _all(calls: Sequence[Coroutine[Any, Any, None]]) -> Sequence[BaseException | None]:
+    """What each ended with; one alone, as many batches are, needs no task of its own."""
+    if len(calls) > 1:
+        results: list[BaseException | None] = await asyncio.gather(*calls, return_exceptions=True)
+        return results
+    try:
+        await calls[0]
+    except EngineError as error:
+        return [error]
+    return [None]
 
 
 def _batches(actions: Sequence[_Owned]) -> Iterator[list[_Owned]]:

@@ -7,7 +7,7 @@ marks mean that nothing has to be looked at.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Final, final
 
 import msgspec
@@ -25,6 +25,7 @@ type Owner = tuple[str, str]
 type Place = tuple[str, str, str]  # kind, namespace, name
 
 AWAY_SECONDS: Final = 10.0  # for which a kind that is not followed still counts as known
+DECODED: Final = 32  # owners whose objects are kept as they were last read; as many as passes
 BEHIND_SECONDS: Final = 5.0  # that a write may take to come back by the watch
 
 _PACE: Final = Pace(most=3.0)  # seconds; a cluster that comes back is soon known again, whole
@@ -56,6 +57,7 @@ class Copy:
         self._objects: dict[Owner, dict[Place, Held]] = {}
         self._owners: dict[str, Owner] = {}  # by uid
         self._told: dict[str, dict[Place, Held]] = {}  # Events, by the uid of what they are about
+        self._decoded: dict[Owner, list[Json]] = {}  # of who was asked for lately
         self._marks: dict[Owner, int] = {}
         self._changes = 0
         self.position = 0
@@ -147,12 +149,17 @@ class Copy:
         """What is there of one owner, but for Events."""
         return self._objects.get(owner, {})
 
-    def bodies(self, owner: Owner) -> list[Json]:
-        """All that is there of one owner, Events included."""
-        held = self._objects.get(owner, {})
-        found: list[Json] = [one.body for one in held.values()]
-        for one in held.values():
-            found += [event.body for event in self._told.get(one.uid, {}).values()]
+    def bodies(self, owner: Owner) -> Sequence[Json]:
+        """All that is there of one owner, Events included; a pass asks again and again."""
+        found = self._decoded.pop(owner, None)
+        if found is None:
+            held = self._objects.get(owner, {})
+            found = [one.body for one in held.values()]
+            for one in held.values():
+                found += [event.body for event in self._told.get(one.uid, {}).values()]
+        self._decoded[owner] = found
+        if len(self._decoded) > DECODED:
+            del self._decoded[next(iter(self._decoded))]
         return found
 
     def held(self, key: ObjectKey) -> Held | None:
@@ -238,6 +245,8 @@ class Copy:
             about = _ABOUT.decode(change.before.encoded).involved_object.uid
             found = self._told.get(about, {})
             found.pop(place, None)
+            if (owner := self._owners.get(about)) is not None:
+                self._decoded.pop(owner, None)
             if not found:
                 self._told.pop(about, None)
         if change.after is not None:
@@ -251,6 +260,7 @@ class Copy:
             self._touch(owner)
 
     def _touch(self, owner: Owner) -> None:
+        self._decoded.pop(owner, None)
         self._changes += 1
         self._marks[owner] = self._changes
         self._dirty[owner] = None
