@@ -63,7 +63,7 @@ def _ask(verify: Verify, auth: Auth, header: str) -> JSON:
             "protocol": "http",
             "dial_timeout": _DIAL_TIMEOUT,
             "response_header_timeout": _ANSWER_TIMEOUT,
-            **({"tls": {}} if verify.is_secure else {}),
+            **({"tls": {"handshake_timeout": _ANSWER_TIMEOUT}} if verify.is_secure else {}),
         },
         "handle_response": answers,
     }

@@ -2,8 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -23,8 +23,7 @@ from tests.contracts.router_world import (
     name_of,
     row,
 )
-from tests.support.backends import Backend as Server
-from tests.support.backends import H2cBackend, Said, backends
+from tests.support.backends import H2cBackend, backends
 from tests.support.nats_tls import Authority
 
 ALICE = {"Cookie": "a=b; user=alice"}
@@ -108,41 +107,6 @@ class EdgeContract:
             assert name_of(soft) == "web"
             assert hard.status_code >= 500
             assert [asked.method for asked in web.asked] == ["POST"]
-
-    @pytest.mark.parametrize("auth", ["soft", "hard"])
-    async def test_each_domain_may_have_somebody_else_who_knows_its_users(
-        self, world: RouterWorld, auth: Auth
-    ) -> None:
-        if not world.asks_by_domain:
-            pytest.skip("this router asks one alone about users")
-
-        async with knowing("alice") as one, knowing("bob") as two:
-            of_host = {"a.test": one, "b.test": two}
-            rows = [
-                row(host, auth=auth, verify=f"http://127.0.0.1:{server.port}/who")
-                for host, server in of_host.items()
-            ]
-            async with backends("web") as (web,):
-                await world.serve(rows, {WEB: [web.endpoint()]})
-                for host, server in of_host.items():
-                    async with world.client(host) as client:
-                        answer = await client.get("/", headers={USER: "root"})
-                    assert answer.json()["headers"][USER.lower()] == server.name
-                    [asked] = server.asked
-                    assert asked.target == f"/who?auth={auth}"
-                    assert asked.headers["host"] == f"127.0.0.1:{server.port}"
-                    assert asked.headers["x-forwarded-host"] == host
-        assert world.verify.asked == []
-
-    async def test_who_is_asked_over_tls_must_be_believed(self, world: RouterWorld) -> None:
-        if not world.asks_by_domain:
-            pytest.skip("this router asks one alone about users")
-        secure = f"https://127.0.0.1:{world.verify.port}/verify"  # where nobody speaks TLS
-        async with backends("web") as (web,):
-            await world.serve([row("a.test", auth="hard", verify=secure)], {WEB: [web.endpoint()]})
-            async with world.client("a.test") as client:
-                assert (await client.get("/", headers=ALICE)).status_code == 502
-            assert (web.asked, world.verify.asked) == ([], [])
 
     async def test_with_soft_an_app_that_fails_is_not_asked_twice(self, world: RouterWorld) -> None:
         need_auth(world, "soft")
@@ -282,17 +246,6 @@ class EdgeContract:
                 assert (await client.get("/")).status_code == 503
         finally:
             await app.stop()
-
-
-@asynccontextmanager
-async def knowing(user: str) -> AsyncIterator[Server]:
-    """Somebody to whom all requests are those of one user."""
-    server = Server(user, lambda _asked: Said(200, {USER: user}))
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
 
 
 async def securely(
