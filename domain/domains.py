@@ -16,6 +16,7 @@ from domain.refusals import BadValue
 from domain.route import host_name
 from domain.schema import SPEC
 
+_ASKING: Final = ("caddy", "traefik")  # routers that ask whom a row names
 _CLUSTERED: Final = "/"  # is in the name of a middleware of a cluster, `@` in that of any other
 
 
@@ -53,8 +54,8 @@ MiddlewareName = Annotated[
 class Middlewares:
     """Middlewares of the operator's own Traefik, in the order in which requests pass them.
 
-    Routes with this `auth` have them instead of a question of ours; a list that is empty changes
-    nothing. Named are they `name@provider`, those of a cluster `namespace/name`.
+    Routes with this `auth` have them instead of a question of ours; an empty list changes nothing.
+    They are named `name@provider`, in a cluster `namespace/name`.
     """
 
     __pydantic_config__ = SPEC
@@ -69,9 +70,10 @@ class Middlewares:
 class Domain:
     """Hosts that apps may have: one, or with `*.` all below one, but for those in `exclude`.
 
-    `auth` says that routes there may ask who it is, `verify` whom: `?auth=soft|hard` is added, and
-    what it answers is that of `/auth/verify`. Left out, it is the one that the target has.
-    Of several domains that have a host, the most specific decides.
+    `auth` says that routes there may ask who it is, `verify` whom: a URL that answers as
+    `/auth/verify` does, which is asked where there is none; `?auth=soft|hard` is added. With
+    `middlewares`, a Traefik of the operator's asks by these. Of several domains that have a host,
+    the most specific decides.
     """
 
     __pydantic_config__ = SPEC
@@ -111,6 +113,12 @@ def check(domains: Sequence[Domain], router: str, engine: str) -> None:
             raise BadValue(f"{at}.auth", one.auth, rule)
         if one.verify and addresses.is_closed(addresses.host_of(one.verify)):
             raise BadValue(f"{at}.verify", one.verify, addresses.RULE)
+        if one.verify and router not in _ASKING:
+            rule = (
+                f"the router of this target, {router}, asks nobody for one domain alone; leave it "
+                f"out, or have spec.routing.router be {' or '.join(_ASKING)}"
+            )
+            raise BadValue(f"{at}.verify", one.verify, rule)
         if one.middlewares is None:
             continue
         if router != "traefik":

@@ -77,6 +77,13 @@ CADDY = {"router": "caddy"}
         ("docker", named(middlewares={"hard": ["auth"]}), r"middlewares\.hard", "pattern"),
         ("docker", named(middlewares={"hard": [INSIDE]}), r"middlewares\.hard", "name@provider"),
         ("k8s", named(middlewares={"soft": [FILE]}), r"middlewares\.soft", "namespace/name"),
+        (
+            "docker",
+            named(verify="http://a/") | {"router": "haproxy"},
+            "verify",
+            "haproxy, asks nob",
+        ),
+        ("k8s", named(verify="http://a/") | {"router": "ingress"}, "verify", "be caddy or traefik"),
         ("docker", named(middlewares={"hard": [FILE]}) | CADDY, "middlewares", "is caddy"),
         ("k8s", named(middlewares={}) | {"router": None}, "middlewares", "is gateway"),
     ],
