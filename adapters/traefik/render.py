@@ -56,6 +56,8 @@ def render(
             chain = [_IDENTITY, *(row.middlewares or asking), *used]
             leads_to = _copied(row, _service(row, endpoints, services), endpoints, services)
         routers[row.id] = _router(row, chain, leads_to, settings)
+        if row.middlewares and row.id not in unserved:
+            routers[f"{row.id}-shut"] = _shut(routers[row.id])
     routers[NOTHING] = {
         "rule": EVERYTHING,
         "entryPoints": [settings.http],
@@ -85,6 +87,15 @@ def _router(row: Row, chain: Iterable[str], leads_to: str, settings: TraefikSett
         is_issued = row.tls is not None and row.tls.mode == "auto" and settings.cert_resolver
         router["tls"] = {"certResolver": settings.cert_resolver} if is_issued else {}
     return router
+
+
+def _shut(router: JSON) -> JSON:
+    """What answers while Traefik does not know a middleware of the operator's.
+
+    It drops such a router, and a wider one would let in whoever was to be asked.
+    """
+    below = {"priority": router["priority"] - 1, "middlewares": [_UNSERVED], "service": NOTHING}
+    return {**router, **below}
 
 
 def _asking(row: Row, settings: TraefikSettings) -> JSON:

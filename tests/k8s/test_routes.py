@@ -129,6 +129,13 @@ def test_a_domain_is_asked_for_at_its_own_address_or_by_the_middlewares_of_the_o
         {"name": "login", "namespace": "infra"},
         {"name": "most", "namespace": "limits"},
     ]
+    given_route, shut = spec["routes"]
+    assert shut == {
+        "kind": "Rule",
+        "match": given_route["match"],
+        "priority": given_route["priority"] - 1,
+        "services": [{"kind": "TraefikService", "name": "noop@internal"}],
+    }
     made = {one.key.name: one.body["spec"] for one in alone if one.key.kind == "Middleware"}
     assert list(made) == [identity["name"], strip["name"]]
     assert "X_Forwarded_User" in made[identity["name"]]["headers"]["customRequestHeaders"]

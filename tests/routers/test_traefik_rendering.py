@@ -172,6 +172,16 @@ def test_a_domain_is_asked_for_at_its_own_address_or_by_the_middlewares_of_the_o
     assert chain == ["login@file", "limit@docker", "given-strip"]
 
 
+def test_where_traefik_does_not_know_a_middleware_nobody_gets_in_by_a_wider_route() -> None:
+    open_to_all = row("given.example", "/", shares(WEB), "wider")
+    routers = rendered(*asked_by_domain("gone@file").rows, open_to_all)["routers"]
+    given, shut, wider = (routers[name] for name in ("given", "given-shut", "wider"))
+    assert (shut["rule"], shut["entryPoints"]) == (given["rule"], given["entryPoints"])
+    assert given["priority"] > shut["priority"] > wider["priority"]
+    assert (shut["middlewares"], shut["service"]) == (["unserved"], NOTHING)
+    assert [name for name in routers if name.endswith("-shut")] == ["given-shut"]
+
+
 def test_who_is_named_for_a_domain_is_enough_where_the_server_knows_no_users() -> None:
     rows = asked_by_domain("login@file").rows
     assert set(limits_met(rows, PLAIN, {})) == {"usual"}

@@ -30,6 +30,7 @@ from reconcilers.object_ports import Manifest, Stage
 
 _API: Final = "traefik.io/v1alpha1"
 _ASKING: Final = "auth"
+_NOTHING: Final[JSON] = {"kind": "TraefikService", "name": "noop@internal"}
 _FIRST: Final = 1  # is added to precedences, which begin at 0: that is the length of a rule
 
 
@@ -81,7 +82,7 @@ def _objects(row: Row, asked: Asked, settings: ClusterRouter) -> Iterator[Manife
         yield _object("TraefikService", row, asked, spec, "mirrored")
         services = [{"kind": "TraefikService", "name": name}]
     if row.redirect:
-        services = [{"kind": "TraefikService", "name": "noop@internal"}]
+        services = [_NOTHING]
     route = {
         "kind": "Rule",
         "match": rule(row),
@@ -89,10 +90,17 @@ def _objects(row: Row, asked: Asked, settings: ClusterRouter) -> Iterator[Manife
         "middlewares": passed,
         "services": services,
     }
+    shut = {
+        "kind": "Rule",
+        "match": rule(row),
+        "priority": row.precedence + _FIRST - 1,
+        "services": [_NOTHING],
+    }
     is_secure = row.scheme == "https"
     routed: JSON = {
         "entryPoints": [settings.traefik.https if is_secure else settings.traefik.http],
-        "routes": [route],
+        # Traefik drops a route with a middleware that it does not know: no wider one is to answer.
+        "routes": [route, shut] if row.middlewares else [route],
     }
     if row.tls is not None and row.tls.mode == "auto":
         routed["tls"] = {"certResolver": settings.traefik.cert_resolver}
