@@ -46,7 +46,9 @@ class DomainContract:
         made = Authority(tmp_path).certify("login", "127.0.0.1")
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(made.certificate, made.key)
+        greeted: list[object] = []
         asked: list[bytes] = []
+        context.sni_callback = lambda *told: greeted.append(told)
 
         async def let_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             asked.append(await reader.readline())
@@ -61,6 +63,7 @@ class DomainContract:
             await world.serve([row("a.test", auth="hard", verify=verify)], {WEB: [web.endpoint()]})
             async with world.client("a.test") as client:
                 assert (await client.get("/", headers={"Cookie": "user=alice"})).status_code == 502
+            assert greeted
             assert (web.asked, asked) == ([], [])
 
 
