@@ -114,9 +114,10 @@ def check(domains: Sequence[Domain], router: str, engine: str) -> None:
         if one.verify and addresses.is_closed(addresses.host_of(one.verify)):
             raise BadValue(f"{at}.verify", one.verify, addresses.RULE)
         if one.verify and router not in _ASKING:
+            others = "traefik" if engine == "k8s" else " or ".join(_ASKING)
             rule = (
                 f"the router of this target, {router}, asks nobody for one domain alone; leave it "
-                f"out, or have spec.routing.router be {' or '.join(_ASKING)}"
+                f"out, or have spec.routing.router be {others}"
             )
             raise BadValue(f"{at}.verify", one.verify, rule)
         if one.middlewares is None:
