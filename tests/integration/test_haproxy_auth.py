@@ -9,14 +9,18 @@ from shutil import which
 import pytest
 
 from adapters.haproxy.router import HAProxyRouter
-from adapters.haproxy.settings import ASKING, Verify
+from adapters.haproxy.settings import ASKING
+from domain.routing import Entries, Routing
+from domain.target import TargetSpec
 from gateway.api import build
 from gateway.server import serve
 from projections.route_table import Auth
+from stateward.routers import Routers
 from tests.contracts.router_world import USER, WEB, row, table
 from tests.support.backends import Asked, Backend, Said, backends
 from tests.support.gateway import House as Gateway
 from tests.support.haproxy import House
+from tests.support.intents import NOON, Desk
 from tests.support.sign_in import sign_in
 
 pytestmark = pytest.mark.needs("haproxy")
@@ -129,16 +133,21 @@ async def test_a_haproxy_without_lua_serves_no_row_that_asks(
 
 
 async def test_who_signs_in_is_known_to_the_app(house: House, tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path)
-    services = replace(gateway.services, login_key=b"k" * 32)
+    """As assembled: the router of a target, told where the API is that knows users."""
+    services = replace(Gateway(tmp_path).services, login_key=b"k" * 32)
+    desk = Desk()
+    routers = Routers(tmp_path, desk.log, desk.secrets, now=lambda: NOON, login=True)
+    entries = Entries(http=house.settings.http[0], https=house.settings.https[0])
+    spec = TargetSpec(engine="process", routing=Routing(router="haproxy", entries=entries))
     async with (
         serve(build(services), "127.0.0.1", 0, closing=services.closing) as serving,
         backends("web") as (web,),
     ):
-        verify = Verify(f"127.0.0.1:{serving.port}")
-        router = house.router(replace(house.settings, verify=verify))
+        routers.listening(serving)
+        router = (await routers("local", spec)).router
+        assert isinstance(router, HAProxyRouter)
         try:
-            await router.apply(table(row("a.test", auth="hard")))
+            assert (await router.apply(table(row("a.test", auth="hard")))).unserved == ()
             await router.publish({WEB: (web.endpoint(),)})
             await sign_in(house.settings.http[0])
         finally:
