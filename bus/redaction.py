@@ -20,10 +20,11 @@ from domain import events as e
 from domain import project as project_spec
 from domain import target as target_spec
 from domain.app import AppSpec, Check, ExecCheck, FromSecret, HttpCheck, KeyOfSecret, TcpCheck
+from domain.domains import Domain
 from domain.names import Ref
 from domain.refusals import BadValue
 from domain.route import HeaderToSet, Route, RouteHeaders
-from domain.routing import Acme, Domain, Entries
+from domain.routing import Acme, Entries
 
 REDACTED: Final = "redacted"
 OURS: Final = "SIMULATED"  # the variable whose words are read by the simulated engine alone
@@ -242,7 +243,13 @@ class _Redaction:
             return below + self._host(text.removeprefix("*."))
 
         exclude = tuple(map(pattern, domain.exclude))
-        return replace(domain, pattern=pattern(domain.pattern), exclude=exclude)
+        return replace(
+            domain,
+            pattern=pattern(domain.pattern),
+            exclude=exclude,
+            verify=None,
+            middlewares=None,
+        )
 
     # -- specs of apps ------------------------------------------------------------------------
 

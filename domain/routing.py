@@ -10,9 +10,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from domain import addresses
+from domain import addresses, domains
+from domain.domains import Domain
 from domain.refusals import BadValue
-from domain.route import HeaderName, HostPort, Publish, Route, host_name
+from domain.route import HeaderName, HostPort, Publish, Route
 from domain.schema import SPEC
 
 _ON_HOSTS: Final = ("caddy", "haproxy", "traefik")
@@ -22,12 +23,6 @@ _PEM: Final = re.compile(
 )
 _IMAGE: Final = r"^[a-zA-Z0-9][a-zA-Z0-9_.:/@-]*$"
 _ENTRY: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]*):\d{1,5}")
-
-
-def _pattern(text: str) -> str:
-    """Return a host, or `*.` before one; raises `ValueError`."""
-    host_name(text.removeprefix("*."))
-    return text
 
 
 def _entry(text: str) -> str:
@@ -46,25 +41,7 @@ ObjectName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)
 ]
 LabelText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9./_-]*$", max_length=253)]
-Pattern = Annotated[str, Field(max_length=255), AfterValidator(_pattern)]
 Entry = Annotated[str, Field(max_length=255), AfterValidator(_entry)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Domain:
-    """Hosts that apps may have: one, or with `*.` all below one, but for those in `exclude`.
-
-    `auth` says that routes there may ask who it is.
-    """
-
-    __pydantic_config__ = SPEC
-    pattern: Pattern
-    exclude: Annotated[tuple[Pattern, ...], Field(max_length=64)] = ()
-    auth: bool = False
-
-    def has(self, host: str) -> bool:
-        """Whether an app may have this host."""
-        return _fits(self.pattern, host) and not any(_fits(one, host) for one in self.exclude)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,12 +186,6 @@ class Routing:
         return int(entry.rpartition(":")[2])
 
 
-def _fits(pattern: str, host: str) -> bool:
-    if pattern.startswith("*."):
-        return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
-    return host == pattern
-
-
 def check(routing: Routing, engine: str) -> None:
     """Refuse what no operator means, and routers that another engine has; raises `BadValue`."""
     has = _ON_CLUSTERS if engine == "k8s" else _ON_HOSTS
@@ -229,6 +200,7 @@ def check(routing: Routing, engine: str) -> None:
     if routing.cluster is not None and engine != "k8s":
         rule = f"only a target of engine k8s has a router in its cluster, and this is {engine}"
         raise BadValue("spec.routing.cluster", "set", rule)
+    domains.check(routing.domains, routing.router_for(engine), engine)
     for index, one in enumerate(routing.port_ranges):
         if one.last < one.first:
             rule = f"the last port of a range is not below its first, {one.first}"
@@ -243,7 +215,7 @@ def check_app(
     """Refuse what the target's operator does not offer; raises `BadValue`."""
     for index, route in enumerate(routes):
         at = f"spec.routes[{index}]"
-        domain = next((one for one in routing.domains if one.has(route.host)), None)
+        domain = domains.domain_of(routing.domains, route.host)
         if domain is None:
             offered = ", ".join(one.pattern for one in routing.domains) or "none"
             rule = f"target {target} offers the domains {offered}; an operator may add to them"

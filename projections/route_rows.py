@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+from msgspec import structs
+
 from domain import claims
+from domain.domains import Domain
 from domain.names import Ref
 from domain.route import Route, RouteContext, RouteHeaders
 from projections.route_table import Backend, Header, Mirror, Scheme, Share, Tls
@@ -30,8 +33,10 @@ class Claimed(NamedTuple):
     mirror: Mirror | None = None
 
 
-def rows_of_host(target: str, claimed: Sequence[Claimed]) -> tuple[RouteRow, ...]:
-    """All rows of one host on a target, in no order."""
+def rows_of_host(
+    target: str, domain: Domain | None, claimed: Sequence[Claimed]
+) -> tuple[RouteRow, ...]:
+    """All rows of one host on a target, in no order; `domain` is the one that decides over it."""
     bases: dict[tuple[str, str], Claimed] = {}
     for one in claimed:
         if not one.route.contexts:
@@ -40,7 +45,7 @@ def rows_of_host(target: str, claimed: Sequence[Claimed]) -> tuple[RouteRow, ...
                     bases[scheme, one.route.path] = one
     ranks = _ranks(claimed)
     return tuple(
-        _row(target, one, scheme, context, bases, ranks)
+        _asking(domain, _row(target, one, scheme, context, bases, ranks))
         for one in claimed
         for scheme in claims.schemes(one.route)
         for context in one.route.contexts or (None,)
@@ -80,6 +85,14 @@ def _row(
         mirror=None if redirect else one.mirror,
         app=one.stream,
     )
+
+
+def _asking(domain: Domain | None, row: RouteRow) -> RouteRow:
+    """A row with what the operator says of who is asked about its users."""
+    if domain is None or row.auth == "off" or not (domain.verify or domain.middlewares):
+        return row
+    middlewares = domain.middlewares.of(row.auth) if domain.middlewares is not None else ()
+    return structs.replace(row, verify=domain.verify or "", middlewares=middlewares)
 
 
 _SCHEMES: Final[dict[str, Scheme]] = {"http": "http", "https": "https"}

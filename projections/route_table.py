@@ -65,7 +65,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     `context` is the header that a request must carry. `shares` are asked first; when none of their
     backends has an endpoint, `fallback` is, and when that has none either (or is empty), the
     answer is 503. A row with `redirect` answers with its https twin's URL and has no shares.
-    `mirror` makes no difference to any answer.
+    `mirror` makes no difference to any answer. `verify` is the URL that is asked about users, where
+    that is not the target's own; `middlewares` are those of the operator's Traefik that requests
+    pass instead, in this order.
     `precedence` orders rows, higher first; rows of equal precedence can not fit the same request.
     """
 
@@ -82,6 +84,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     redirect: bool = False
     h2c: bool = False
     auth: Auth = "off"
+    verify: str = ""
+    middlewares: tuple[str, ...] = ()
     tls: Tls | None = None
     request_headers: tuple[Header, ...] = ()
     response_headers: tuple[Header, ...] = ()

@@ -14,12 +14,14 @@ from domain.names import Ref
 from domain.names import app as app_ref
 from domain.route import Publish, Route, mirrored_port, secrets_of
 from projections.desired import DesiredApp, DesiredState, Row
+from projections.route_domains import TargetDomains
 from projections.route_rows import Claimed, Key, key_of, rows_of_host
 from projections.route_table import Backend, Mirror, Published, Reach, RouteTable
 from projections.route_table import Row as RouteRow
 
 _WORDS: Final = (b'"routes":[', b'"publish":[')
 _COMPLETED: Final = RolloutCompleted.type
+_TARGET: Final = "Target/"
 
 
 class _Reached(NamedTuple):
@@ -84,6 +86,7 @@ class RouteTables:
 
     def __init__(self, desired: DesiredState) -> None:
         self._desired = desired
+        self._domains = TargetDomains(desired)
         self._reached: dict[str, _Reached] = {}
         self._hosts: dict[tuple[str, str], dict[str, None]] = {}
         self._targets: dict[str, _Ordered] = {}
@@ -97,6 +100,8 @@ class RouteTables:
             stream = row[1]
             if stream.startswith("Secret/"):
                 self._touched.update(self._leaning.get(stream, {}))
+            if stream.startswith(_TARGET):
+                self._domains.moved(stream.removeprefix(_TARGET))
             if not stream.startswith("App/"):
                 continue
             if "#" not in stream:
@@ -147,7 +152,7 @@ class RouteTables:
             for row in (
                 self._ordered(app.target).of_host(at[1])
                 if is_present
-                else rows_of_host(app.target, self._claimed(at, reached))
+                else self._rows_of_host(at, reached)
             )
         ]
         rows.sort(key=key_of)
@@ -185,9 +190,10 @@ class RouteTables:
         return sorted(name for name, one in self._targets.items() if one.table() != _EMPTY)
 
     def _catch_up(self) -> None:
-        if not self._dirty:
+        moved = self._domains.changed()
+        if not self._dirty and not moved:
             return
-        hosts: dict[tuple[str, str], None] = {}
+        hosts = {at: None for target in moved for at in self._hosts if at[0] == target}
         for stream in self._dirty:
             before = self._reached.get(stream)
             after = self._present(stream)
@@ -196,8 +202,13 @@ class RouteTables:
         self._dirty.clear()
         for at in hosts:
             target, host = at
-            self._ordered(target).replace(host, rows_of_host(target, self._claimed(at)))
+            self._ordered(target).replace(host, self._rows_of_host(at))
             self._touched.update(self._hosts.get(at, {}))
+
+    def _rows_of_host(
+        self, at: tuple[str, str], instead: _Reached | None = None
+    ) -> tuple[RouteRow, ...]:
+        return rows_of_host(at[0], self._domains.decides(*at), self._claimed(at, instead))
 
     def _claimed(self, at: tuple[str, str], instead: _Reached | None = None) -> list[Claimed]:
         """All routes of a host; of one app, what it says `instead`."""

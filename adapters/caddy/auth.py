@@ -8,8 +8,8 @@ from itertools import product
 from typing import Any, Final
 
 from adapters.caddy.pages import NO_LOGIN, page
-from adapters.caddy.site import Site, Verify
-from projections.route_table import Auth
+from adapters.caddy.site import Site, Verify, verify_at
+from projections.route_table import Auth, Row
 
 JSON = dict[str, Any]
 
@@ -26,15 +26,15 @@ def spellings(header: str) -> list[str]:
     return ["".join(map("".join, zip(parts, (*mark, ""), strict=True))) for mark in marks]
 
 
-def checks(auth: Auth, site: Site) -> list[JSON]:
+def checks(row: Row, site: Site) -> list[JSON]:
     """The handlers between a request and its app."""
-    if auth == "off" or (auth == "soft" and site.verify is None):
+    if row.auth == "off":
         return []
-    if site.verify is None:
-        return [page(503, NO_LOGIN)]
-    if auth == "hard":
-        return [_ask(site.verify, auth, site.identity_header)]
-    return [_never_mind(_ask(site.verify, auth, site.identity_header))]
+    verify = verify_at(row.verify) if row.verify else site.verify
+    if verify is None:
+        return [] if row.auth == "soft" else [page(503, NO_LOGIN)]
+    asking = _ask(verify, row.auth, site.identity_header)
+    return [asking] if row.auth == "hard" else [_never_mind(asking)]
 
 
 def _ask(verify: Verify, auth: Auth, header: str) -> JSON:
@@ -50,7 +50,7 @@ def _ask(verify: Verify, auth: Auth, header: str) -> JSON:
         lets_in if auth == "soft" else {"match": {"status_code": [2]}, **lets_in},
     ]
     told = {
-        "Host": ["{http.reverse_proxy.upstream.hostport}"],
+        "Host": [verify.host or "{http.reverse_proxy.upstream.hostport}"],
         "X-Forwarded-Method": ["{http.request.method}"],
         "X-Forwarded-Uri": ["{http.request.uri}"],
     }
@@ -63,6 +63,7 @@ def _ask(verify: Verify, auth: Auth, header: str) -> JSON:
             "protocol": "http",
             "dial_timeout": _DIAL_TIMEOUT,
             "response_header_timeout": _ANSWER_TIMEOUT,
+            **({"tls": {"handshake_timeout": _ANSWER_TIMEOUT}} if verify.is_secure else {}),
         },
         "handle_response": answers,
     }

@@ -104,8 +104,8 @@ def _is_alike(context: Row, base: Row) -> bool:
 
 
 def _treatment(row: Row) -> tuple[object, ...]:
-    way = (row.strip_prefix, row.redirect, row.h2c, row.auth, row.tls)
-    return *way, row.request_headers, row.response_headers
+    way = (row.strip_prefix, row.redirect, row.h2c, row.tls)
+    return *way, row.auth, row.verify, row.request_headers, row.response_headers
 
 
 def _answers(contexts: Sequence[Row], bases: Sequence[Row]) -> Iterator[tuple[Row, Row]]:

@@ -14,16 +14,17 @@ def limits_met(
 
     Args:
         rows: of the table.
-        verify: who knows users.
+        verify: who knows users where a row names nobody.
         certified: the Secrets whose certificate is at hand.
     """
     for row in rows:
-        if row.auth == "hard" and verify is None:
+        if row.auth == "hard" and not row.verify and verify is None:
             yield Unserved(
                 row.id,
                 "the route is for users who signed in, but no sign-in is set up here: it answers "
-                "503; have the server know users (setting login.developers, for trying out), or "
-                "have spec.routes[].auth be soft or off",
+                "503; have the server know users (setting login.developers, for trying out), name "
+                "who does by spec.routing.domains[].verify of the target, or have "
+                "spec.routes[].auth be soft or off",
             )
         elif row.tls and row.tls.mode == "secret" and row.tls.secret not in certified:
             yield Unserved(

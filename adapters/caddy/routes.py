@@ -133,7 +133,7 @@ def _redirect(site: Site) -> JSON:
 
 
 def _answer(row: Row, site: Site) -> list[JSON]:
-    handlers = [*_headers(row), *checks(row.auth, site)]
+    handlers = [*_headers(row), *checks(row, site)]
     if row.strip_prefix and row.path != "/":
         handlers.append({"handler": "rewrite"} | _strip(row.path))
     pool = f"{pools.name(pools.pool(row))}."

@@ -6,6 +6,7 @@ All of it is the operator's; rendering reads nothing else.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 type Version = tuple[int, int, int]
 
@@ -34,6 +35,17 @@ class Verify(NamedTuple):
 
     address: str
     path: str = "/auth/verify"
+    host: str = ""  # that it is asked for, where that is not the address
+    is_secure: bool = False
+
+
+def verify_at(url: str) -> Verify:
+    """Who answers at a URL that has a host, and no query."""
+    parts = urlsplit(url)
+    is_secure = parts.scheme == "https"
+    port = parts.port or (443 if is_secure else 80)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return Verify(f"{host}:{port}", parts.path or "/", parts.netloc, is_secure)
 
 
 class CertificateFiles(NamedTuple):
@@ -59,7 +71,7 @@ class Site:
         certificates: files by the stream of the Secret that they came from.
         contexts: the directory of files that say which contexts there are.
         context_headers: that are looked for in every request.
-        verify: who knows users; None: nobody does.
+        verify: who knows users where a row names nobody; None: nobody does.
         identity_header: names the user to apps; what a client sends under it never arrives.
         version: of the program.
     """

@@ -23,10 +23,11 @@ def limits_met(
 
 def _reason(row: Row, settings: TraefikSettings, lacking: Mapping[str, str]) -> str:
     where = f"{row.scheme}://{row.host}{row.path}"
-    if row.auth != "off" and not settings.verify:
+    if row.auth != "off" and not (row.middlewares or row.verify or settings.verify):
         return (
             f"{where} asks for auth {row.auth!r}, but nobody is named to this Traefik who knows "
-            "users; give its target one, or use auth off"
+            "users; have the server know them (setting login.developers, for trying out), name who "
+            "does by spec.routing.domains[].verify of its target, or use auth off"
         )
     if row.tls is not None and row.tls.secret in lacking:
         return f"{where} is not served: {lacking[row.tls.secret]}"

@@ -6,6 +6,7 @@ one Traefik takes the length of a rule.
 """
 
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from itertools import product
 from typing import Any, Final
 
@@ -50,11 +51,13 @@ def render(
         if row.id in unserved:
             chain, leads_to = [_UNSERVED], NOTHING
         else:
-            used = _middlewares(row, settings)
-            middlewares |= used
-            chain = [_IDENTITY, *used]
+            asking, used = _asking(row, settings), _middlewares(row, settings)
+            middlewares |= asking | used
+            chain = [_IDENTITY, *(row.middlewares or asking), *used]
             leads_to = _copied(row, _service(row, endpoints, services), endpoints, services)
         routers[row.id] = _router(row, chain, leads_to, settings)
+        if row.middlewares and row.id not in unserved:
+            routers[f"{row.id}-shut"] = _shut(routers[row.id])
     routers[NOTHING] = {
         "rule": EVERYTHING,
         "entryPoints": [settings.http],
@@ -86,20 +89,32 @@ def _router(row: Row, chain: Iterable[str], leads_to: str, settings: TraefikSett
     return router
 
 
+def _shut(router: JSON) -> JSON:
+    """What answers while Traefik does not know a middleware of the operator's.
+
+    It drops such a router, and a wider one would let in whoever was to be asked.
+    """
+    below = {"priority": router["priority"] - 1, "middlewares": [_UNSERVED], "service": NOTHING}
+    return {**router, **below}
+
+
+def _asking(row: Row, settings: TraefikSettings) -> JSON:
+    """Who asks about a row's users, by name; nobody of ours where the operator has his own."""
+    if row.auth == "off" or row.middlewares:
+        return {}
+    own = f"-{blake2b(row.verify.encode(), digest_size=4).hexdigest()}" if row.verify else ""
+    address = f"{row.verify or settings.verify}?auth={row.auth}"
+    asks = {"address": address, "authResponseHeaders": [settings.identity_header]}
+    return {f"auth-{row.auth}{own}": {"forwardAuth": asks}}
+
+
 def _middlewares(row: Row, settings: TraefikSettings) -> JSON:
-    """What happens to a row's requests on the way, by name and in this order."""
+    """What else happens to a row's requests on the way, by name and in this order."""
     used: JSON = {}
     if row.redirect:
         port = {} if settings.https_port == 443 else {"port": str(settings.https_port)}
         used[f"{row.id}-redirect"] = {
             "redirectScheme": {"scheme": "https", "permanent": True, **port}
-        }
-    if row.auth != "off":
-        used[f"auth-{row.auth}"] = {
-            "forwardAuth": {
-                "address": f"{settings.verify}?auth={row.auth}",
-                "authResponseHeaders": [settings.identity_header],
-            }
         }
     if row.strip_prefix and row.path != "/":
         used[f"{row.id}-strip"] = {"stripPrefix": {"prefixes": [compared(row.path)]}}

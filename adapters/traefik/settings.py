@@ -18,7 +18,8 @@ class TraefikSettings:
         https: its entry point with TLS.
         https_port: where redirects lead to.
         cert_resolver: who issues certificates of rows with `auto`; empty: nobody.
-        verify: the URL that is asked about users (`?auth=soft|hard` is added); empty: nobody.
+        verify: the URL that is asked about users where a row names none (`?auth=soft|hard` is
+            added); empty: nobody.
         identity_header: names the user to apps; what a client sends under it never arrives.
         poll_seconds: its `providers.http.pollInterval`.
         throttle_seconds: its `providers.providersThrottleDuration`.

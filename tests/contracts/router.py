@@ -5,6 +5,7 @@ Each test says one sentence of the port (`reconcilers.router_ports`), by real re
 
 import pytest
 
+from tests.contracts.router_domains import DomainContract
 from tests.contracts.router_edge import EdgeContract
 from tests.contracts.router_endpoints import EndpointsContract
 from tests.contracts.router_matching import MatchingContract
@@ -14,7 +15,12 @@ from tests.contracts.router_world import RouterWorld
 
 
 class RouterContract(
-    MatchingContract, EndpointsContract, StreamsContract, EdgeContract, TroubleContract
+    MatchingContract,
+    EndpointsContract,
+    StreamsContract,
+    EdgeContract,
+    DomainContract,
+    TroubleContract,
 ):
     """Provide `world`: an (async) fixture that yields a `RouterWorld`."""
 

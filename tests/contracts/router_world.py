@@ -53,6 +53,7 @@ class RouterWorld(ABC):
         https: where it listens with TLS.
         verify: who it asks about users; started, and told to it when it was made.
         certificates: what it finds when a row names a Secret, by stream.
+        asks_by_domain: whether it asks whom a row names.
     """
 
     router: Router
@@ -60,6 +61,7 @@ class RouterWorld(ABC):
     https: str
     verify: Server
     certificates: dict[str, Pem] = field(default_factory=dict)
+    asks_by_domain: bool = False
 
     @abstractmethod
     async def reopened(self) -> Router:

@@ -14,7 +14,16 @@ from reconcilers.object_ports import Json, Manifest, SecretValues, Stage
 from tests.support import k8s_grammar
 from tests.support.certified import certified
 from tests.support.k8s_routes import CERTIFICATES, OWN, SETTINGS, WAYS, rendered
-from tests.support.route_tables import API, EVERYTHING, FEATURE, WEB, row, shares, table
+from tests.support.route_tables import (
+    API,
+    EVERYTHING,
+    FEATURE,
+    WEB,
+    asked_by_domain,
+    row,
+    shares,
+    table,
+)
 
 CONTEXT = Header("x-context", "feature")
 GONE = Backend("App/shop/gone", 0, "")
@@ -97,6 +106,39 @@ def test_traefik_gets_priorities_in_the_order_of_the_table() -> None:
     order = [route["routes"][0]["priority"] for route in routes]
     assert order == sorted(order, reverse=True)
     assert min(order) > 0
+
+
+def test_a_domain_is_asked_for_at_its_own_address_or_by_the_middlewares_of_the_operator() -> None:
+    nobody = ClusterRouter()
+    asked = asked_by_domain("infra/login", "limits/most")
+    routes = rendered("traefik", table=asked, settings=nobody)
+    assert set(routes.unserved) == {"usual"}
+    assert "spec.routing.domains[].verify" in routes.unserved["usual"]
+    asks = specs(routes.manifests, "Middleware")
+    addresses = [one["forwardAuth"]["address"] for one in asks if "forwardAuth" in one]
+    assert sorted(addresses) == [
+        "http://other.example:4181?auth=hard",
+        "https://login.example.org/verify?auth=hard",
+        "https://login.example.org/verify?auth=soft",
+    ]
+    [given] = [one for one in asked.rows if one.id == "given"]
+    alone = rendered("traefik", given, settings=nobody).manifests
+    [spec] = specs(alone, "IngressRoute")
+    identity, *chain, strip = spec["routes"][0]["middlewares"]
+    assert chain == [
+        {"name": "login", "namespace": "infra"},
+        {"name": "most", "namespace": "limits"},
+    ]
+    given_route, shut = spec["routes"]
+    assert shut == {
+        "kind": "Rule",
+        "match": given_route["match"],
+        "priority": given_route["priority"] - 1,
+        "services": [{"kind": "TraefikService", "name": "noop@internal"}],
+    }
+    made = {one.key.name: one.body["spec"] for one in alone if one.key.kind == "Middleware"}
+    assert list(made) == [identity["name"], strip["name"]]
+    assert "X_Forwarded_User" in made[identity["name"]]["headers"]["customRequestHeaders"]
 
 
 @pytest.mark.parametrize("way", ["gateway", "traefik"])

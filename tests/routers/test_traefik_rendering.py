@@ -11,7 +11,16 @@ from adapters.traefik.rules import compared, rule
 from adapters.traefik.settings import TraefikSettings
 from projections.route_table import Backend, Endpoint, Header, Mirror, RouteTable, Row, Share, Tls
 from tests.support.golden_routes import CERTIFICATE, ENDPOINTS, TRAEFIK
-from tests.support.route_tables import API, EVERYTHING, FEATURE, WEB, row, shares, table
+from tests.support.route_tables import (
+    API,
+    EVERYTHING,
+    FEATURE,
+    WEB,
+    asked_by_domain,
+    row,
+    shares,
+    table,
+)
 from tests.support.traefik import faults_of
 
 PLAIN = TraefikSettings()
@@ -142,6 +151,41 @@ def test_what_a_client_says_about_its_user_is_always_taken_away_first() -> None:
             ["X-Forwarded-User", "X-Forwarded_User", "X_Forwarded-User", "X_Forwarded_User"], ""
         )
         assert others == ([] if auth == "off" else [f"auth-{auth}"])
+
+
+def test_a_domain_is_asked_for_at_its_own_address_or_by_the_middlewares_of_the_operator() -> None:
+    http = rendered(*asked_by_domain("login@file", "limit@docker").rows)
+    addresses = {
+        name: [
+            http["middlewares"][one]["forwardAuth"]["address"]
+            for one in router["middlewares"]
+            if "forwardAuth" in http["middlewares"].get(one, {})
+        ]
+        for name, router in http["routers"].items()
+    }
+    assert addresses["own-hard"] == ["https://login.example.org/verify?auth=hard"]
+    assert addresses["own-soft"] == ["https://login.example.org/verify?auth=soft"]
+    assert addresses["other"] == ["http://other.example:4181?auth=hard"]
+    assert http["routers"]["usual"]["middlewares"] == ["unserved"]
+    first, *chain = http["routers"]["given"]["middlewares"]
+    assert "X_Forwarded_User" in http["middlewares"][first]["headers"]["customRequestHeaders"]
+    assert chain == ["login@file", "limit@docker", "given-strip"]
+
+
+def test_where_traefik_does_not_know_a_middleware_nobody_gets_in_by_a_wider_route() -> None:
+    open_to_all = row("given.example", "/", shares(WEB), "wider")
+    routers = rendered(*asked_by_domain("gone@file").rows, open_to_all)["routers"]
+    given, shut, wider = (routers[name] for name in ("given", "given-shut", "wider"))
+    assert (shut["rule"], shut["entryPoints"]) == (given["rule"], given["entryPoints"])
+    assert given["priority"] > shut["priority"] > wider["priority"]
+    assert (shut["middlewares"], shut["service"]) == (["unserved"], NOTHING)
+    assert [name for name in routers if name.endswith("-shut")] == ["given-shut"]
+
+
+def test_who_is_named_for_a_domain_is_enough_where_the_server_knows_no_users() -> None:
+    rows = asked_by_domain("login@file").rows
+    assert set(limits_met(rows, PLAIN, {})) == {"usual"}
+    assert set(limits_met(asked_by_domain().rows, TRAEFIK, {})) == set()
 
 
 @pytest.mark.parametrize(

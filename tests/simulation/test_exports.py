@@ -207,7 +207,14 @@ SPECS = {
             "namespacePrefix": f"{MARK}-",
         },
         "routing": {
-            "domains": [{"pattern": f"*.{MARK}", "exclude": [MARK]}],
+            "domains": [
+                {
+                    "pattern": f"*.{MARK}",
+                    "exclude": [MARK],
+                    "verify": f"https://{MARK}/{MARK}",
+                    "middlewares": {"soft": [f"{MARK}@{MARK}"], "hard": [f"{MARK}/{MARK}"]},
+                }
+            ],
             "acme": {"directory": f"https://{MARK}/", "email": f"{MARK}@{MARK}"},
             "entries": {"http": f"{MARK}:80", "https": f"{MARK}:443"},
         },

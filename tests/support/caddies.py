@@ -54,6 +54,7 @@ class CaddyPlace:
             https=settings.https[0],
             verify=verify,
             certificates=certificates,
+            asks_by_domain=True,
         )
         try:
             yield world

@@ -15,6 +15,8 @@ from projections.route_table import Backend, Header, RouteTable, Row, Share, Tls
 DIRECTORY: Final = Path(__file__).parents[1] / "caddy" / "golden"
 _WEB, _API = Backend("App/shop/web", 4, "http"), Backend("App/shop/api", 9, "http")
 _FEATURE = Backend("App/shop/web-feature", 23, "http")
+_LOGIN: Final = "https://login.example.org/verify"
+_OTHER, _PLAIN = "b.example.org", "http://[fd00::1]:4181"
 _CERTIFICATE: Final = "Secret/shop/certificate"
 
 
@@ -88,6 +90,14 @@ CASES: Final[Mapping[str, dict[str, Any]]] = {
             _row("/", Share(_WEB, 1), number=100, auth="soft"),
         ),
         site(verify=Verify("127.0.0.1:7440")),
+    ),
+    "domains": render(
+        _table(
+            _row("/", Share(_WEB, 1), number=102, auth="hard", verify=_LOGIN),
+            _row("/", Share(_WEB, 1), number=101, host=_OTHER, auth="soft", verify=_PLAIN),
+            _row("/", Share(_WEB, 1), number=100, host="c.example.org", auth="hard"),
+        ),
+        site(),
     ),
     "newer": render(
         _table(_row("/", Share(_API, 1), number=100, h2c=True)), site(version=(2, 7, 0))

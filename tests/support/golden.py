@@ -14,6 +14,7 @@ from domain.target import K8sSettings
 from reconcilers.object_ports import Manifest
 from tests.support import k8s_orders as orders
 from tests.support import k8s_routes
+from tests.support.route_tables import asked_by_domain
 
 DIRECTORY: Final = Path(__file__).parents[1] / "k8s" / "golden"
 _NAMESPACED_USERS: Final = KubernetesRenderer(
@@ -48,6 +49,12 @@ CASES: Final[Mapping[str, tuple[str, tuple[Manifest, ...]]]] = {
         )
         for way in k8s_routes.WAYS
     },
+    "routes-traefik-domains": (
+        "Domains with users of their own: by an address, and by middlewares of the operator.",
+        k8s_routes.rendered(
+            "traefik", table=asked_by_domain("infra/login", "limits/most")
+        ).manifests,
+    ),
     "web-routed": (
         "An app with a URL: its route, and the door for the router of the cluster.",
         orders.RENDERER.app(k8s_routes.reached(orders.order(orders.WEB))),

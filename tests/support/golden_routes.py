@@ -20,8 +20,8 @@ from adapters.traefik import render as traefik_render
 from adapters.traefik.certificates import Certificate
 from adapters.traefik.settings import TraefikSettings
 from domain.secret import SecretText
-from projections.route_table import Endpoint
-from tests.support.route_tables import API, EVERYTHING, FEATURE, STREAM, WEB
+from projections.route_table import Endpoint, RouteTable
+from tests.support.route_tables import API, EVERYTHING, FEATURE, STREAM, WEB, asked_by_domain
 
 DIRECTORY: Final = Path(__file__).parents[1] / "routers" / "golden"
 ENDPOINTS: Final = {
@@ -60,9 +60,9 @@ CERTIFICATE: Final = Certificate(
 )
 
 
-def _traefik() -> str:
-    unserved = traefik_limits.limits_met(EVERYTHING.rows, TRAEFIK, {})
-    document = traefik_render.render(EVERYTHING, ENDPOINTS, TRAEFIK, unserved, [CERTIFICATE])
+def _traefik(table: RouteTable, *certificates: Certificate) -> str:
+    unserved = traefik_limits.limits_met(table.rows, TRAEFIK, {})
+    document = traefik_render.render(table, ENDPOINTS, TRAEFIK, unserved, certificates)
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -70,7 +70,8 @@ CASES: Final[Mapping[str, Callable[[], str]]] = {
     "haproxy.cfg": lambda: _haproxy().configuration,
     "haproxy-backends.cfg": lambda: configured(_haproxy().slots),
     "haproxy-routes.map": lambda: lines_of(_haproxy().entries),
-    "traefik.json": _traefik,
+    "traefik.json": lambda: _traefik(EVERYTHING, CERTIFICATE),
+    "traefik-domains.json": lambda: _traefik(asked_by_domain("login@file", "limit@docker")),
 }
 
 

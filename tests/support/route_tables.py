@@ -32,6 +32,8 @@ class Further(TypedDict, total=False):
     redirect: bool
     h2c: bool
     auth: Auth
+    verify: str
+    middlewares: tuple[str, ...]
     tls: Tls | None
     request_headers: tuple[Header, ...]
     response_headers: tuple[Header, ...]
@@ -109,3 +111,24 @@ EVERYTHING: Final = table(
     row("copied.example", "/", shares(WEB), "copied", mirror=Mirror(API, 8080, 10)),
 )
 """A table with everything that a row can say."""
+
+
+def asked_by_domain(*middlewares: str) -> RouteTable:
+    """A table in which domains have users of their own, one by the operator's middlewares."""
+    login, other = "https://login.example.org/verify", "http://other.example:4181"
+    return table(
+        row("own.example", "/", shares(WEB), "own-hard", auth="hard", verify=login),
+        row("own.example", "/soft", shares(WEB), "own-soft", auth="soft", verify=login),
+        row("other.example", "/", shares(WEB), "other", auth="hard", verify=other),
+        row("usual.example", "/", shares(WEB), "usual", auth="hard"),
+        row(
+            "given.example",
+            "/app",
+            shares(WEB),
+            "given",
+            auth="hard",
+            verify=login,
+            middlewares=middlewares,
+            strip_prefix=True,
+        ),
+    )

@@ -81,7 +81,7 @@ def faults_of(document: JSON) -> list[str]:
         faults += [
             f"router {name} names no middleware {one}"
             for one in router.get("middlewares", [])
-            if one not in http["middlewares"]
+            if "@" not in one and one not in http["middlewares"]  # else it is of another provider
         ]
         try:
             list(servers_of(http, router["service"]))

@@ -29,6 +29,8 @@ from projections.route_table import Mirror, Row
 from reconcilers.object_ports import Manifest, Stage
 
 _API: Final = "traefik.io/v1alpha1"
+_ASKING: Final = "auth"
+_NOTHING: Final[JSON] = {"kind": "TraefikService", "name": "noop@internal"}
 _FIRST: Final = 1  # is added to precedences, which begin at 0: that is the length of a rule
 
 
@@ -46,10 +48,11 @@ def traefik_routes(asked: Asked, settings: ClusterRouter) -> Routes:
 
 
 def _reason(row: Row, asked: Asked, settings: ClusterRouter) -> str:
-    if row.auth != "off" and not settings.traefik.verify:
+    if row.auth != "off" and not (row.middlewares or row.verify or settings.traefik.verify):
         return (
             f"{where(row)} asks for auth {row.auth!r}, but nobody is named to its target who knows "
-            "users; name one, or use auth off"
+            "users; name one by spec.routing.cluster.traefik.verify, or for this domain by "
+            "spec.routing.domains[].verify, or use auth off"
         )
     if row.tls is not None and row.tls.mode == "auto" and not settings.traefik.cert_resolver:
         return (
@@ -62,8 +65,12 @@ def _reason(row: Row, asked: Asked, settings: ClusterRouter) -> str:
 
 
 def _objects(row: Row, asked: Asked, settings: ClusterRouter) -> Iterator[Manifest]:
-    used = dict(_middlewares(row, settings))
-    for name, spec in used.items():
+    passed: list[JSON] = []  # in this order
+    for name, spec in _middlewares(row, settings):
+        if name == _ASKING and row.middlewares:
+            passed += map(_reference, row.middlewares)
+            continue
+        passed.append({"name": name_of(row, asked.owner, name)})
         yield _object("Middleware", row, asked, spec, name)
     services = [_service(row, number, asked) for number in range(len(row.shares))]
     if len(services) > 1:
@@ -75,18 +82,25 @@ def _objects(row: Row, asked: Asked, settings: ClusterRouter) -> Iterator[Manife
         yield _object("TraefikService", row, asked, spec, "mirrored")
         services = [{"kind": "TraefikService", "name": name}]
     if row.redirect:
-        services = [{"kind": "TraefikService", "name": "noop@internal"}]
+        services = [_NOTHING]
     route = {
         "kind": "Rule",
         "match": rule(row),
         "priority": row.precedence + _FIRST,
-        "middlewares": [{"name": name_of(row, asked.owner, name)} for name in used],
+        "middlewares": passed,
         "services": services,
+    }
+    shut = {
+        "kind": "Rule",
+        "match": rule(row),
+        "priority": row.precedence + _FIRST - 1,
+        "services": [_NOTHING],
     }
     is_secure = row.scheme == "https"
     routed: JSON = {
         "entryPoints": [settings.traefik.https if is_secure else settings.traefik.http],
-        "routes": [route],
+        # Traefik drops a route with a middleware that it does not know: no wider one is to answer.
+        "routes": [route, shut] if row.middlewares else [route],
     }
     if row.tls is not None and row.tls.mode == "auto":
         routed["tls"] = {"certResolver": settings.traefik.cert_resolver}
@@ -104,9 +118,9 @@ def _middlewares(row: Row, settings: ClusterRouter) -> Iterator[tuple[str, JSON]
         return
     yield "identity", {"headers": {"customRequestHeaders": dict.fromkeys(spellings(), "")}}
     if row.auth != "off":
-        address = f"{settings.traefik.verify}?auth={row.auth}"
+        address = f"{row.verify or settings.traefik.verify}?auth={row.auth}"
         asking = {"address": address, "authResponseHeaders": [IDENTITY_HEADER]}
-        yield "auth", {"forwardAuth": asking}
+        yield _ASKING, {"forwardAuth": asking}
     if row.strip_prefix and row.path != "/":
         yield "strip", {"stripPrefix": {"prefixes": [compared(row.path)]}}
     if row.request_headers or row.response_headers:
@@ -115,6 +129,12 @@ def _middlewares(row: Row, settings: ClusterRouter) -> Iterator[tuple[str, JSON]
             "customResponseHeaders": plain(row.response_headers),
         }
         yield "headers", {"headers": changed}
+
+
+def _reference(middleware: str) -> JSON:
+    """To one of the operator's; Traefik follows it where `allowCrossNamespace` is set."""
+    namespace, _, name = middleware.partition("/")
+    return {"name": name, "namespace": namespace}
 
 
 def _service(row: Row, number: int, asked: Asked) -> JSON:
