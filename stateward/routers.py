@@ -15,6 +15,7 @@ from adapters.caddy.site import Acme, Verify
 from adapters.haproxy.process import absence as haproxy_absence
 from adapters.haproxy.router import HAProxyRouter
 from adapters.haproxy.settings import HAProxySettings
+from adapters.haproxy.settings import Verify as HAProxyVerify
 from adapters.traefik.router import TraefikRouter
 from adapters.traefik.settings import TraefikSettings
 from bus import codec
@@ -96,7 +97,8 @@ class Routers(RouterOpener):
                 if missing := haproxy_absence(HAProxySettings().program):
                     raise RouterMissing(missing)
                 await self._end_caddy(name, spec)
-                haproxy = self._haproxy(name, routing)
+                verify = HAProxyVerify(await self._api, VERIFY) if self._login else None
+                haproxy = self._haproxy(name, routing, verify)
                 return OpenedRouter(haproxy, haproxy.close)
             case "traefik":
                 await self._end_caddy(name, spec)
@@ -137,11 +139,14 @@ class Routers(RouterOpener):
         container = caged.container(self._root, name, host, image) if image else None
         return CaddyRouter(self._root, name, settings, self._certificate, container=container)
 
-    def _haproxy(self, name: str, routing: Routing) -> HAProxyRouter:
+    def _haproxy(
+        self, name: str, routing: Routing, verify: HAProxyVerify | None = None
+    ) -> HAProxyRouter:
         settings = HAProxySettings(
             http=(routing.entries.http,),
             https=(routing.entries.https,),
-            withheld=(USER.lower(),),
+            verify=verify,
+            identity_header=USER,
             context_headers=routing.context_headers,
         )
         return HAProxyRouter(self._root, name, settings, self._certificate, now=self._now)

@@ -359,7 +359,10 @@ def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
     tops = {name.split("/")[0] for name in contents if ".dist-info/" not in name}
     assert tops == set(SHIPPED)
     assert tops.isdisjoint({"tests", "scripts", "docs"})
-    assert {named(path) for path in files_of(*SHIPPED, suffix=".py")} <= contents
+    for suffix in (".py", ".sql", ".lua"):
+        needed = {named(path) for path in files_of(*SHIPPED, suffix=suffix)}
+        assert needed
+        assert needed <= contents
 
 
 # --- make -------------------------------------------------------------------------------------

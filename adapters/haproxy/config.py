@@ -10,8 +10,9 @@ from typing import Final
 
 import msgspec
 
+from adapters.haproxy import asking
 from adapters.haproxy.limits import DEEPEST
-from adapters.haproxy.matching import REDIRECT, SETS_REQUEST, SETS_RESPONSE, UNSERVED
+from adapters.haproxy.matching import REDIRECT, SETS_REQUEST, SETS_RESPONSE, UNSERVED, marked
 from adapters.haproxy.settings import (
     CERTIFICATES,
     KEEP_ALIVE_SECONDS,
@@ -20,6 +21,10 @@ from adapters.haproxy.settings import (
 )
 from projections.route_table import Row
 
+_UNKNOWN: Final = (
+    "503 Service Unavailable",
+    "This address is for users who signed in, but nobody answers who you are. Try again soon.",
+)
 MISSING: Final = "none"  # the backend of requests whose row names one that does not exist
 
 
@@ -54,6 +59,11 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     def socket_name(self) -> str:
         return f"admin-{self.socket}.sock"
 
+    @property
+    def asking_name(self) -> str:
+        """The socket through which is asked who a user is."""
+        return f"ask-{self.socket}.sock"
+
 
 def _with(known: Sequence[str], wanted: Iterable[str]) -> tuple[str, ...]:
     return (*known, *sorted(set(wanted).difference(known)))
@@ -61,12 +71,16 @@ def _with(known: Sequence[str], wanted: Iterable[str]) -> tuple[str, ...]:
 
 def configuration(settings: HAProxySettings, shape: Shape) -> str:
     """Return the text of the configuration, without the pool of backends."""
-    sections = {
+    sections: dict[str, Iterable[str]] = {
         "global": _global(settings, shape),
         "defaults": _defaults(),
         "frontend web": _frontend(settings, shape),
         f"backend {MISSING}": (),
     }
+    if settings.verify:
+        sections[asking.LISTENER] = asking.listener(
+            settings.verify, shape.asking_name, settings.user
+        )
     return laid_out(sections)
 
 
@@ -81,11 +95,14 @@ def laid_out(sections: Mapping[str, Iterable[str]]) -> str:
 def _global(settings: HAProxySettings, shape: Shape) -> Iterator[str]:
     yield f"stats socket unix@{shape.socket_name} mode 600 level admin expose-fd listeners"
     yield "stats timeout 1m"
+    yield "expose-experimental-directives"  # as 2.6 has it, `normalize-uri` is one
     yield "hard-stop-after 24h"  # what a former worker still serves: streams, WebSockets
     yield "fd-hard-limit 100000"
     yield "ssl-default-bind-options ssl-min-ver TLSv1.2"
     if settings.user:
         yield f"user {settings.user}"
+    if settings.verify:
+        yield from asking.loading()
 
 
 def _defaults() -> Iterator[str]:
@@ -101,8 +118,8 @@ def _defaults() -> Iterator[str]:
     yield "option idle-close-on-response"  # a reload closes no connection that is about to be used
     yield "balance roundrobin"
     yield (
-        'http-error status 503 content-type "text/html; charset=utf-8" lf-string '
-        + _page(
+        "http-error "
+        + _said(
             "503 Service Unavailable",
             "At the moment no healthy replica answers for this address.",
         )
@@ -115,6 +132,7 @@ def _frontend(settings: HAProxySettings, shape: Shape) -> Iterator[str]:
     for address in settings.https:
         yield f"bind {address} ssl crt-list {CERTIFICATES} strict-sni alpn h2,http/1.1"
     yield from _matching(shape)
+    yield from asking.guard()
     yield from _answers(settings)
     yield from _request(settings, shape)
     yield from _response(shape)
@@ -155,31 +173,27 @@ def _take_found() -> Iterator[str]:
 
 def _answers(settings: HAProxySettings) -> Iterator[str]:
     """Answer what no backend is asked for."""
-    html = 'content-type "text/html; charset=utf-8"'
-    yield (
-        f"http-request return status 404 {html} lf-string "
-        + _page("404 Not Found", "Nothing is served at this address.")
-        + " unless { var(txn.row) -m found }"
-    )
-    yield (
-        f"http-request return status 501 {html} lf-string "
-        + _page("501 Not Implemented", "This router cannot serve this route as it is defined.")
-        + f" if {_marked(UNSERVED)}"
-    )
+    missing = _said("404 Not Found", "Nothing is served at this address.")
+    yield f"http-request return {missing} unless {{ var(txn.row) -m found }}"
+    unserved = _said("501 Not Implemented", "This router cannot serve this route as it is defined.")
+    yield f"http-request return {unserved} if {marked(UNSERVED)}"
     number = settings.https[0].rpartition(":")[2] if settings.https else "443"
     port = "" if number == "443" else f":{number}"
     yield (
         f"http-request redirect location https://%[var(txn.host)]{port}%[pathq] code 308 "
-        f"if {_marked(REDIRECT)}"
+        f"if {marked(REDIRECT)}"
     )
 
 
 def _request(settings: HAProxySettings, shape: Shape) -> Iterator[str]:
-    for name in settings.withheld:
-        yield f"http-request del-header ^{name.replace('-', '[-_]')}$ -m reg"
+    spelt = settings.identity_header.lower().replace("-", "[-_]")
+    yield f"http-request del-header ^{spelt}$ -m reg"
     yield "http-request set-header X-Forwarded-For %[src]"
     yield "http-request set-header X-Forwarded-Proto %[var(txn.scheme)]"
     yield "http-request set-header X-Forwarded-Host %[req.hdr(host)]"
+    if settings.verify:
+        yield from asking.questions(settings.verify, shape.asking_name, settings.identity_header)
+    yield from asking.answers(settings.identity_header, _said(*_UNKNOWN))
     yield from _headers("http-request", SETS_REQUEST, shape.request_headers)
     for depth in range(1, DEEPEST + 1):
         yield (
@@ -198,7 +212,7 @@ def _headers(when: str, mark: str, names: Iterable[str]) -> Iterator[str]:
         if at == 0:
             yield f"{when} set-var(txn.id) var(txn.row),field(5,:,0)"
         entry = f"str(@),concat(,txn.id,@{mark}@{name}),map_str({MAP})"
-        yield f"{when} set-var(txn.{mark}{at}) {entry} if {_marked(mark)}"
+        yield f"{when} set-var(txn.{mark}{at}) {entry} if {marked(mark)}"
         value = f"var(txn.{mark}{at})"
         yield f"{when} del-header {name} if {{ {value} -m str = }}"
         yield (
@@ -207,10 +221,7 @@ def _headers(when: str, mark: str, names: Iterable[str]) -> Iterator[str]:
         )
 
 
-def _marked(mark: str) -> str:
-    return f"{{ var(txn.row),field(4,:) -m sub {mark} }}"
-
-
-def _page(title: str, sentence: str) -> str:
-    """Return a page as a quoted word of the configuration."""
-    return f"'<!doctype html><title>{title}</title><h1>{title}</h1><p>{sentence}</p>'"
+def _said(title: str, sentence: str) -> str:
+    """Return a status, and the page that goes with it as a quoted word of the configuration."""
+    page = f"<!doctype html><title>{title}</title><h1>{title}</h1><p>{sentence}</p>"
+    return f"status {title[:3]} content-type \"text/html; charset=utf-8\" lf-string '{page}'"

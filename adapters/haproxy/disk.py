@@ -8,11 +8,12 @@ from typing import NamedTuple
 import msgspec
 
 from adapters.files.durable import replace_file
+from adapters.haproxy.asking import PROGRAM
 from adapters.haproxy.certificates import FOLDER
 from adapters.haproxy.config import Shape
 from adapters.haproxy.pool import Pool
 from adapters.haproxy.servers import Slots
-from adapters.haproxy.settings import BACKENDS, CERTIFICATES, CONFIGURATION, MAP, STATE
+from adapters.haproxy.settings import ASKING, BACKENDS, CERTIFICATES, CONFIGURATION, MAP, STATE
 from projections.route_table import Backend, Endpoint, Endpoints
 
 
@@ -80,6 +81,10 @@ class Disk:
     def differing(self, texts: Mapping[str, str]) -> tuple[str, ...]:
         """Name the files that do not hold these texts."""
         return tuple(name for name, text in texts.items() if self._read(name) != text)
+
+    def write_program(self) -> None:
+        """Write what asks who users are. No configuration may lead to it before."""
+        self._write(ASKING, PROGRAM)
 
     def write_configuration(self, text: str) -> None:
         self._write(CONFIGURATION, text)

@@ -17,21 +17,46 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _TEXT: Final = re.compile(r"[^\x00-\x1f\x7f]*")
 
 
-def limits_met(rows: Iterable[Row], *, has_https: bool) -> dict[str, str]:
-    """Return why each row that cannot be served cannot, by its id."""
+def limits_met(
+    rows: Iterable[Row], *, has_https: bool, has_lua: bool = True, knows_users: bool = False
+) -> dict[str, str]:
+    """Return why each row that cannot be served cannot, by its id.
+
+    Args:
+        rows: of the table.
+        has_https: whether there is an address with TLS.
+        has_lua: whether this HAProxy runs programs.
+        knows_users: whether there is somebody to ask about users.
+    """
     rows = tuple(rows)
     by_key = {key_of(row): row for row in rows}
-    reasons = ((row, _reason(row, has_https=has_https) or _overtaken(row, by_key)) for row in rows)
-    return {row.id: reason for row, reason in reasons if reason}
-
-
-def _reason(row: Row, *, has_https: bool) -> str:
-    where = f"{row.scheme}://{row.host}{row.path}"
-    if row.auth != "off":
-        return (
-            f"{where} asks for auth {row.auth!r}, but HAProxy asks nobody whether a request may "
-            "pass; use auth off, or a target whose router is caddy or traefik"
+    found = {}
+    for row in rows:
+        where = f"{row.scheme}://{row.host}{row.path}"
+        found[row.id] = (
+            _unasked(row, where, has_lua=has_lua, knows_users=knows_users)
+            or _reason(row, where, has_https=has_https)
+            or _overtaken(row, by_key)
         )
+    return {name: reason for name, reason in found.items() if reason}
+
+
+def _unasked(row: Row, where: str, *, has_lua: bool, knows_users: bool) -> str:
+    if row.auth != "off" and not has_lua:
+        return (
+            f"{where} asks for auth {row.auth!r}, but this HAProxy was built without Lua, so it "
+            "asks nobody whether a request may pass; install one that has it (`haproxy -vv` says "
+            "+LUA, as Debian's does), use auth off, or a target whose router is caddy or traefik"
+        )
+    if row.auth == "hard" and not knows_users:
+        return (
+            f"{where} is for users who signed in, but no sign-in is set up here; have the server "
+            "know users (setting login.developers, for trying out), or use auth soft or off"
+        )
+    return ""
+
+
+def _reason(row: Row, where: str, *, has_https: bool) -> str:
     if row.tls is not None and row.tls.mode == "auto":
         return (
             f"{where} asks for tls mode 'auto', but HAProxy fetches no certificates; "

@@ -19,6 +19,8 @@ REDIRECT: Final = "r"
 SETS_REQUEST: Final = "q"
 SETS_RESPONSE: Final = "s"
 UNSERVED: Final = "u"
+ASKS_SOFT: Final = "f"
+ASKS_HARD: Final = "h"
 """Marks of a row, in the fourth field of its entry."""
 
 _ENCODED_SLASH: Final = re.compile("%2f", re.IGNORECASE)
@@ -44,6 +46,11 @@ def entries_of(
     for row in unserved:
         entries[key_of(row)] = _entry(row, "-", UNSERVED)
     return entries
+
+
+def marked(mark: str) -> str:
+    """Return the condition that the row of a request has a mark."""
+    return f"{{ var(txn.row),field(4,:) -m sub {mark} }}"
 
 
 def key_of(row: Row) -> str:
@@ -88,5 +95,7 @@ def _marks(row: Row) -> str:
         REDIRECT: row.redirect,
         SETS_REQUEST: bool(row.request_headers),
         SETS_RESPONSE: bool(row.response_headers),
+        ASKS_SOFT: row.auth == "soft",
+        ASKS_HARD: row.auth == "hard",
     }
     return "".join(mark for mark, is_set in marks.items() if is_set)

@@ -68,8 +68,23 @@ class HAProxyProcess:
             RouterRefused: it does not accept it; says why.
             RouterMissing: there is no HAProxy.
         """
+        code, said = await self._run("-c", "-f", configuration, "-f", backends)
+        if code != 0:
+            raise RouterRefused(f"HAProxy does not accept its configuration: {_alerts(said)}")
+
+    async def has_lua(self) -> bool:
+        """Whether it was built with Lua.
+
+        Raises:
+            RouterMissing: there is no HAProxy.
+        """
+        _, said = await self._run("-vv")
+        return "+LUA" in said.split()
+
+    async def _run(self, *arguments: str) -> tuple[int | None, str]:
+        """Let it do something that ends at once. Return how it ended, and what it said."""
         process = await asyncio.create_subprocess_exec(
-            *(self._program(), "-c", "-f", configuration, "-f", backends),
+            *(self._program(), *arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -83,11 +98,9 @@ class HAProxyProcess:
             process.kill()
             await process.wait()
             raise RouterUnavailable(
-                f"HAProxy has not read its configuration within {_CHECK_SECONDS:.0f} s"
+                f"HAProxy {arguments[0]} has not ended within {_CHECK_SECONDS:.0f} s"
             ) from error
-        if process.returncode != 0:
-            reason = _alerts(said.decode(errors="replace"))
-            raise RouterRefused(f"HAProxy does not accept its configuration: {reason}")
+        return process.returncode, said.decode(errors="replace")
 
     async def start(self) -> None:
         """See to it that it runs, as its files say, from now on.

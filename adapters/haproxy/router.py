@@ -8,6 +8,7 @@ change, so that it starts again as it was.
 import asyncio
 import datetime
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import final, override
 
@@ -23,6 +24,7 @@ from adapters.haproxy.running import Running
 from adapters.haproxy.runtime import Runtime
 from adapters.haproxy.servers import EMPTY, Slots, commands, configured
 from adapters.haproxy.settings import (
+    ASKING,
     CERTIFICATES,
     CONFIGURATION,
     HAProxySettings,
@@ -62,7 +64,7 @@ class HAProxyRouter(Router):
         process = HAProxyProcess(root, target, directory, settings, self._anew.set)
         self.running = Running(process, directory)
         self._turn = asyncio.Lock()
-        self._is_known = False
+        self._is_known, self._has_lua = False, True
         self._state = State(pool=Pool.fresh(), shape=Shape(), slots={})
         self._entries: Mapping[str, str] = {}
         self._pems: Mapping[str, str] = {}
@@ -101,6 +103,8 @@ class HAProxyRouter(Router):
             await asyncio.to_thread(self._disk.prepare)
             self._state = self._disk.state() or self._state
             self._entries, self._pems = self._disk.entries(), self._disk.certificates()
+            if self._settings.verify and not await self.running.process.has_lua():
+                self._has_lua, self._settings = False, replace(self._settings, verify=None)
             self._is_known = True
         if self._state.loaded:
             await self.running.process.start()
@@ -109,7 +113,12 @@ class HAProxyRouter(Router):
     async def apply(self, table: RouteTable) -> Applied:
         async with self._turn:
             await self._look()
-            unserved = limits_met(table.rows, has_https=bool(self._settings.https))
+            unserved = limits_met(
+                table.rows,
+                has_https=bool(self._settings.https),
+                has_lua=self._has_lua,
+                knows_users=self._settings.verify is not None,
+            )
             rows = [row for row in table.rows if row.id not in unserved]
             pems, missing = await self._certificates.of(rows)
             unserved |= missing
@@ -128,7 +137,7 @@ class HAProxyRouter(Router):
             shape = msgspec.structs.replace(state.shape, socket=state.shape.socket + 1)
             state = msgspec.structs.replace(state, shape=shape)
         want = wanted(self._settings, state, table, unserved)
-        if not runs or want.loaded != state.loaded or CONFIGURATION in foreign:
+        if not runs or want.loaded != state.loaded or {CONFIGURATION, ASKING}.intersection(foreign):
             await self._load(want, pems)
             return Applied(changed=True, drift=drift)
         seen, slots = await self.runtime.entries(), await self.runtime.slots()
@@ -170,11 +179,15 @@ class HAProxyRouter(Router):
                 await self.runtime.drop_certificate(name, CERTIFICATES)
 
     async def _load(self, want: Wanted, pems: Mapping[str, str]) -> None:
-        """Start it, or a new worker of it, with new files; check them first."""
+        """Start it, or a new worker of it, with new files; check them first.
+
+        The configuration is written before the map: one of before would not know its marks.
+        """
+        await asyncio.to_thread(self._disk.write_program)
         tried = self._disk.try_out(want.configuration, configured(want.slots))
         await self.running.process.check(*tried)
-        await self._write(want, pems)
         await asyncio.to_thread(self._disk.write_configuration, want.configuration)
+        await self._write(want, pems)
         if self.running.process.pid is None:
             await self.running.begin(want.shape.socket_name)
         else:

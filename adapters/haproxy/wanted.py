@@ -7,12 +7,13 @@ from typing import Final
 
 import msgspec
 
+from adapters.haproxy.asking import PROGRAM
 from adapters.haproxy.config import Shape, configuration
 from adapters.haproxy.disk import State, Told, fingerprint, lines_of
 from adapters.haproxy.matching import entries_of
 from adapters.haproxy.pool import Group, Pool
 from adapters.haproxy.servers import EMPTY, Slots, configured, servers_of, slots_with
-from adapters.haproxy.settings import BACKENDS, CONFIGURATION, MAP, HAProxySettings
+from adapters.haproxy.settings import ASKING, BACKENDS, CONFIGURATION, MAP, HAProxySettings
 from projections.route_table import Endpoints, RouteTable, Row
 
 TOLD: Final = 20  # foreign changes that are named one by one
@@ -98,6 +99,8 @@ def written(settings: HAProxySettings, state: State, entries: Mapping[str, str])
     present = configuration(settings, state.shape)
     if fingerprint(present, state.pool.names) == state.loaded:
         texts[CONFIGURATION] = present
+        if settings.verify:
+            texts[ASKING] = PROGRAM
     return texts
 
 

@@ -50,7 +50,6 @@ class EdgeContract:
     async def test_what_a_client_says_about_its_user_never_arrives(
         self, world: RouterWorld, auth: Auth
     ) -> None:
-        need_auth(world, auth)
         spoofs = {USER: "root", "X_Forwarded_User": "root", "x-forwarded_user": "root"}
         known = ALICE if auth == "hard" else {}
         seen = await user_seen(world, auth, spoofs | known)
@@ -60,18 +59,15 @@ class EdgeContract:
     async def test_a_user_who_is_known_is_named_to_the_app(
         self, world: RouterWorld, auth: Auth
     ) -> None:
-        need_auth(world, auth)
         assert await user_seen(world, auth, ALICE) == "alice"
         asked = world.verify.asked[-1]
         told = {name: asked.headers[f"x-forwarded-{name}"] for name in ("method", "host", "uri")}
         assert told == {"method": "GET", "host": "a.test", "uri": "/x"}
 
     async def test_soft_lets_in_who_is_unknown(self, world: RouterWorld) -> None:
-        need_auth(world, "soft")
         assert await user_seen(world, "soft", {}) is None
 
     async def test_hard_sends_who_is_unknown_to_the_login(self, world: RouterWorld) -> None:
-        need_auth(world, "hard")
         async with backends("web") as (web,):
             await world.serve([row("a.test", auth="hard")], {WEB: [web.endpoint()]})
             async with world.client("a.test") as client:
@@ -83,7 +79,6 @@ class EdgeContract:
     async def test_a_body_passes_the_question_unharmed(
         self, world: RouterWorld, auth: Auth
     ) -> None:
-        need_auth(world, auth)
         async with backends("web") as (web,):
             await world.serve([row("a.test", auth=auth)], {WEB: [web.endpoint()]})
             async with world.client("a.test", cookies={"user": "alice"}) as client:
@@ -94,7 +89,6 @@ class EdgeContract:
     async def test_when_nobody_knows_users_soft_goes_on_and_hard_does_not(
         self, world: RouterWorld
     ) -> None:
-        need_auth(world, "hard")
         await world.verify.stop()
         async with backends("web") as (web,):
             await world.serve(
@@ -109,7 +103,6 @@ class EdgeContract:
             assert [asked.method for asked in web.asked] == ["POST"]
 
     async def test_with_soft_an_app_that_fails_is_not_asked_twice(self, world: RouterWorld) -> None:
-        need_auth(world, "soft")
         async with backends("web") as (web,):
             await world.serve([row("a.test", auth="soft")], {WEB: [web.endpoint()]})
             async with world.client("a.test") as client:
@@ -121,7 +114,6 @@ class EdgeContract:
         self, world: RouterWorld
     ) -> None:
         """Some apps take these for the path, and so must who guards it."""
-        need_auth(world, "hard")
         written = (
             "//admin",
             "/x/../admin",
@@ -262,8 +254,3 @@ async def securely(
                 async with world.secure(host, trust(), http2=http2) as client:
                     return await client.get("/")
             await asyncio.sleep(0.1)
-
-
-def need_auth(world: RouterWorld, auth: Auth) -> None:
-    if auth != "off" and not world.asks_who:
-        pytest.skip("this router cannot ask about users")

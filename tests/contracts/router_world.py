@@ -53,7 +53,6 @@ class RouterWorld(ABC):
         https: where it listens with TLS.
         verify: who it asks about users; started, and told to it when it was made.
         certificates: what it finds when a row names a Secret, by stream.
-        asks_who: whether it can ask about users at all.
         asks_by_domain: whether it asks whom a row names.
     """
 
@@ -62,7 +61,6 @@ class RouterWorld(ABC):
     https: str
     verify: Server
     certificates: dict[str, Pem] = field(default_factory=dict)
-    asks_who: bool = True
     asks_by_domain: bool = False
 
     @abstractmethod

@@ -2,14 +2,14 @@
 
 import pytest
 
-from adapters.haproxy.config import Shape
+from adapters.haproxy.config import Shape, configuration
 from adapters.haproxy.disk import State
 from adapters.haproxy.limits import LONGEST, limits_met
 from adapters.haproxy.matching import key_of, keys_above
 from adapters.haproxy.pool import Pool
 from adapters.haproxy.settings import HAProxySettings
 from adapters.haproxy.wanted import wanted
-from projections.route_table import Header, RouteTable, Row, Tls
+from projections.route_table import Auth, Header, RouteTable, Row, Tls
 from tests.support import golden_routes
 from tests.support.route_tables import EVERYTHING, WEB, row, shares
 
@@ -26,7 +26,7 @@ def test_no_golden_file_is_left_over() -> None:
 @pytest.mark.parametrize(
     ("limited", "said"),
     [
-        (row("a.example", "/", shares(WEB), auth="hard"), "use auth off, or a target whose router"),
+        (row("a.example", "/", shares(WEB), auth="hard"), "use auth soft or off"),
         (
             row("a.example", "/", shares(WEB), scheme="https", tls=Tls(mode="auto")),
             "use tls mode internal or secret",
@@ -70,7 +70,28 @@ def test_a_longer_path_that_comes_later_cannot_be_said_in_a_map() -> None:
 
 
 def test_everything_else_of_a_row_can_be_said() -> None:
-    assert sorted(limits_met(EVERYTHING.rows, has_https=True)) == ["inner", "known", "open"]
+    assert list(limits_met(EVERYTHING.rows, has_https=True, knows_users=True)) == ["open"]
+
+
+@pytest.mark.parametrize("auth", ["soft", "hard"])
+def test_without_lua_nobody_is_asked(auth: Auth) -> None:
+    asks = row("a.example", "/", shares(WEB), "asks", auth=auth)
+    fine = row("b.example", "/", shares(WEB))
+    met = limits_met([asks, fine], has_https=True, has_lua=False, knows_users=True)
+    assert list(met) == ["asks"]
+    assert "built without Lua" in met["asks"]
+
+
+def test_where_nobody_knows_users_soft_is_for_everybody() -> None:
+    soft = row("a.example", "/", shares(WEB), auth="soft")
+    assert limits_met([soft], has_https=True) == {}
+
+
+def test_a_row_for_known_users_is_refused_by_any_configuration() -> None:
+    """A map may be newer than the configuration that a killed HAProxy starts again with."""
+    text = configuration(HAProxySettings(), Shape())
+    assert "lua" not in text
+    assert "-m sub h } !{ var(txn.passes) -m bool }" in text
 
 
 def test_an_encoded_slash_separates_no_components() -> None:

@@ -70,8 +70,8 @@ class Backend:
     def endpoint(self, weight: int = 1) -> Endpoint:
         return Endpoint("127.0.0.1", self.port, weight)
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def start(self, port: int = 0) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
 
     async def until_asked(self, target: str) -> None:
         while not any(asked.target == target for asked in self.asked):

@@ -13,7 +13,7 @@ from adapters.haproxy.disk import State, lines_of, told
 from adapters.haproxy.limits import limits_met
 from adapters.haproxy.pool import Pool
 from adapters.haproxy.servers import configured
-from adapters.haproxy.settings import HAProxySettings
+from adapters.haproxy.settings import HAProxySettings, Verify
 from adapters.haproxy.wanted import Wanted, wanted
 from adapters.traefik import limits as traefik_limits
 from adapters.traefik import render as traefik_render
@@ -36,11 +36,12 @@ def _haproxy() -> Wanted:
     settings = HAProxySettings(
         http=("0.0.0.0:80", ":::80"),
         https=("0.0.0.0:443",),
+        verify=Verify("127.0.0.1:7440"),
         user="haproxy",
     )
     pool = Pool(sizes={"b": 8, "h": 2}, free=_free())
     state = State(pool=pool, shape=Shape(), slots={}, told=told(ENDPOINTS))
-    unserved = limits_met(EVERYTHING.rows, has_https=True)
+    unserved = limits_met(EVERYTHING.rows, has_https=True, knows_users=True)
     return wanted(settings, state, EVERYTHING, unserved)
 
 

@@ -17,7 +17,7 @@ from typing import Final, final, override
 from adapters.haproxy.authority import ROOT
 from adapters.haproxy.certificates import Certificate, Secrets, no_secrets
 from adapters.haproxy.router import HAProxyRouter
-from adapters.haproxy.settings import HAProxySettings
+from adapters.haproxy.settings import HAProxySettings, Verify
 from projections.route_table import Endpoint, RouteTable
 from reconcilers.router_ports import Router
 from tests.contracts.router_world import Pem, RouterWorld, row, table, who_is_it
@@ -48,9 +48,11 @@ class House:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.directory = root / TARGET / "files"
-        self.http, self.https = quiet_ports(2)
+        self.http, self.https, self.verify = quiet_ports(3)
         self.settings = HAProxySettings(
-            http=(f"127.0.0.1:{self.http}",), https=(f"127.0.0.1:{self.https}",)
+            http=(f"127.0.0.1:{self.http}",),
+            https=(f"127.0.0.1:{self.https}",),
+            verify=Verify(f"127.0.0.1:{self.verify}"),
         )
         self.secrets: Secrets = no_secrets
 
@@ -70,6 +72,7 @@ class House:
     async def opened(self) -> "AsyncIterator[HAProxyWorld]":
         """A world of the contract, for one test; its HAProxy goes on."""
         verify = Backend("verify", who_is_it)
+        await verify.start(self.verify)
         certificates: dict[str, Pem] = {}
         self.secrets = _source(certificates)
         world = HAProxyWorld(
@@ -79,13 +82,13 @@ class House:
             https=self.settings.https[0],
             verify=verify,
             certificates=certificates,
-            asks_who=False,
         )
         try:
             yield world
         finally:
             for router in world.routers:
                 await router.close()
+            await verify.stop()
 
     async def get(self, url: str, **headers: str) -> "Answer":
         """Ask for `host/path` on a connection of its own."""
