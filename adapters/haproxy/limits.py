@@ -48,6 +48,12 @@ def _unasked(row: Row, where: str, *, has_lua: bool, knows_users: bool) -> str:
             "asks nobody whether a request may pass; install one that has it (`haproxy -vv` says "
             "+LUA, as Debian's does), use auth off, or a target whose router is caddy or traefik"
         )
+    if row.auth != "off" and (row.verify or row.middlewares):
+        return (
+            f"{where} is of a domain with users of its own, but HAProxy asks one alone, for all "
+            "hosts; leave out verify and middlewares in spec.routing.domains of its target, or "
+            "take a target whose router is caddy or traefik"
+        )
     if row.auth == "hard" and not knows_users:
         return (
             f"{where} is for users who signed in, but no sign-in is set up here; have the server "

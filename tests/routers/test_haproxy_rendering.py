@@ -11,7 +11,7 @@ from adapters.haproxy.settings import HAProxySettings
 from adapters.haproxy.wanted import wanted
 from projections.route_table import Auth, Header, RouteTable, Row, Tls
 from tests.support import golden_routes
-from tests.support.route_tables import EVERYTHING, WEB, row, shares
+from tests.support.route_tables import EVERYTHING, WEB, asked_by_domain, row, shares
 
 
 @pytest.mark.parametrize("name", golden_routes.CASES)
@@ -80,6 +80,13 @@ def test_without_lua_nobody_is_asked(auth: Auth) -> None:
     met = limits_met([asks, fine], has_https=True, has_lua=False, knows_users=True)
     assert list(met) == ["asks"]
     assert "built without Lua" in met["asks"]
+
+
+def test_nobody_else_is_asked_about_the_users_of_a_domain() -> None:
+    """Refused with the Target; were it not, those whom a row does not name would let in."""
+    met = limits_met(asked_by_domain("login@file").rows, has_https=True, knows_users=True)
+    assert sorted(met) == ["given", "other", "own-hard", "own-soft"]
+    assert all("users of its own" in reason for reason in met.values())
 
 
 def test_where_nobody_knows_users_soft_is_for_everybody() -> None:
