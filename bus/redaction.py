@@ -203,7 +203,19 @@ class _Redaction:
             )
         if isinstance(event, e.AppSecretRotated):
             changed["secret"] = self._secret(event.secret)
+        if isinstance(event, e.AppAdopted):
+            changed["objects"] = tuple(map(self._foreign, event.objects))
         return changed
+
+    def _foreign(self, one: e.ForeignObject) -> e.ForeignObject:
+        of = self._names.of
+        return e.ForeignObject(
+            api_version=of("version", one.api_version),
+            kind=of("kind", one.kind),
+            namespace=of("namespace", one.namespace),
+            name=of("object", one.name),
+            uid=of("uid", one.uid),
+        )
 
     def _project_spec(self, data: msgspec.Raw) -> msgspec.Raw:
         spec = project_spec.decode(bytes(data))

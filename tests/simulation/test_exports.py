@@ -233,6 +233,9 @@ def marked(kind: str) -> bytes:
         "paused": {"revision": 1, "reason": MARK, "image": MARK},
         "member": "App/hooli/hooli",
         "owner": "App/hooli/hooli",
+        "objects": [
+            {"apiVersion": MARK, "kind": MARK, "namespace": MARK, "name": MARK, "uid": MARK}
+        ],
         "claims": [f"https://{MARK}/{MARK} {MARK}: {MARK}", MARK],
         **dict.fromkeys(known, "ours"),
     }
