@@ -251,8 +251,12 @@ def test_who_gets_requests_is_decided_by_the_images_own_health_check(
 
     shop.until(is_held, "the rollout is held")
     assert said == {"two"}
-    [why] = [one for one in shop.app()["status"]["conditions"] if one["type"] == "Degraded"]
-    assert "the image's own health check failed" in why["message"]
+
+    def is_told_why() -> bool:
+        [why] = [one for one in shop.app()["status"]["conditions"] if one["type"] == "Degraded"]
+        return "the image's own health check failed" in why["message"]
+
+    shop.until(is_told_why, "whose check it is that fails is told")
 
 
 def test_containers_of_another_installation_stay_untouched(
