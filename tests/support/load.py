@@ -53,9 +53,9 @@ async def _wrk(address: str, seconds: float, *more: str) -> Load:
     )
     broken = sum(map(int, errors.groups())) if errors else 0
     wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
-    done = re.search(r"(\d+) requests in ([\d.]+)(m?s)", said)
+    done = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m)", said)
     assert done, said
-    took = float(done[2]) / (1000 if done[3] == "ms" else 1)
+    took = float(done[2]) * {"ms": 0.001, "s": 1.0, "m": 60.0}[done[3]]
     return Load(int(done[1]), broken + (int(wrong[1]) if wrong else 0), took, said)
 
 
