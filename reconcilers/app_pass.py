@@ -142,10 +142,7 @@ class AppReconciler:
         Raises:
             EngineUnavailable: its target does not answer.
         """
-        if view.spec.engine != "k8s":
-            return []
-        assert view.engine  # one that is not open says why
-        objects = view.objects
+        objects = view.reached_objects
         if objects is None:
             return []
         return await self._objects.foreseeing.preview(app, view, objects, adopting)
@@ -156,11 +153,10 @@ class AppReconciler:
         Raises:
             EngineUnavailable: the target does not answer.
         """
-        assert view.engine  # one that is not open says why
-        order = ProjectOrder(project=project, uid=uid)
-        objects = view.objects
+        objects = view.reached_objects
         if objects is None:
             return []
+        order = ProjectOrder(project=project, uid=uid)
         return await self._objects.foreseeing.preview_project(order, objects)
 
     async def in_the_way(self, app: DesiredApp, view: TargetView) -> list[InTheWay]:
@@ -169,10 +165,7 @@ class AppReconciler:
         Raises:
             EngineError: that cannot be found out now.
         """
-        if view.spec.engine != "k8s":
-            return []
-        assert view.engine  # one that is not open says why
-        objects = view.objects
+        objects = view.reached_objects
         if objects is None:
             return []
         return await self._objects.foreseeing.in_the_way(app, view, objects)

@@ -138,14 +138,22 @@ class TargetView:
     @property
     def engine(self) -> Engine:
         """Raises `EngineUnavailable` while there is no connection."""
+        return self._connection().engine
+
+    def _connection(self) -> OpenedEngine:
         if self.opened is None:
             raise EngineUnavailable(f"target {self.name} does not answer: {self.trouble}")
-        return self.opened.engine
+        return self.opened
 
     @property
     def objects(self) -> Objects | None:
         """What is kept there instead of replicas; None where replicas are started one by one."""
         return self.opened.objects if self.opened is not None else None
+
+    @property
+    def reached_objects(self) -> Objects | None:
+        """The same for who has to know; raises `EngineUnavailable` if a cluster is not reached."""
+        return self._connection().objects if self.spec.engine == "k8s" else None
 
     async def sweep(self) -> None:
         """List everything that is ours there, in one call.
