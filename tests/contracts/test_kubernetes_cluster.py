@@ -9,11 +9,10 @@ from typing import override
 
 import pytest
 
-from adapters.k8s.access import Kubeconfig, open_way
 from tests.contracts.kubernetes_api import KubernetesContract
 from tests.contracts.kubernetes_place import Place, namespace_of
 from tests.support.kubernetes.client import KubernetesClient
-from tests.support.requirements import kubeconfig_of_tests, require
+from tests.support.kubernetes.reaching import real_cluster
 
 
 class ClusterPlace(Place):
@@ -26,18 +25,10 @@ class TestKubernetesCluster(KubernetesContract):
     @override
     @pytest.fixture
     async def place(self) -> AsyncIterator[ClusterPlace]:
-        require("kubernetes")
-        path = kubeconfig_of_tests()
-        assert path is not None, "the requirement says that there is one"
-        access = Kubeconfig(path=path, allow_programs=True)
-        way = await open_way(access, user_agent="stateward-tests")
-        token = str(way.api.configuration.api_key.get("BearerToken", "")).removeprefix("Bearer ")
-        tls = way.api.rest_client.ssl_context
-        host = way.host
-        client = KubernetesClient(host, token, tls if host.startswith("https") else None)
-        try:
-            async with namespace_of(client) as namespace:
-                yield ClusterPlace(client, namespace)
-        finally:
-            await client.close()
-            await way.close()
+        async with real_cluster() as cluster:
+            client = KubernetesClient(cluster.url, cluster.token, cluster.tls)
+            try:
+                async with namespace_of(client) as namespace:
+                    yield ClusterPlace(client, namespace)
+            finally:
+                await client.close()

@@ -15,14 +15,13 @@ from typing import Any, final, override
 import httpx
 import pytest
 
-from adapters.k8s.access import Kubeconfig, open_way
 from adapters.k8s.engine import Identity, open_engine
 from adapters.k8s.kinds import BUILT_IN
 from domain.target import K8sSettings
 from reconcilers.object_ports import AppOrder, Json, ObjectKey
 from tests.contracts.objects import ObjectsContract
 from tests.contracts.objects_world import Place, World
-from tests.support.requirements import kubeconfig_of_tests, require
+from tests.support.kubernetes.reaching import real_cluster
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
 IMAGE = os.environ.get("STATEWARD_TEST_IMAGE", "web:1")
@@ -89,30 +88,23 @@ class RealWorld(World):
 class TestRealObjects(ObjectsContract):
     @pytest.fixture
     async def world(self) -> AsyncIterator[World]:
-        require("kubernetes")
-        path = kubeconfig_of_tests()
-        assert path is not None, "the requirement says that there is one"
-        access = Kubeconfig(path=path, allow_programs=True)
-        way = await open_way(access, user_agent="stateward-tests")
-        token = str(way.api.configuration.api_key.get("BearerToken", "")).removeprefix("Bearer ")
-        tls = way.api.rest_client.ssl_context if way.host.startswith("https") else False
-        place = ClusterPlace(way.host, token, tls)
         mark = uuid.uuid4().hex[:8]
         prefixes = f"ours-{mark}-", f"theirs-{mark}-"
-        engines = [
-            await open_engine(
-                access,
-                K8sSettings(namespace_prefix=prefix),
-                Identity(str(uuid.uuid4()), "prod", "stateward-tests"),
-                rng=random.Random(5),
-                now=time.time,
-            )
-            for prefix in prefixes
-        ]
-        try:
-            yield RealWorld(engines[0].objects, engines[1].objects, place)
-        finally:
-            for engine in engines:
-                await engine.close()
-            await way.close()
-            place.leave(*(f"{prefix}shop" for prefix in prefixes))
+        async with real_cluster() as cluster:
+            place = ClusterPlace(cluster.url, cluster.token, cluster.tls or False)
+            engines = [
+                await open_engine(
+                    cluster.access,
+                    K8sSettings(namespace_prefix=prefix),
+                    Identity(str(uuid.uuid4()), "prod", "stateward-tests"),
+                    rng=random.Random(5),
+                    now=time.time,
+                )
+                for prefix in prefixes
+            ]
+            try:
+                yield RealWorld(engines[0].objects, engines[1].objects, place)
+            finally:
+                for engine in engines:
+                    await engine.close()
+                place.leave(*(f"{prefix}shop" for prefix in prefixes))

@@ -2,17 +2,20 @@
 
 import json
 import random
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from adapters.k8s.access import Access, Kubeconfig
+from adapters.k8s.access import Access, Kubeconfig, open_way
 from adapters.k8s.cluster import Cluster
 from adapters.k8s.patience import Patience
 from adapters.k8s.transport import Transport
 from tests.support.kubernetes.schema import Object
 from tests.support.kubernetes.server import ADMIN_TOKEN, KubernetesServer
+from tests.support.requirements import kubeconfig_of_tests, require
 
 
 def kubeconfig(
@@ -56,6 +59,31 @@ async def reached(
     path = kubeconfig(folder / f"{token}.json", server.url, {"token": token})
     async with opened(Kubeconfig(path=path)) as cluster:
         yield cluster
+
+
+class RealCluster(NamedTuple):
+    """The cluster that was named to try things on, and what it takes to ask it by other means."""
+
+    access: Kubeconfig
+    url: str
+    token: str
+    tls: ssl.SSLContext | None
+
+
+@asynccontextmanager
+async def real_cluster() -> AsyncIterator[RealCluster]:
+    """The cluster of STATEWARD_TEST_KUBECONFIG; without one, the test is skipped."""
+    require("kubernetes")
+    path = kubeconfig_of_tests()
+    assert path is not None, "the requirement says that there is one"
+    access = Kubeconfig(path=path, allow_programs=True)
+    way = await open_way(access, user_agent="stateward-tests")
+    token = str(way.api.configuration.api_key.get("BearerToken", "")).removeprefix("Bearer ")
+    tls = way.api.rest_client.ssl_context if way.host.startswith("https") else None
+    try:
+        yield RealCluster(access, way.host, token, tls)
+    finally:
+        await way.close()
 
 
 def namespace(server: KubernetesServer, name: str = "shop") -> None:
