@@ -5,6 +5,9 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
+# Commands and servers are started hundreds of times; without bytecode each would compile a thousand modules.
+export PYTHONDONTWRITEBYTECODE :=
+
 PACKAGES := domain bus projections reconcilers adapters gateway simulation stateward
 CODE := $(PACKAGES) tests scripts examples
 BIN := .venv/bin

@@ -6,6 +6,7 @@ run, so a machine that lacks something cannot look like one where everything pas
 
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 # A shell that starts a run in the background has it ignore what Ctrl-C sends; children would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Tests start servers and commands by the hundred: one that has to compile all it imports takes
+# twice as long to start.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Machines that run tests are shared and slow at times: time says nothing about correctness.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
