@@ -17,7 +17,8 @@ FAST := $(wildcard tests/domain tests/projections tests/reconcilers tests/contra
         tests/test_house.py)
 
 # Most tests wait for servers most of the time: two at once for each core, a file in one of them.
-AT_ONCE = -n $$((2 * $$(nproc))) --dist loadfile
+# Files begin in the order of tests/conftest.py, not by how many tests they hold.
+AT_ONCE = -n $$((2 * $$(nproc))) --dist loadfile --no-loadscope-reorder
 
 # Of `make simulate` and `make soak`.
 SEED := 1

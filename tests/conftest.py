@@ -39,6 +39,8 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
 
 _OF_SERVERS = frozenset({"acceptance", "cli", "contracts", "integration"})
+# Files of the last turn, all others, take seconds.
+_TURNS = (frozenset({"acceptance", "simulation"}), _OF_SERVERS | {"gateway", "reconcilers"})
 
 
 @pytest.fixture(scope="session")
@@ -65,14 +67,27 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What real servers do depends on the machine too: such a test gets a second try, and is told.
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes long begins first, so that no file runs alone at the end.
 
-    Only there: what is pure or simulated does the same each time.
+    And what real servers do depends on the machine too: such a test gets a second try, and is
+    told. Only there: what is pure or simulated does the same each time.
     """
+    items.sort(key=_begins)
+    if not config.pluginmanager.hasplugin("rerunfailures"):
+        return
     for item in items:
         if _OF_SERVERS & set(item.path.parts):
             item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def _begins(item: pytest.Item) -> int:
+    """When a test's turn is; within it the order stays as it is, so files stay together."""
+    for number, tiers in enumerate(_TURNS):
+        if tiers & set(item.path.parts):
+            return number
+    return len(_TURNS)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -82,6 +97,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if again := terminalreporter.getreports("rerun"):
+        terminalreporter.section("why a second try was needed")
+        for report in again:
+            terminalreporter.write_line(f"{report.nodeid}\n{report.longreprtext}\n")
     reasons = Counter(_reason(report) for report in terminalreporter.getreports("skipped"))
     if not reasons:
         return
