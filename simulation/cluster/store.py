@@ -4,6 +4,7 @@ Each write makes a new body and a new version; bodies are never changed in place
 holds one holds what was true then. Those who follow are told of every change, in order.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, final
@@ -38,6 +39,7 @@ class Store:
 
     def __init__(self) -> None:
         self._stored: dict[ObjectKey, _Stored] = {}
+        self._of_kind: defaultdict[str, dict[ObjectKey, _Stored]] = defaultdict(dict)
         self.followers: list[Callable[[Change], None]] = []
         self.version = 0
         self._uids = 0
@@ -50,7 +52,8 @@ class Store:
 
     def all(self, *kinds: str) -> Iterator[tuple[ObjectKey, Json]]:
         """Objects of some kinds, or all, in the order of their making."""
-        for key, one in list(self._stored.items()):
+        among = self._of_kind[kinds[0]] if len(kinds) == 1 else self._stored
+        for key, one in list(among.items()):
             if not kinds or key.kind in kinds:
                 yield key, one.body
 
@@ -107,6 +110,7 @@ class Store:
         """It is gone. Twice is as once."""
         gone = self._stored.pop(key, None)
         if gone is not None:
+            del self._of_kind[key.kind][key]
             self.version += 1
             self._tell(Change(key, gone.body, None, self.version))
 
@@ -157,7 +161,7 @@ class Store:
         self.version += 1
         metadata = {**stored.body["metadata"], "resourceVersion": str(self.version)}
         stored.body = {**stored.body, "metadata": metadata}
-        self._stored[key] = stored
+        self._stored[key] = self._of_kind[key.kind][key] = stored
         was = None if before is None else before.body
         self._tell(Change(key, was, stored.body, self.version))
         return stored.body
