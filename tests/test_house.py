@@ -11,7 +11,8 @@ import re
 import sys
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -38,6 +39,16 @@ def files_of(*folders: str, suffix: str = "") -> list[Path]:
 
 def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def broken[Broken](files: Sequence[Path], rule: Callable[[Path], Broken]) -> dict[str, Broken]:
+    """What each file does against a rule, by its name; files that keep it are left out."""
+    return {named(path): found for path in files if (found := rule(path))}
 
 
 SHIPPED_CODE = files_of(*SHIPPED, "scripts", suffix=".py")
@@ -72,10 +83,9 @@ def shell_uses(tree: ast.AST) -> Iterator[ast.Call]:
             yield node
 
 
-@pytest.mark.parametrize("path", SHIPPED_CODE, ids=named)
-def test_no_shell_is_ever_given_a_string(path: Path) -> None:
-    lines = [use.lineno for use in shell_uses(ast.parse(path.read_text()))]
-    assert not lines, f"{named(path)} uses a shell on lines {lines}; pass an argv list instead"
+def test_no_shell_is_ever_given_a_string() -> None:
+    found = broken(SHIPPED_CODE, lambda path: [use.lineno for use in shell_uses(parsed(path))])
+    assert not found, f"a shell is used on lines {found}; pass an argv list instead"
 
 
 @pytest.mark.parametrize(
@@ -144,10 +154,10 @@ def luck_and_time(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 pass
 
 
-@pytest.mark.parametrize("path", files_of(*DETERMINISTIC, suffix=".py"), ids=named)
-def test_no_wall_clock_luck_or_thread_outside_the_ports(path: Path) -> None:
-    found = [] if path == SUPERVISES else sorted(luck_and_time(ast.parse(path.read_text())))
-    assert not found, f"{named(path)} takes {found}; have it handed in, so that a seed decides it"
+def test_no_wall_clock_luck_or_thread_outside_the_ports() -> None:
+    files = [path for path in files_of(*DETERMINISTIC, suffix=".py") if path != SUPERVISES]
+    found = broken(files, lambda path: sorted(luck_and_time(parsed(path))))
+    assert not found, f"taken on lines {found}; have it handed in, so that a seed decides it"
 
 
 @pytest.mark.parametrize(
@@ -217,14 +227,14 @@ def test_no_folder_of_tests_is_a_package() -> None:
     assert not found, f"{found} would shadow the packages they are named after"
 
 
-@pytest.mark.parametrize("path", CODE, ids=named)
-def test_imports_are_absolute(path: Path) -> None:
-    relative = [
-        node.lineno
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and node.level
-    ]
-    assert not relative, f"{named(path)} imports relatively on lines {relative}"
+def relative_imports(path: Path) -> list[int]:
+    imports = (node for node in ast.walk(parsed(path)) if isinstance(node, ast.ImportFrom))
+    return [node.lineno for node in imports if node.level]
+
+
+def test_imports_are_absolute() -> None:
+    found = broken(CODE, relative_imports)
+    assert not found, f"imported relatively on lines {found}"
 
 
 VAGUE = {"utils", "util", "helpers", "helper", "common", "manager", "base", "core", "misc"}
@@ -255,10 +265,11 @@ def references(prose: str) -> list[str]:
 
 def docstrings(path: Path) -> str:
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    nodes = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, documented))
+    nodes = (node for node in ast.walk(parsed(path)) if isinstance(node, documented))
     return "\n".join(ast.get_docstring(node) or "" for node in nodes)
 
 
+@cache
 def resolves(name: str) -> bool:
     try:
         pkgutil.resolve_name(name)
@@ -267,16 +278,18 @@ def resolves(name: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("path", CODE, ids=named)
-def test_what_a_docstring_names_exists(path: Path) -> None:
-    gone = [name for name in references(docstrings(path)) if not resolves(name)]
-    assert not gone, f"{named(path)} names {gone}, which cannot be imported"
+def gone(prose: str) -> list[str]:
+    return [name for name in references(prose) if not resolves(name)]
 
 
-@pytest.mark.parametrize("path", PROSE, ids=named)
-def test_what_a_page_names_exists(path: Path) -> None:
-    gone = [name for name in references(path.read_text()) if not resolves(name)]
-    assert not gone, f"{named(path)} names {gone}, which cannot be imported"
+def test_what_a_docstring_names_exists() -> None:
+    found = broken(CODE, lambda path: gone(docstrings(path)))
+    assert not found, f"named, but cannot be imported: {found}"
+
+
+def test_what_a_page_names_exists() -> None:
+    found = broken(PROSE, lambda path: gone(path.read_text()))
+    assert not found, f"named, but cannot be imported: {found}"
 
 
 def test_the_reference_guard_tells_modules_from_files_and_subjects() -> None:
@@ -344,7 +357,7 @@ def test_shipped_code_imports_nothing_that_only_developers_install() -> None:
 def imported(path: Path) -> set[str]:
     """Return the top-level names of the modules that a file imports."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
