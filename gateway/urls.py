@@ -13,8 +13,8 @@ from domain.access import READ, Actor, authorise
 from domain.names import Ref, check_name
 from domain.names import target as target_ref
 from domain.refusals import BadValue
-from domain.route import path_prefix
 from domain.routing import Routing
+from domain.url import as_asked_for, path_prefix, plain
 from gateway import openapi, shapes
 from gateway.asking import Freshness, actor_of, may_read, reply
 from gateway.ports import Services
@@ -182,14 +182,9 @@ def _asked(url: str) -> tuple[str, str, str]:
             "query.url", url, "write it as https://shop.example.org/api, or without https://"
         )
     try:
-        return parts.scheme, _as_asked_for(host), path_prefix(parts.path or "/")
+        return parts.scheme, as_asked_for(host), path_prefix(plain(parts.path or "/"))
     except ValueError as error:
         raise BadValue("query.url", url, str(error)) from None
-
-
-def _as_asked_for(host: str) -> str:
-    """A host as browsers ask for it; raises `UnicodeError`, which is a `ValueError`."""
-    return host if host.isascii() else host.encode("idna").decode()
 
 
 def _headers(lines: str) -> dict[str, str]:

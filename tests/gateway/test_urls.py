@@ -78,6 +78,13 @@ async def test_a_host_may_be_asked_about_as_people_write_it(furnished: httpx.Asy
     assert (await why(furnished, "Bücher.localhost"))["row"]["app"] == "App/shop/web"
 
 
+async def test_a_path_may_be_asked_about_with_needless_escapes(
+    furnished: httpx.AsyncClient,
+) -> None:
+    """Every router takes them for the characters that they mean."""
+    assert (await why(furnished, "a.localhost/%6Cab/x"))["row"]["app"] == "App/lab/own"
+
+
 async def test_a_request_hits_a_row_and_the_others_are_explained(
     furnished: httpx.AsyncClient,
 ) -> None:
