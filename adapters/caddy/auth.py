@@ -26,6 +26,15 @@ def spellings(header: str) -> list[str]:
     return ["".join(map("".join, zip(parts, (*mark, ""), strict=True))) for mark in marks]
 
 
+def unheard(header: str) -> list[str]:
+    """What a client says of itself and of routers before this one: apps may believe it.
+
+    What of it is true is said anew by Caddy: `X-Forwarded-For`, `-Host` and `-Proto`.
+    """
+    forwarded = [f"X{one}Forwarded{other}*" for one, other in product("-_", repeat=2)]
+    return [*spellings(header), *spellings("X-Real-IP"), "Forwarded", *forwarded]
+
+
 def checks(row: Row, site: Site) -> list[JSON]:
     """The handlers between a request and its app."""
     if row.auth == "off":
