@@ -84,8 +84,8 @@ class Urls:
             if (rows := tuple(row for row in table.rows if row.host == host))
         }
         if not scheme:
-            rows = chain.from_iterable(table.rows for table in there.values())
-            scheme = "https" if any(row.scheme == "https" for row in rows) else "http"
+            every = chain.from_iterable(table.rows for table in there.values())
+            scheme = "https" if any(row.scheme == "https" for row in every) else "http"
         asked = route_matching.Request(_SCHEMES[scheme], host, path, given)
         matches = {name: route_matching.match(table, asked) for name, table in there.items()}
         name = next((name for name, one in matches.items() if one.row), next(iter(matches), ""))
