@@ -190,14 +190,24 @@ class EdgeContract:
         made = authority.certify("own", "own.test")
         good = Pem(made.certificate.read_bytes(), made.key.read_bytes())
         trust = partial(ssl.create_default_context, cafile=authority.file)
+        made = authority.certify("other", "other.test")
+        another = Pem(made.certificate.read_bytes(), made.key.read_bytes())
         secure = row("own.test", scheme="https", tls=Tls(mode="secret", secret=SECRET))
         async with backends("web") as (web,):
-            for pem in (good, None, good._replace(key=b"no key")):
+            for pem, why in (
+                (good, ""),
+                (None, "can be read now"),
+                (good._replace(key=b"no key"), "no PEM of a certificate and its key"),
+                (good._replace(key=another.key), "belongs to another certificate"),
+                (another, "is for other.test, not for own.test"),
+            ):
                 world.certificates.pop(SECRET, None)
                 if pem is not None:
                     world.certificates[SECRET] = pem
                 await world.serve([secure, row("a.test")], {WEB: [web.endpoint()]})
                 assert name_of(await securely(world, "own.test", trust)) == "web"
+                told = (await world.router.certified(["own.test"]))["own.test"].trouble
+                assert (why in told) if why else not told
 
     async def test_a_certificate_that_is_none_harms_no_other_row(self, world: RouterWorld) -> None:
         broken = row("own.test", scheme="https", tls=Tls(mode="secret", secret=SECRET))
