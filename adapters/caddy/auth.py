@@ -35,6 +35,21 @@ def unheard(header: str) -> list[str]:
     return [*spellings(header), *spellings("X-Real-IP"), "Forwarded", *forwarded]
 
 
+def own_connection() -> JSON:
+    """The route that keeps a client from naming headers in `Connection`.
+
+    Caddy takes away what is named there on the way to the app: the user, or what a route sets.
+    """
+    word = "(upgrade|keep-alive|close|te|http2-settings)"
+    plain = {"pattern": rf"(?i)^\s*{word}(\s*,\s*{word})*\s*$"}
+    all_lines = "{http.request.header.Connection}"
+    match = {"header": {"Connection": []}, "not": [{"vars_regexp": {all_lines: plain}}]}
+    return {
+        "match": [match],
+        "handle": [{"handler": "headers", "request": {"delete": ["Connection"]}}],
+    }
+
+
 def checks(row: Row, site: Site) -> list[JSON]:
     """The handlers between a request and its app."""
     if row.auth == "off":

@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from adapters.caddy import contexts, pools
-from adapters.caddy.auth import checks, unheard
+from adapters.caddy.auth import checks, own_connection, unheard
 from adapters.caddy.pages import NO_ROUTE, page
 from adapters.caddy.site import Site, port_of
 from projections.route_table import Header, Row
@@ -41,6 +41,7 @@ def routes(rows: Iterable[Row], scheme: str, site: Site) -> list[JSON]:
             of_host.setdefault(row.host, []).append(row)
     return [
         {"handle": [{"handler": "headers", "request": {"delete": unheard(site.identity_header)}}]},
+        own_connection(),
         *_blocks([_host(scheme, host, found, site) for host, found in of_host.items()]),
         *(contexts.route(header, site.contexts) for header in site.context_headers),
         _proxy("http", site),

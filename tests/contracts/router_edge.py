@@ -55,6 +55,16 @@ class EdgeContract:
         seen = await user_seen(world, auth, spoofs | known)
         assert seen == ("alice" if known else None)
 
+    async def test_no_client_takes_away_what_an_app_is_told(self, world: RouterWorld) -> None:
+        """Headers that `Connection` names end at the next hop, and that is the router."""
+        named = [("Connection", "close"), ("Connection", f"{USER}, X-Team"), *ALICE.items()]
+        secure = row("a.test", auth="hard", request_headers=(Header("x-team", "shop"),))
+        async with backends("web") as (web,):
+            await world.serve([secure], {WEB: [web.endpoint()]})
+            async with world.client("a.test") as client:
+                arrived = (await client.get("/", headers=named)).json()["headers"]
+        assert (arrived[USER.lower()], arrived["x-team"]) == ("alice", "shop")
+
     @pytest.mark.parametrize("auth", ["soft", "hard"])
     async def test_a_user_who_is_known_is_named_to_the_app(
         self, world: RouterWorld, auth: Auth
