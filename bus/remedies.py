@@ -50,6 +50,8 @@ _PATTERNS: Final[Mapping[str, str]] = {
     "command": "it holds a NUL character, which no argument can; take it out",
     "args": "it holds a NUL character, which no argument can; take it out",
     "argv": "it holds a NUL character, which no argument can; take it out",
+    "header": "it names no header; write letters, digits and -, as X-Feature",
+    "value": "a header has visible ASCII characters, with spaces only between them; escape others",
     "key": "it holds a NUL character; take it out",
 }
 _VARIABLE: Final = "it names no variable; write letters, digits and _, and no digit first"

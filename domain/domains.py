@@ -13,8 +13,8 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from domain import addresses
 from domain.refusals import BadValue
-from domain.route import host_name
 from domain.schema import SPEC
+from domain.url import host_name
 
 _ASKING: Final = ("caddy", "traefik")  # routers that ask whom a row names
 _CLUSTERED: Final = "/"  # is in the name of a middleware of a cluster, `@` in that of any other
@@ -86,6 +86,12 @@ class Domain:
     def has(self, host: str) -> bool:
         """Whether an app may have this host."""
         return _fits(self.pattern, host) and not any(_fits(one, host) for one in self.exclude)
+
+    def leaves_out(self, host: str) -> str | None:
+        """The exclusion that keeps a host of this pattern from apps."""
+        if not _fits(self.pattern, host):
+            return None
+        return next((one for one in self.exclude if _fits(one, host)), None)
 
 
 def _fits(pattern: str, host: str) -> bool:

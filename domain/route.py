@@ -4,7 +4,6 @@ A route changes nothing that runs, so it makes no revision; a published port doe
 made with it. What is claimed for a route is its URL: who else may use it is `domain.claims`.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -14,70 +13,25 @@ from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter
 
 from domain.refusals import BadValue
 from domain.schema import SPEC, Name
+from domain.url import check_claimable, host_name, path_prefix
 
 MAX_ROUTES: Final = 64  # of one app
 MAX_CONTEXTS: Final = 64  # of one route
+OF_A_CONNECTION: Final = frozenset(
+    {
+        "connection",
+        "content-length",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)  # headers that say where a message ends or what becomes of its connection: a router's own
 CERTIFICATE_KEYS: Final = ("tls.crt", "tls.key")  # of a Secret with a certificate, as elsewhere
 
-_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
-_SEGMENT: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+")
-_ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _HEADER: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"  # what RFC 9110 lets a header be named
-
-
-@lru_cache(maxsize=16_384)
-def host_name(text: str) -> str:
-    """Return a host; raises `ValueError` with the rule that it does not follow."""
-    if text != text.lower():
-        raise ValueError(f"hosts are in lower case: {text.lower()}")
-    if text.startswith(".") or text.endswith("."):
-        raise ValueError("a host neither begins nor ends with a dot")
-    if not text.isascii():
-        try:
-            punycode = text.encode("idna").decode()
-        except UnicodeError:
-            raise ValueError("it is no name of a host") from None
-        raise ValueError(f"write it as it is asked for: {punycode}")
-    if len(text) > 253:
-        raise ValueError("a host has at most 253 characters")
-    for label in text.split("."):
-        if _LABEL.fullmatch(label) is None:
-            raise ValueError(
-                "a host is labels of 1 to 63 letters, digits, - and _, parted by dots, "
-                "without a wildcard or a port"
-            )
-        _check_idna(label)
-    return text
-
-
-def _check_idna(label: str) -> None:
-    if not label.startswith("xn--"):
-        return
-    try:
-        label.encode().decode("idna")
-    except UnicodeError:
-        raise ValueError(f"{label} is no international name") from None
-
-
-@lru_cache(maxsize=16_384)
-def path_prefix(text: str) -> str:
-    """Return a path in its one form; raises `ValueError` with the rule that it does not follow.
-
-    That form has no slash at its end, and escapes in upper case.
-    """
-    if not text.startswith("/"):
-        raise ValueError("a path begins with /")
-    if "?" in text or "#" in text:
-        raise ValueError("a path has no query and no fragment")
-    trimmed = text.removesuffix("/")
-    if not trimmed:
-        return "/"
-    for segment in trimmed[1:].split("/"):
-        if segment in ("", ".", ".."):
-            raise ValueError("a path has no empty part, and none that is . or ..")
-        if _SEGMENT.fullmatch(segment) is None:
-            raise ValueError("a path is written escaped, such as /a%20b")
-    return _ESCAPE.sub(lambda escape: escape[0].upper(), trimmed)
 
 
 Host = Annotated[str, Field(max_length=1000), AfterValidator(host_name)]
@@ -212,6 +166,11 @@ def check(routes: Sequence[Route], publish: Sequence[Publish], ports: Mapping[st
 
 
 def _check_route(at: str, route: Route, tcp: Sequence[str]) -> None:
+    try:
+        check_claimable(route.path)
+    except ValueError as error:
+        raise BadValue(f"{at}.path", route.path, str(error)) from None
+    _check_headers(at, route)
     if route.port is None and len(tcp) != 1:
         rule = f"name a tcp port of this app (has {', '.join(tcp) or 'none'})"
         raise BadValue(f"{at}.port", None, rule)
@@ -223,6 +182,22 @@ def _check_route(at: str, route: Route, tcp: Sequence[str]) -> None:
     if (route.tls.mode == "secret") != (route.tls.secret is not None):
         rule = "mode secret needs the name of a Secret, and no other mode has one"
         raise BadValue(f"{at}.tls.secret", route.tls.secret, rule)
+
+
+def _check_headers(at: str, route: Route) -> None:
+    for index, context in enumerate(route.contexts):
+        if context.header in OF_A_CONNECTION or context.header == "host":
+            rule = "contexts are told apart by a header that says nothing else, such as x-context"
+            raise BadValue(f"{at}.contexts[{index}].header", context.header, rule)
+    for way, headers in (("request", route.headers.request), ("response", route.headers.response)):
+        names = [one.name for one in headers]
+        for index, name in enumerate(names):
+            field = f"{at}.headers.{way}[{index}].name"
+            if name in OF_A_CONNECTION:
+                rule = "it belongs to a connection, and each has its own; leave it out"
+                raise BadValue(field, name, rule)
+            if name in names[:index]:
+                raise BadValue(field, name, "an earlier one sets it already; leave out one of them")
 
 
 def complete(routes: Sequence[Route], ports: Mapping[str, str]) -> tuple[Route, ...]:

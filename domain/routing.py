@@ -217,9 +217,7 @@ def check_app(
         at = f"spec.routes[{index}]"
         domain = domains.domain_of(routing.domains, route.host)
         if domain is None:
-            offered = ", ".join(one.pattern for one in routing.domains) or "none"
-            rule = f"target {target} offers the domains {offered}; an operator may add to them"
-            raise BadValue(f"{at}.host", route.host, rule)
+            raise BadValue(f"{at}.host", route.host, _not_offered(routing, target, route.host))
         if route.auth != "off" and not domain.auth:
             rule = f"target {target} offers no auth on {domain.pattern}; an operator may allow it"
             raise BadValue(f"{at}.auth", route.auth, rule)
@@ -235,6 +233,17 @@ def check_app(
                 "have spec.routing.router of the target be none"
             )
             raise BadValue(at, asked, rule)
+
+
+def _not_offered(routing: Routing, target: str, host: str) -> str:
+    for one in routing.domains:
+        if (excluded := one.leaves_out(host)) is not None:
+            return (
+                f"target {target} offers the domains {one.pattern} without {excluded}; take "
+                "another host, or ask an operator for this one"
+            )
+    offered = ", ".join(one.pattern for one in routing.domains) or "none"
+    return f"target {target} offers the domains {offered}; an operator may add to them"
 
 
 def _router_ports(routing: Routing) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """The routes that show by which URLs apps are reached, and which of them a request would hit."""
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Annotated, Any, Final, final
 from urllib.parse import urlsplit
 
@@ -13,15 +14,15 @@ from domain.access import READ, Actor, authorise
 from domain.names import Ref, check_name
 from domain.names import target as target_ref
 from domain.refusals import BadValue
-from domain.route import path_prefix
 from domain.routing import Routing
+from domain.url import as_asked_for, path_prefix, plain
 from gateway import openapi, shapes
 from gateway.asking import Freshness, actor_of, may_read, reply
 from gateway.ports import Services
 from gateway.routes import StrictRoute
 from gateway.times import shown
 from projections import route_matching
-from projections.route_matching import Match
+from projections.route_matching import Match, Passed
 from projections.route_table import RouteTable, Row, Scheme, Share
 
 ALL: Final = "/routes"
@@ -77,15 +78,18 @@ class Urls:
         scheme, host, path = _asked(url)
         given = _headers(headers)
         await self._fresh.reached()
-        there = [
-            (name, [row for row in table.rows if row.host == host], table)
+        there = {
+            name: RouteTable(rows=rows)
             for name, table in self._tables(target)
-        ]
-        name, rows, table = next((one for one in there if one[1]), ("", [], RouteTable()))
+            if (rows := tuple(row for row in table.rows if row.host == host))
+        }
         if not scheme:
-            scheme = "https" if any(row.scheme == "https" for row in rows) else "http"
+            every = chain.from_iterable(table.rows for table in there.values())
+            scheme = "https" if any(row.scheme == "https" for row in every) else "http"
         asked = route_matching.Request(_SCHEMES[scheme], host, path, given)
-        found = route_matching.match(table, asked)
+        matches = {name: route_matching.match(table, asked) for name, table in there.items()}
+        name = next((name for name, one in matches.items() if one.row), next(iter(matches), ""))
+        found = matches.get(name) or route_matching.match(RouteTable(), asked)
         return reply(
             {
                 "request": {
@@ -95,9 +99,12 @@ class Urls:
                     "headers": given,
                     "target": name,
                 },
-                "summary": _summary(found, host, known=bool(rows)),
+                "summary": _summary(found, host, known=bool(there)),
                 "row": self._shown(actor, found.row) if found.row is not None else None,
-                "passed": [self._shown(actor, one.row) | {"why": one.why} for one in found.passed],
+                "passed": [
+                    self._shown(actor, one.row) | {"why": one.why}
+                    for one in (*found.passed, *_elsewhere(there, name))
+                ],
             }
         )
 
@@ -169,6 +176,14 @@ def _apps(shares: tuple[Share, ...]) -> dict[str, None]:
     return dict.fromkeys(share.backend.app for share in shares)
 
 
+def _elsewhere(there: Mapping[str, RouteTable], name: str) -> Iterator[Passed]:
+    """The rows of the host on targets to whose routers the request does not come."""
+    for other, table in there.items():
+        if other != name:
+            why = f"it is on target {other}, and this is what the router of target {name} does"
+            yield from (Passed(row, why) for row in table.rows)
+
+
 def _asked(url: str) -> tuple[str, str, str]:
     """The scheme (or nothing), host and path of a URL as people write it."""
     text = url if "://" in url else f"//{url}"
@@ -182,14 +197,9 @@ def _asked(url: str) -> tuple[str, str, str]:
             "query.url", url, "write it as https://shop.example.org/api, or without https://"
         )
     try:
-        return parts.scheme, _as_asked_for(host), path_prefix(parts.path or "/")
+        return parts.scheme, as_asked_for(host), path_prefix(plain(parts.path or "/"))
     except ValueError as error:
         raise BadValue("query.url", url, str(error)) from None
-
-
-def _as_asked_for(host: str) -> str:
-    """A host as browsers ask for it; raises `UnicodeError`, which is a `ValueError`."""
-    return host if host.isascii() else host.encode("idna").decode()
 
 
 def _headers(lines: str) -> dict[str, str]:

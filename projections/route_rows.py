@@ -123,10 +123,17 @@ def _fallback(
     """Who answers a context's requests while its own app cannot.
 
     They are sent on as the context's row says, so nobody is asked who wants them otherwise: only
-    from users who signed in, say.
+    from users who signed in, say, be it only below some path.
     """
     base = _base(bases, scheme, route.path)
-    if base is None or _AUTHS[base.route.auth] > _AUTHS[route.auth]:
+    if base is None:
+        return ()
+    below = (
+        other.route.auth
+        for (at, path), other in bases.items()
+        if at == scheme and other.stream == base.stream and claims.covers(route.path, path)
+    )
+    if max(_AUTHS[auth] for auth in (base.route.auth, *below)) > _AUTHS[route.auth]:
         return ()
     return _shares(base) if _arrives(base.route) == _arrives(route) else ()
 

@@ -94,21 +94,29 @@ class Certifying:
             self._changed(news)
 
 
-def hosts(table: RouteTable) -> dict[str, None]:
+def hosts(table: RouteTable) -> dict[str, str]:
     """Those that are asked for over TLS."""
     return hosts_of(table.rows)
 
 
-def hosts_of(rows: Iterable[Row]) -> dict[str, None]:
-    return {row.host: None for row in rows if row.scheme == "https" and row.tls is not None}
+def hosts_of(rows: Iterable[Row]) -> dict[str, str]:
+    """The Secret that each host's certificate comes from; empty where the router has it made."""
+    found: dict[str, str] = {}
+    for row in rows:
+        if row.scheme == "https" and row.tls is not None:
+            found.setdefault(row.host, row.tls.secret)
+    return found
 
 
 def lacking(rows: Iterable[Row], shown: Mapping[str, Certified]) -> Reason | None:
     """Why nobody can connect to one of the hosts, if there is one without a certificate."""
-    for host in hosts_of(rows):
+    for host, secret in hosts_of(rows).items():
         found = shown.get(host)
         if found is None or found.not_after:
             continue
+        if secret:
+            why = found.trouble or f"{secret} has none for it that has come to the router"
+            return "CertificateFailed", f"{host} has no certificate, so nobody can connect: {why}"
         if not found.trouble:
             return "CertificatePending", f"{host} has no certificate yet; it is being asked for"
         return "CertificateFailed", (
@@ -132,6 +140,9 @@ def condition(rows: Iterable[Row], shown: Mapping[str, Certified], now: float) -
     if standing == "Certified":
         which = f"that of {host} is the first to end" if len(known) > 1 else "it ends"
         message = f"hosts with a certificate: {len(known)}; {which}, {end}"
+        for name, secret in hosts_of(rows).items():
+            if secret and name in known and known[name].trouble:
+                message += f"; {name} goes on with the one before: {known[name].trouble}"
         return Condition(type="Certified", status="True", reason=standing, message=message)
     ends = "ended" if standing == "CertificateExpired" else "ends"
     message = f"the certificate of {host} {ends} {end}"

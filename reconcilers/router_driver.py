@@ -326,6 +326,9 @@ class RouterDriver:
         is_news, self.unserved = unserved != self.unserved, unserved
         if self._applied is not table:
             self._take_over(table)
+        if done.changed:  # a Secret may have another certificate by now
+            secrets = certifying.hosts(table)
+            self.certificates.look(host for host, secret in secrets.items() if secret)
         if is_news:
             self._reports.troubled()
 

@@ -26,6 +26,30 @@ def spellings(header: str) -> list[str]:
     return ["".join(map("".join, zip(parts, (*mark, ""), strict=True))) for mark in marks]
 
 
+def unheard(header: str) -> list[str]:
+    """What a client says of itself and of routers before this one: apps may believe it.
+
+    What of it is true is said anew by Caddy: `X-Forwarded-For`, `-Host` and `-Proto`.
+    """
+    forwarded = [f"X{one}Forwarded{other}*" for one, other in product("-_", repeat=2)]
+    return [*spellings(header), *spellings("X-Real-IP"), "Forwarded", *forwarded]
+
+
+def own_connection() -> JSON:
+    """The route that keeps a client from naming headers in `Connection`.
+
+    Caddy takes away what is named there on the way to the app: the user, or what a route sets.
+    """
+    word = "(upgrade|keep-alive|close|te|http2-settings)"
+    plain = {"pattern": rf"(?i)^\s*{word}(\s*,\s*{word})*\s*$"}
+    all_lines = "{http.request.header.Connection}"
+    match = {"header": {"Connection": []}, "not": [{"vars_regexp": {all_lines: plain}}]}
+    return {
+        "match": [match],
+        "handle": [{"handler": "headers", "request": {"delete": ["Connection"]}}],
+    }
+
+
 def checks(row: Row, site: Site) -> list[JSON]:
     """The handlers between a request and its app."""
     if row.auth == "off":

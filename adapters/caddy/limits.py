@@ -29,6 +29,6 @@ def limits_met(
         elif row.tls and row.tls.mode == "secret" and row.tls.secret not in certified:
             yield Unserved(
                 row.id,
-                f"{row.tls.secret} has no certificate with its key that can be read, so nobody can "
-                "connect; give it tls.crt (the chain) and tls.key, both as PEM",
+                f"{row.tls.secret} has no certificate of {row.host} with a key that can be read, "
+                "so nobody can connect; give it tls.crt (the chain) and tls.key, both as PEM",
             )

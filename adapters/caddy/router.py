@@ -5,8 +5,7 @@ for being new; a `publish` writes a file and nothing else.
 """
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Set
+from collections.abc import AsyncIterator, Collection, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, final, override
@@ -16,8 +15,9 @@ import structlog
 from adapters.caddy import contexts, pools
 from adapters.caddy.addresses import addresses
 from adapters.caddy.admin import Admin, Overtaken
+from adapters.caddy.certificates import Certificates, OwnCertificates, no_certificates
 from adapters.caddy.drift import drift, drift_of_contexts
-from adapters.caddy.files import Certificate, Files, is_free
+from adapters.caddy.files import Files, is_free
 from adapters.caddy.limits import limits_met
 from adapters.caddy.programs import Container, Programs
 from adapters.caddy.render import render
@@ -25,7 +25,6 @@ from adapters.caddy.site import (
     CONTEXT_HEADERS,
     IDENTITY_HEADER,
     Acme,
-    CertificateFiles,
     Site,
     Verify,
 )
@@ -60,14 +59,6 @@ class CaddySettings:
     context_headers: tuple[str, ...] = CONTEXT_HEADERS
 
 
-type Certificates = Callable[[str], Awaitable[Certificate | None]]
-"""The certificate in a Secret, by its stream; None if there is none that can be read now."""
-
-
-async def no_certificates(_secret: str) -> Certificate | None:
-    return None
-
-
 @final
 class CaddyRouter(Router):
     """The Caddy of one target, begun when it is first needed and going on when we end.
@@ -90,8 +81,8 @@ class CaddyRouter(Router):
         container: Container | None = None,
     ) -> None:
         self._settings = settings
-        self._certificates = certificates
         self._files = Files(root / target / "files")
+        self._own = OwnCertificates(self._files, certificates)
         self._admin = Admin(self._files.admin)
         self._anew = asyncio.Event()
         self.programs = Programs(
@@ -126,7 +117,7 @@ class CaddyRouter(Router):
             switched = contexts.switched(table.rows, headers)
             wanted_pools = {**pools.pools(switched.rows), **switched.pools}
             self._write(self._snapshot._replace(pools={**self._pools, **wanted_pools}))
-            found = await self._certificate_files(table)
+            found = await self._own.of(table.rows)
             routed = RouteTable(rows=switched.rows)
             wanted = render(routed, replace(site, certificates=found, context_headers=headers))
             applied = await self._switch(wanted, switched.files)
@@ -135,8 +126,7 @@ class CaddyRouter(Router):
                 applied = applied._replace(changed=True)
             self._pools, self._headers = wanted_pools, headers
             unserved = tuple(limits_met(table.rows, site.verify, found))
-            used = {path for files in found.values() for path in files}
-            await asyncio.to_thread(self._files.keep_certificates, used)
+            await self._own.keep(found)
             return applied._replace(unserved=unserved)
 
     @override
@@ -155,6 +145,7 @@ class CaddyRouter(Router):
             return {}
         found = await shown(self._settings.https[0], hosts)
         said = await asyncio.to_thread(troubles, self._files.directory)
+        said = {**said, **self._own.useless}
         return {host: Certified(*dates, said.get(host, "")) for host, dates in found.items()}
 
     @override
@@ -299,25 +290,6 @@ class CaddyRouter(Router):
             f"somebody else changes Caddy's configuration at {self._files.admin} all the time; "
             "find out who, then ask again"
         )
-
-    async def _certificate_files(self, table: RouteTable) -> Mapping[str, CertificateFiles]:
-        """The files of all Secrets that rows name; what cannot be had now stays as it was."""
-        wanted = {row.tls.secret for row in table.rows if row.tls and row.tls.mode == "secret"}
-        if not wanted:
-            return {}
-        files = await asyncio.to_thread(self._files.read_certificates)
-        for secret in sorted(wanted):
-            found = await self._certificates(secret)
-            reason = "there is none"
-            if found is not None:
-                try:
-                    files[secret] = await asyncio.to_thread(self._files.write_certificate, found)
-                except ssl.SSLError as error:
-                    reason = str(error)
-                else:
-                    continue
-            _log.warning("a Secret has no certificate", secret=secret, reason=reason)
-        return {secret: found for secret, found in files.items() if secret in wanted}
 
     def _write(self, snapshot: Snapshot) -> None:
         if snapshot == self._snapshot and self._files.snapshot.exists():

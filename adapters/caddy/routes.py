@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from adapters.caddy import contexts, pools
-from adapters.caddy.auth import checks, spellings
+from adapters.caddy.auth import checks, own_connection, unheard
 from adapters.caddy.pages import NO_ROUTE, page
 from adapters.caddy.site import Site, port_of
 from projections.route_table import Header, Row
@@ -40,11 +40,8 @@ def routes(rows: Iterable[Row], scheme: str, site: Site) -> list[JSON]:
         if row.scheme == scheme:
             of_host.setdefault(row.host, []).append(row)
     return [
-        {
-            "handle": [
-                {"handler": "headers", "request": {"delete": spellings(site.identity_header)}}
-            ]
-        },
+        {"handle": [{"handler": "headers", "request": {"delete": unheard(site.identity_header)}}]},
+        own_connection(),
         *_blocks([_host(scheme, host, found, site) for host, found in of_host.items()]),
         *(contexts.route(header, site.contexts) for header in site.context_headers),
         _proxy("http", site),
@@ -133,7 +130,7 @@ def _redirect(site: Site) -> JSON:
 
 
 def _answer(row: Row, site: Site) -> list[JSON]:
-    handlers = [*_headers(row), *checks(row, site)]
+    handlers = [*checks(row, site), *_headers(row)]
     if row.strip_prefix and row.path != "/":
         handlers.append({"handler": "rewrite"} | _strip(row.path))
     pool = f"{pools.name(pools.pool(row))}."

@@ -45,6 +45,8 @@ class Certificates:
         self._folder = directory / FOLDER
         self._secrets = secrets
         self._authority = Authority(directory, now)
+        self.kept: dict[str, str] = {}
+        """Why a host shows what it had, and nothing newer."""
 
     async def of(self, rows: Iterable[Row]) -> tuple[dict[str, str], dict[str, str]]:
         """Return the PEM of each host, and for rows that can have none the reason, by their id.
@@ -53,6 +55,7 @@ class Certificates:
         """
         found: dict[str, str] = {}
         missing: dict[str, str] = {}
+        kept: dict[str, str] = {}
         for row in rows:
             if row.tls is None or row.scheme != "https" or row.host in found:
                 continue
@@ -63,8 +66,9 @@ class Certificates:
                 if (present := self._present(row.host)) is None:
                     missing[row.id] = reason
                 else:
-                    found[row.host] = present
+                    found[row.host], kept[row.host] = present, str(error)
                     _log.warning("a host keeps the certificate that it has", reason=reason)
+        self.kept = kept
         return found, missing
 
     async def _one(self, host: str, tls: Tls) -> str:
@@ -73,7 +77,7 @@ class Certificates:
         found = await self._secrets(tls.secret)
         if found is None:
             raise _Useless(f"none in {tls.secret} can be read now; set it, or name another")
-        if fault := pem.fault(*found):
+        if fault := pem.fault(*found, [host]):
             raise _Useless(f"{tls.secret}: {fault}")
         return "\n".join(part.decode().strip() for part in found) + "\n"
 

@@ -25,6 +25,8 @@ _UNKNOWN: Final = (
     "503 Service Unavailable",
     "This address is for users who signed in, but nobody answers who you are. Try again soon.",
 )
+_BUFFER: Final = 32_768  # bytes: the headers of a request are one buffer, long cookies among them
+_ITSELF: Final = "forwarded|x[-_]real[-_]ip|x[-_]forwarded[-_].*"
 MISSING: Final = "none"  # the backend of requests whose row names one that does not exist
 
 
@@ -99,6 +101,7 @@ def _global(settings: HAProxySettings, shape: Shape) -> Iterator[str]:
     yield "hard-stop-after 24h"  # what a former worker still serves: streams, WebSockets
     yield "fd-hard-limit 100000"
     yield "ssl-default-bind-options ssl-min-ver TLSv1.2"
+    yield f"tune.bufsize {_BUFFER}"
     if settings.user:
         yield f"user {settings.user}"
     if settings.verify:
@@ -187,7 +190,7 @@ def _answers(settings: HAProxySettings) -> Iterator[str]:
 
 def _request(settings: HAProxySettings, shape: Shape) -> Iterator[str]:
     spelt = settings.identity_header.lower().replace("-", "[-_]")
-    yield f"http-request del-header ^{spelt}$ -m reg"
+    yield f"http-request del-header ^({_ITSELF}|{spelt})$ -m reg"
     yield "http-request set-header X-Forwarded-For %[src]"
     yield "http-request set-header X-Forwarded-Proto %[var(txn.scheme)]"
     yield "http-request set-header X-Forwarded-Host %[req.hdr(host)]"

@@ -19,7 +19,10 @@ from reconcilers.ports import EngineUnavailable
 from reconcilers.router_ports import RouterMissing, RouterRefused, RouterUnavailable
 
 _CHECK_SECONDS: Final = 30.0
-_LINES: Final = 8  # of what it said: the last one alone says only that something was wrong
+_LINES: Final = 500  # of what it said: the last one alone says only that something was wrong
+_BYTES: Final = 50_000
+_ATTEMPT: Final = "Reloading HAProxy"  # what it says before it tries to have a new worker
+_FAILURE: Final = "Loading failure!"  # and when it has none
 _SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -59,7 +62,15 @@ class HAProxyProcess:
 
     @property
     def last_words(self) -> str:
-        return _alerts(self._standing.said(_LINES)) if self._standing else "nothing"
+        return _alerts(self._said().rpartition(_ATTEMPT)[2])
+
+    @property
+    def failures(self) -> int:
+        """How often it said that it has no new worker."""
+        return self._said().count(_FAILURE)
+
+    def _said(self) -> str:
+        return self._standing.said(_LINES, _BYTES) if self._standing else "nothing"
 
     async def check(self, configuration: str, backends: str) -> None:
         """Let HAProxy read a configuration without serving it.
@@ -166,4 +177,5 @@ def absence(program: str) -> str | None:
 def _alerts(said: str) -> str:
     """What HAProxy complains about, without its greeting."""
     lines = [line.strip() for line in said.splitlines() if line.startswith("[ALERT]")]
-    return " / ".join(line.split(" : ", 1)[-1] for line in lines)[:600] or said.strip()[-600:]
+    told = dict.fromkeys(line.split(" : ", 1)[-1] for line in lines)
+    return " / ".join(told)[:600] or said.strip()[-600:]

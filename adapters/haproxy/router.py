@@ -245,7 +245,8 @@ class HAProxyRouter(Router):
         if not self._settings.https:
             return {}
         found = await shown(self._settings.https[0], hosts)
-        return {host: Certified(*dates) for host, dates in found.items()}
+        kept = self._certificates.kept
+        return {host: Certified(*dates, kept.get(host, "")) for host, dates in found.items()}
 
     @override
     async def watch(self) -> AsyncIterator[None]:

@@ -85,9 +85,11 @@ class Running:
         """
         former = await self.worker(before)
         end = self._now() + _START_SECONDS
-        asked = 0.0
+        asked, failures = 0.0, self.process.failures
         while self._now() < end:
             if self._now() - asked > _SIGNAL_SECONDS:
+                if self.process.failures > failures:
+                    break  # Each try stops the former one from accepting for a moment.
                 asked = self._now()
                 self.process.load_again()
             worker = await self.worker(after)
@@ -98,8 +100,8 @@ class Running:
                 return
             await asyncio.sleep(_LOOK_SECONDS)
         raise RouterUnavailable(
-            f"HAProxy has no new worker {_START_SECONDS:.0f} s after it was asked for one, and the "
-            f"former goes on; it said: {self.process.last_words}"
+            "HAProxy has no new worker, and the former goes on; it is asked again; it said: "
+            f"{self.process.last_words}"
         )
 
     def _now(self) -> float:

@@ -84,13 +84,13 @@ class Standing:
         """The end of what it wrote, for a person."""
         return self.said(1)
 
-    def said(self, count: int) -> str:
-        """Return the last lines of what it wrote, at most so many."""
+    def said(self, count: int, most: int = WORDS) -> str:
+        """Return the last lines of what it wrote, at most so many, and so many bytes of them."""
         for path in (self._latest() / "stderr", self._latest() / "stdout"):
             with suppress(OSError):
                 lines = path.read_text(errors="replace").strip().splitlines()
                 if lines:
-                    return "\n".join(lines[-count:])[-WORDS:]
+                    return "\n".join(lines[-count:])[-most:]
         return "it said nothing"
 
     async def start(self) -> None:

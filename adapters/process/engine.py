@@ -11,7 +11,7 @@ from adapters.keeping.client import KeeperClient
 from adapters.process.events import ProcessEvents, Watchers
 from adapters.process.foreign import ProcessForeign
 from adapters.process.grounds import ProcessGrounds, ProcessImages
-from adapters.process.limits import Limits
+from adapters.process.limits import Limits, owner
 from adapters.process.looking import ProcessIO
 from adapters.process.replicas import ProcessReplicas
 from adapters.process.slots import Slots
@@ -43,11 +43,11 @@ class ProcessEngine:
         watchers = Watchers(root)
         self._keeper = KeeperClient(root, watchers.ended, watchers.missed)
         grounds = ProcessGrounds(data, installation)
-        limits = Limits(control_groups, installation)
+        limits = Limits(control_groups, owner(installation, data))
         slots = Slots(root, installation, limits.ran_out)
 
         def replicas_of(other: str) -> ProcessReplicas:
-            theirs = Limits(control_groups, other)
+            theirs = Limits(control_groups, owner(other, data))
             return ProcessReplicas(
                 Slots(root, other, theirs.ran_out),
                 ProcessGrounds(data, other),

@@ -7,6 +7,7 @@ RLIMIT_AS is not used: runtimes that only reserve address space would die of it.
 """
 
 import contextlib
+import hashlib
 import os
 import signal
 from pathlib import Path
@@ -30,11 +31,11 @@ class Fence(NamedTuple):
 
 
 class Limits:
-    """The control groups below `root` that belong to one installation."""
+    """The control groups below `root` that belong to one owner, and to nobody else."""
 
-    def __init__(self, root: Path, installation: str) -> None:
+    def __init__(self, root: Path, owner: str) -> None:
         self._root = root
-        self._ours = Path("stateward", installation)
+        self._ours = Path("stateward", owner)
 
     def fence(self, name: str, cpu_millis: int | None, memory_bytes: int | None) -> Fence:
         """Make the groups of a replica. Twice is as once."""
@@ -87,7 +88,7 @@ class Limits:
                         os.kill(int(pid), signal.SIGKILL)
 
     def clear(self, cgroups: tuple[str, ...]) -> None:
-        """Remove the groups; the installation's own as well, with the last one.
+        """Remove the groups; the owner's own as well, with the last one.
 
         Raises:
             OSError: something in them does not die.
@@ -99,7 +100,7 @@ class Limits:
                 Path(group).parent.rmdir()
 
     def strays(self, names: set[str]) -> tuple[str, ...]:
-        """This installation's groups of replicas that are not among `names`."""
+        """The owner's groups of replicas that are not among `names`."""
         return tuple(
             path
             for hierarchy in ("", "memory", "cpu")
@@ -116,6 +117,14 @@ class Limits:
                     counts = dict(line.split() for line in text.splitlines())
                     return counts.get("oom_kill", "0") != "0"
         return False
+
+
+def owner(installation: str, data: Path) -> str:
+    """Whose groups those of a data directory are: several targets of a host have one installation.
+
+    What is in a group and in no directory is ended, so nobody may see the groups of another.
+    """
+    return f"{installation}-{hashlib.sha256(bytes(data)).hexdigest()[:8]}"
 
 
 def _write(path: Path, text: str) -> None:

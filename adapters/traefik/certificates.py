@@ -49,11 +49,12 @@ class Certificates:
         """Find those that rows ask for, and forget all others."""
         found: dict[str, Certificate] = {}
         faults: dict[str, str] = {}
+        rows = tuple(rows)
         for stream in secrets_of(rows):
             pair = await self._secrets(stream)
             fault = "none can be read in it now; set it, or name another"
             if pair is not None:
-                fault = pem.fault(*pair)
+                fault = pem.fault(*pair, _hosts(rows, stream))
             if pair is not None and not fault:
                 chain, key = (part.decode().strip() + "\n" for part in pair)
                 found[stream] = Certificate(chain, SecretText(key))
@@ -63,3 +64,7 @@ class Certificates:
             else:
                 faults[stream] = f"{stream} has no certificate: {fault}"
         self.found, self.faults = found, faults
+
+
+def _hosts(rows: Iterable[Row], stream: str) -> dict[str, None]:
+    return {row.host: None for row in rows if row.tls is not None and row.tls.secret == stream}

@@ -68,7 +68,10 @@ def check(context: Context, ref: Ref, asked: Reach, on: Place) -> None:
             continue
         secret = context.secret(Ref("Secret", ref.project, name))
         if not secret.exists:
-            remedy = f"make it with `stateward secret set {name}` from its two files"
+            remedy = (
+                f"make it with `stateward secret set {name} --from-file tls.crt=CHAIN.pem "
+                "--from-file tls.key=KEY.pem`"
+            )
             raise NotFound(f"Secret/{ref.project}/{name}", remedy)
         missing = [key for key in route.CERTIFICATE_KEYS if key not in secret.keys]
         if missing:

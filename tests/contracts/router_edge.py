@@ -55,6 +55,16 @@ class EdgeContract:
         seen = await user_seen(world, auth, spoofs | known)
         assert seen == ("alice" if known else None)
 
+    async def test_no_client_takes_away_what_an_app_is_told(self, world: RouterWorld) -> None:
+        """Headers that `Connection` names end at the next hop, and that is the router."""
+        named = [("Connection", "close"), ("Connection", f"{USER}, X-Team"), *ALICE.items()]
+        secure = row("a.test", auth="hard", request_headers=(Header("x-team", "shop"),))
+        async with backends("web") as (web,):
+            await world.serve([secure], {WEB: [web.endpoint()]})
+            async with world.client("a.test") as client:
+                arrived = (await client.get("/", headers=named)).json()["headers"]
+        assert (arrived[USER.lower()], arrived["x-team"]) == ("alice", "shop")
+
     @pytest.mark.parametrize("auth", ["soft", "hard"])
     async def test_a_user_who_is_known_is_named_to_the_app(
         self, world: RouterWorld, auth: Auth
@@ -190,14 +200,24 @@ class EdgeContract:
         made = authority.certify("own", "own.test")
         good = Pem(made.certificate.read_bytes(), made.key.read_bytes())
         trust = partial(ssl.create_default_context, cafile=authority.file)
+        made = authority.certify("other", "other.test")
+        another = Pem(made.certificate.read_bytes(), made.key.read_bytes())
         secure = row("own.test", scheme="https", tls=Tls(mode="secret", secret=SECRET))
         async with backends("web") as (web,):
-            for pem in (good, None, good._replace(key=b"no key")):
+            for pem, why in (
+                (good, ""),
+                (None, "can be read now"),
+                (good._replace(key=b"no key"), "no PEM of a certificate and its key"),
+                (good._replace(key=another.key), "belongs to another certificate"),
+                (another, "is for other.test, not for own.test"),
+            ):
                 world.certificates.pop(SECRET, None)
                 if pem is not None:
                     world.certificates[SECRET] = pem
                 await world.serve([secure, row("a.test")], {WEB: [web.endpoint()]})
                 assert name_of(await securely(world, "own.test", trust)) == "web"
+                told = (await world.router.certified(["own.test"]))["own.test"].trouble
+                assert (why in told) if why else not told
 
     async def test_a_certificate_that_is_none_harms_no_other_row(self, world: RouterWorld) -> None:
         broken = row("own.test", scheme="https", tls=Tls(mode="secret", secret=SECRET))

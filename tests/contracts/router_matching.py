@@ -220,6 +220,41 @@ class MatchingContract:
         assert arrived["x-forwarded-proto"] == "http"
         assert arrived["x-forwarded-for"] == "127.0.0.1"
 
+    async def test_an_app_hears_nothing_that_a_client_says_of_itself(
+        self, world: RouterWorld
+    ) -> None:
+        """An app may believe any of these, as if a router before it had said so."""
+        spoofs = {
+            "Forwarded": "for=6.6.6.6",
+            "X-Real-IP": "6.6.6.6",
+            "X_Real_IP": "6.6.6.6",
+            "X-Forwarded-For": "6.6.6.6",
+            "X_Forwarded-Prefix": "/evil",
+            "X-Forwarded-Port": "1",
+            "X-Forwarded-Email": "root@a.test",
+        }
+        said = (Header("x-forwarded-prefix", "/shop"),)
+        async with backends("web") as (web,):
+            await world.serve([row("a.test", request_headers=said)], {WEB: [web.endpoint()]})
+            async with world.client("a.test") as client:
+                arrived = (await client.get("/", headers=spoofs)).json()["headers"]
+        odd = {name: value for name, value in arrived.items() if "forwarded" in name.lower()}
+        assert odd == {
+            "x-forwarded-for": "127.0.0.1",
+            "x-forwarded-host": "a.test",
+            "x-forwarded-proto": "http",
+            "x-forwarded-prefix": "/shop",
+        }
+        assert not {name for name in arrived if "real" in name.lower()}
+
+    async def test_headers_as_large_as_others_take_arrive(self, world: RouterWorld) -> None:
+        cookies = {f"x-part-{number}": "c" * 7_000 for number in range(4)}
+        async with backends("web") as (web,):
+            await world.serve([row("a.test")], {WEB: [web.endpoint()]})
+            async with world.client("a.test") as client:
+                arrived = (await client.get("/", headers=cookies)).json()["headers"]
+        assert cookies.items() <= arrived.items()
+
     async def test_a_body_arrives_whole(self, world: RouterWorld) -> None:
         async with backends("web") as (web,):
             await world.serve([row("a.test")], {WEB: [web.endpoint()]})

@@ -73,7 +73,7 @@ async def test_what_was_stored_without_routes_is_the_same_as_ever() -> None:
 
 @pytest.mark.parametrize(
     ("path", "normal"),
-    [("/", "/"), ("/api/", "/api"), ("/a%2fb", "/a%2Fb"), ("/a/b.html", "/a/b.html")],
+    [("/", "/"), ("/api/", "/api"), ("/%c3%bc", "/%C3%BC"), ("/a/b.html", "/a/b.html")],
 )
 async def test_a_path_has_one_form(path: str, normal: str) -> None:
     found = await desk()
@@ -87,16 +87,27 @@ BAD_ROUTES: Mapping[str, tuple[Mapping[str, Any], str, str]] = {
     "a wildcard": ({"host": "*.example.org"}, "host", "without a wildcard"),
     "a port": ({"host": f"{HOST}:80"}, "host", "or a port"),
     "letters of other scripts": ({"host": "bücher.example.org"}, "host", "xn--bcher-kva"),
+    "a letter of its own": ({"host": "straße.example.org"}, "host", "xn--strae-oqa.example.org"),
+    "nothing to see": ({"host": "a\u00a0b.example.org"}, "host", "no name of a host"),
+    "a scheme": ({"host": f"https://{HOST}"}, "host", "a scheme, a path"),
+    "an address in brackets": ({"host": "[::1]"}, "host", "or a port"),
+    "not in small letters": ({"host": "xn--bcher-h7a.example.org"}, "host", "international"),
     "no international name": ({"host": "xn--a.example.org"}, "host", "international"),
     "a long label": ({"host": f"{'a' * 64}.example.org"}, "host", "63"),
     "outside the domains": ({"host": "shop.org"}, "host", "offers the domains \\*.example.org"),
-    "excluded": ({"host": "admin.example.org"}, "host", "offers the domains"),
-    "excluded below": ({"host": "a.hidden.example.org"}, "host", "offers the domains"),
+    "excluded": ({"host": "admin.example.org"}, "host", "without admin.example.org; take another"),
+    "excluded below": ({"host": "a.hidden.example.org"}, "host", r"without \*.hidden.example.org"),
     "the domain itself": ({"host": "example.org"}, "host", "offers the domains"),
     "a relative path": ({"host": HOST, "path": "api"}, "path", "begins with /"),
     "a query": ({"host": HOST, "path": "/a?b"}, "path", "no query"),
     "steps up": ({"host": HOST, "path": "/a/../b"}, "path", "no empty part"),
     "two slashes": ({"host": HOST, "path": "/a//b"}, "path", "no empty part"),
+    "escaped without need": ({"host": HOST, "path": "/%61pi/%7e"}, "path", "as it is: /api/~"),
+    "an escaped step up": ({"host": HOST, "path": "/a/%2e%2E/b"}, "path", "none that is . or .."),
+    "an escaped slash": ({"host": HOST, "path": "/a%2fb"}, "path", "escapes no slash"),
+    "an escaped control character": ({"host": HOST, "path": "/a%00"}, "path", "no control"),
+    "no UTF-8": ({"host": HOST, "path": "/%ff"}, "path", "UTF-8"),
+    "everything below": ({"host": HOST, "path": "/api/*"}, "path", "so write it as /api"),
     "not escaped": ({"host": HOST, "path": "/a b"}, "path", "escaped"),
     "nothing to strip": ({"host": HOST, "stripPrefix": True}, "stripPrefix", "nothing to strip"),
     "no such port": ({"host": HOST, "port": "web"}, "port", "has http"),
@@ -105,7 +116,32 @@ BAD_ROUTES: Mapping[str, tuple[Mapping[str, Any], str, str]] = {
     "a header that is none": (
         {"host": HOST, "contexts": [{"header": "x y", "value": "a"}]},
         "contexts\\[0\\].header",
-        "pattern",
+        "names no header",
+    ),
+    "a context by host": (
+        {"host": HOST, "contexts": [{"header": "Host", "value": "a"}]},
+        "contexts\\[0\\].header",
+        "such as x-context",
+    ),
+    "a value that no header has": (
+        {"host": HOST, "contexts": [{"header": "x-feature", "value": "a\nb"}]},
+        "contexts\\[0\\].value",
+        "visible ASCII",
+    ),
+    "a header of the connection": (
+        {"host": HOST, "headers": {"request": [{"name": "Transfer-Encoding", "value": "chunked"}]}},
+        "headers.request\\[0\\].name",
+        "belongs to a connection",
+    ),
+    "the length of an answer": (
+        {"host": HOST, "headers": {"response": [{"name": "Content-Length", "value": "5"}]}},
+        "headers.response\\[0\\].name",
+        "belongs to a connection",
+    ),
+    "a header twice": (
+        {"host": HOST, "headers": {"request": [{"name": n, "value": "a"} for n in ("X-A", "x-a")]}},
+        "headers.request\\[1\\].name",
+        "an earlier one sets it",
     ),
 }
 
@@ -116,6 +152,15 @@ async def test_what_a_route_may_not_say_is_refused_by_field_and_rule(name: str) 
     found = await desk()
     with pytest.raises(BadValue, match=rf"spec\.routes\[0\]\.{field}.*{rule}"):
         await found.send(web([route]))
+
+
+@pytest.mark.parametrize(
+    "host", ["xn--strae-oqa", "xn--bcher-kva", "xn--e28h", "xn--fiqs8s", "xn--ngbo2ezhra0c"]
+)
+async def test_an_international_host_is_what_browsers_ask_for(host: str) -> None:
+    """Also those of IDNA 2008: a German ß, and joiners of Persian."""
+    found = await desk()
+    assert (await found.send(web([{"host": f"{host}.example.org"}]))).changes
 
 
 BAD_PUBLISHES: Mapping[str, tuple[list[Mapping[str, Any]], str]] = {

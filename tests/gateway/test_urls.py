@@ -78,6 +78,13 @@ async def test_a_host_may_be_asked_about_as_people_write_it(furnished: httpx.Asy
     assert (await why(furnished, "Bücher.localhost"))["row"]["app"] == "App/shop/web"
 
 
+async def test_a_path_may_be_asked_about_with_needless_escapes(
+    furnished: httpx.AsyncClient,
+) -> None:
+    """Every router takes them for the characters that they mean."""
+    assert (await why(furnished, "a.localhost/%6Cab/x"))["row"]["app"] == "App/lab/own"
+
+
 async def test_a_request_hits_a_row_and_the_others_are_explained(
     furnished: httpx.AsyncClient,
 ) -> None:
@@ -90,6 +97,21 @@ async def test_a_request_hits_a_row_and_the_others_are_explained(
     base = await why(furnished, "http://a.localhost/api/x", "X-Feature: green")
     assert base["row"]["app"] == "App/shop/web"
     assert base["passed"][0]["why"] == "the header x-feature is 'green', not 'blue'"
+
+
+async def test_rows_of_the_host_on_another_target_are_told(furnished: httpx.AsyncClient) -> None:
+    """A context there gets no request of the base here."""
+    second = {"apiVersion": "stateward/v1", "kind": "Target", "spec": {"engine": "simulated"}}
+    answer = await furnished.put("/api/v1/targets/away", json=second)
+    assert answer.is_success, answer.text
+    manifest = app_manifest("away", ports=PORTS, target="away")
+    manifest["spec"]["routes"] = [{"host": "a.localhost", "contexts": [BLUE]}]
+    answer = await furnished.put(APPS.format("shop", "away"), json=manifest)
+    assert answer.is_success, answer.text
+    found = await why(furnished, "a.localhost/x", "X-Feature: green")
+    assert (found["request"]["target"], found["row"]["app"]) == ("local", "App/shop/web")
+    [there] = [one for one in found["passed"] if one["app"] == "App/shop/away"]
+    assert there["why"] == "it is on target away, and this is what the router of target local does"
 
 
 async def test_without_a_scheme_https_is_asked_where_there_is_any(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -240,6 +241,25 @@ async def test_a_socket_that_is_gone_comes_back(
     await router.apply(SHOP)
     await router.publish({WEB: (two,)})
     assert (await house.get("shop.example/")).server == "two"
+
+
+async def test_an_entry_that_cannot_be_moved_to_is_named_and_leaves_the_one_before(
+    house: House, router: HAProxyRouter, one: Endpoint
+) -> None:
+    await router.apply(SHOP)
+    await router.publish({WEB: (one,)})
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        other = house.router(replace(house.settings, http=(address,)))
+        for _ in range(2):
+            with pytest.raises(
+                RouterUnavailable, match=r"the former goes on.*already in use.*\d\]"
+            ):
+                await other.apply(SHOP)
+        await other.close()
+    assert (await house.get("shop.example/")).server == "one"
 
 
 async def test_what_is_remembered_may_be_lost(

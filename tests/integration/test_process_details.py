@@ -4,12 +4,14 @@ import signal
 import stat
 import sys
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from adapters.keeping.files import KEEPER, directories
+from adapters.process.engine import ProcessEngine
 from adapters.process.filed import OUT_OF_MEMORY
 from adapters.process.limits import Limits
 from domain.secret import SecretText
@@ -204,6 +206,20 @@ def test_version_2_of_control_groups_is_written_as_the_kernel_reads_it(tmp_path:
     assert (ours / "r" / "memory.max").read_text() == str(64 * MEBIBYTE)
     assert (ours / "r" / "cpu.max").read_text() == "25000 100000"
     assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpu +memory"
+
+
+async def test_two_targets_of_this_host_leave_each_others_replicas_alone(
+    world: ProcessWorld, tmp_path: Path
+) -> None:
+    """Both list all that is theirs, and end what is left of replicas that they do not know."""
+    replica = await world.serve(world.order())
+    if not world.groups():
+        pytest.skip("this host lets nobody here make control groups")
+    second = ProcessEngine(tmp_path / "targets" / "second", world.installation)
+    assert await second.ports.replicas.list() == []
+    await second.close()
+    assert (await world.fetch(replica.addresses[0], "/"))[0] == HTTPStatus.OK
+    assert (await world.engine.replicas.list())[0].state is ReplicaState.RUNNING
 
 
 async def test_more_output_than_anyone_reads_is_dropped(world: ProcessWorld) -> None:

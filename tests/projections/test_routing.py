@@ -149,6 +149,16 @@ def test_a_context_falls_back_only_to_who_wants_its_requests_as_they_come(
     assert bool(row.fallback) is falls_back
 
 
+@pytest.mark.parametrize("auth", ["off", "hard"])
+def test_a_context_does_not_fall_back_around_a_path_for_users_who_signed_in(auth: str) -> None:
+    """It takes all below its path, so `/admin` of the app that it falls back to as well."""
+    feature = {"host": "a.localhost", "contexts": [{"header": "x-feature", "value": "blue"}]}
+    bases = [{"host": "a.localhost"}, {"host": "a.localhost", "path": "/admin", "auth": "hard"}]
+    told = [known_users(), apply("web", *bases), apply("api", feature | {"auth": auth})]
+    [row] = [one for one in last(told, furnished=False).rows if one.context]
+    assert bool(row.fallback) is (auth == "hard")
+
+
 def test_a_context_in_plain_http_does_not_fall_back_to_an_app_that_redirects_to_https() -> None:
     base = {"host": "a.localhost", "tls": {"mode": "internal"}}
     feature = {"host": "a.localhost", "contexts": [{"header": "x-feature", "value": "blue"}]}

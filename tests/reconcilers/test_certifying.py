@@ -56,6 +56,22 @@ def test_why_there_is_no_newer_certificate_is_told_once_it_matters() -> None:
     assert "rate limit" not in said(held(40, 50, "rate limit"))
 
 
+def test_a_certificate_of_a_secret_is_asked_of_nobody() -> None:
+    own = (row("a.test", scheme="https", tls=Tls(mode="secret", secret="Secret/shop/own")),)
+
+    def said(found: Certified) -> tuple[str, str, str]:
+        condition = certifying.condition(own, {"a.test": found}, NOW)
+        assert condition is not None
+        return condition.status, condition.reason, condition.message
+
+    assert said(Certified())[1] == "CertificateFailed"
+    assert "Secret/shop/own has none" in said(Certified())[2]
+    assert "not for a.test" in said(Certified(trouble="it is for b.test, not for a.test"))[2]
+    goes_on = said(held(1, 89, "its key belongs to another"))
+    assert goes_on[:2] == ("True", "Certified")
+    assert "the one before: its key belongs to another" in goes_on[2]
+
+
 def test_nothing_is_said_of_what_is_not_known_or_has_no_certificate() -> None:
     plain: tuple[Row, ...] = (row("a.test"),)
     assert certifying.condition(ROWS, {}, NOW) is None

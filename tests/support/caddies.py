@@ -13,8 +13,9 @@ from typing import final, override
 
 import httpx
 
+from adapters.caddy.certificates import Certificates
 from adapters.caddy.files import Certificate
-from adapters.caddy.router import CaddyRouter, CaddySettings, Certificates
+from adapters.caddy.router import CaddyRouter, CaddySettings
 from adapters.caddy.site import Acme, Verify
 from adapters.keeping.standing import Standing
 from projections.route_table import RouteTable, Tls

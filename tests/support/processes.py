@@ -13,7 +13,7 @@ from typing import final, override
 from adapters.keeping.files import KEEPER, PID, Process
 from adapters.process.engine import CONTROL_GROUPS, ProcessEngine
 from adapters.process.filed import Filed
-from adapters.process.limits import Limits
+from adapters.process.limits import Limits, owner
 from adapters.process.slots import Slots
 from reconcilers.ports import Address, Replica, StartReplica
 from tests.contracts.engine_world import World, eventually
@@ -98,7 +98,7 @@ class ProcessWorld(World):
 
     def groups(self) -> tuple[str, ...]:
         """The control groups of this place's replicas."""
-        return Limits(CONTROL_GROUPS, self.installation).strays(set())
+        return Limits(CONTROL_GROUPS, owner(self.installation, self.data)).strays(set())
 
     def keepers(self) -> list[int]:
         """The keepers of this place that are alive."""

@@ -27,7 +27,8 @@ def lacks_certificate(row: Row, asked: Asked) -> str:
     held = asked.certificates.get(row.tls.secret)
     if held is None or any(key not in held.values for key in CERTIFICATE_KEYS):
         return f"{row.tls.secret} has no certificate: none can be read in it now; set it"
-    fault = pem.fault(*(held.values[key].reveal().encode() for key in CERTIFICATE_KEYS))
+    chain, key = (held.values[key].reveal().encode() for key in CERTIFICATE_KEYS)
+    fault = pem.fault(chain, key, [row.host])
     return f"{row.tls.secret} has no certificate: {fault}" if fault else ""
 
 
