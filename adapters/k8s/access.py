@@ -22,7 +22,6 @@ from kubernetes.aio.config.kube_config import load_kube_config
 from adapters.k8s.certificate import ClientCertificate, read
 from adapters.k8s.kubeconfig import AccessRefused, Chosen, check, choose
 
-SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 READ_BUFFER: Final = 2**21  # bytes; an event of a watch may be that large
 CONNECTIONS: Final = 64  # at once to one cluster: 16 writes, and a watch for each kind
 
@@ -38,10 +37,13 @@ class Kubeconfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InCluster:
-    """The service account of the pod that we run in; `environment` is that of the process."""
+    """The service account of the pod that we run in.
+
+    `environment` is that of the process, `folder` where the pod has the account's token.
+    """
 
     environment: Mapping[str, str]
-    folder: Path = SERVICE_ACCOUNT
+    folder: Path
 
 
 type Access = Kubeconfig | InCluster
