@@ -78,12 +78,13 @@ async def started(it: Deployed) -> AsyncIterator[Running]:
     verb, *words = it.container["args"]
     assert verb == "serve"
     flags = dict(zip(words[::2], words[1::2], strict=True))
-    variables = {one["name"]: one["value"] for one in it.container.get("env", ())}
+    variables = {one["name"]: one["value"] for one in it.container["env"]}
+    mounted = variables["STATEWARD_DATA__DIRECTORY"]
     place = {"KUBERNETES_SERVICE_HOST": "localhost", "KUBERNETES_SERVICE_PORT": str(it.server.port)}
     environment = replace(surroundings(it.folder, **variables, **place), service_account=it.folder)
     given: dict[str, dict[str, Any]] = {
         "api": {"host": "127.0.0.1", "port": 0},
-        "data": {"directory": str(it.folder) + flags["--data"]},
+        "data": {"directory": f"{it.folder}{mounted}"},
         "engine": {"default": flags["--engine"]},
         "logging": {"format": flags["--log-format"]},
     }
