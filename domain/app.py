@@ -6,6 +6,7 @@ The *template* is the spec without `replicas`, `running`, `rollout`, `autoscale`
 template is a new revision.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -263,21 +264,34 @@ def check(spec: AppSpec) -> None:
     if rollout.strategy == "startFirst" and spec.publish:
         rule = "of replicas that publish a port of the host, one runs at a time: use stopFirst"
         raise BadValue("spec.rollout.strategy", "startFirst", rule)
-    if rollout.strategy == "startFirst" and rollout.max_surge == 0 and rollout.max_unavailable == 0:
+    is_start_first = complete_rollout(spec).strategy == "startFirst"
+    if is_start_first and rollout.max_surge == 0 and rollout.max_unavailable == 0:
         raise BadValue(
             "spec.rollout", "maxSurge 0, maxUnavailable 0", "one of them must be at least 1"
         )
 
 
+_PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_NAMED = re.compile(
+    rf"(?:[A-Za-z0-9.-]+(?::\d+)?/)?{_PART}(?:/{_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[a-z0-9+._-]+:[0-9a-f]+)?"
+)
+
+
 def check_image(image: str) -> None:
-    """Raises `BadValue` when its registry is one that is never asked."""
-    if _is_closed(image):
-        raise BadValue("spec.image", image, addresses.RULE)
+    """Raises `BadValue`: no engine could read it, or its registry is one that is never asked."""
+    if rule := _rule_against(image):
+        raise BadValue("spec.image", image, rule)
 
 
 @lru_cache(maxsize=4096)
-def _is_closed(image: str) -> bool:
-    return addresses.is_closed(addresses.registry_of(image))
+def _rule_against(image: str) -> str:
+    if _NAMED.fullmatch(image) is None:
+        return (
+            "it is no name of an image; write [HOST/]NAME[:TAG] or NAME@sha256:DIGEST, the name in "
+            "lower case"
+        )
+    return addresses.RULE if addresses.is_closed(addresses.registry_of(image)) else ""
 
 
 def _distinct(what: str, names: list[str]) -> None:

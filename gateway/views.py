@@ -204,11 +204,12 @@ def _replica(replica: ReplicaStatus) -> View:
 
 
 def _target_status(status: TargetStatus | None, now: float) -> View:
+    seen = status.observed_at if status else 0.0  # 0: it never answered
     return {
         "answers": status.answers if status else None,
         "message": status.message if status else "nobody has asked it yet",
-        "observedAt": shown(status.observed_at) if status else None,
-        "ageSeconds": _age(status.observed_at, now) if status else None,
+        "observedAt": shown(seen) if seen else None,
+        "ageSeconds": _age(seen, now) if seen else None,
         "replicas": status.replicas if status else 0,
         "worker": status.worker if status else "",
     }

@@ -137,7 +137,8 @@ class Writing:
         answer = await self._services.intents.submit(
             asked, actor=actor_of(request), key=key, digest=_digest(request, body)
         )
-        return _acknowledged(answer, asked, ref, key)
+        warnings = cautions(asked, self._services.desired)
+        return _acknowledged(answer, warnings, ref, key)
 
     async def _rehearse(
         self, request: Request, asked: Sequence[Asked], ref: Ref | None, *, objects: bool = False
@@ -147,7 +148,7 @@ class Writing:
         changes, plan = await self._services.intents.foresee(asked, actor=actor_of(request))
         foreseen = [previews.preview(change, plan) for change in changes]
         head = await self._services.log.head()
-        warnings = list(cautions(asked))
+        warnings = cautions(asked, self._services.desired)
         if objects:
             await self._fresh.reached()
             next_ = head.position + 1
@@ -192,7 +193,7 @@ class Writing:
         return key
 
 
-def _acknowledged(answer: Answer, asked: Sequence[Asked], ref: Ref | None, key: str) -> Response:
+def _acknowledged(answer: Answer, warnings: Sequence[str], ref: Ref | None, key: str) -> Response:
     created = ref is not None and answer.changes[0].result == "created"
     body = {
         "position": answer.position,
@@ -208,7 +209,7 @@ def _acknowledged(answer: Answer, asked: Sequence[Asked], ref: Ref | None, key: 
             }
             for change in answer.changes
         ],
-        "warnings": cautions(asked),
+        "warnings": warnings,
     }
     return reply(body, 201 if created else 200, {"Idempotency-Key": key})
 

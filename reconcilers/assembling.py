@@ -93,6 +93,7 @@ class Assembled(NamedTuple):
     apps: AppReconciler
     tables: RouteTables
     routing: Routing
+    remover: Remover
 
 
 def assemble(world: World, settings: WorkerSettings) -> Assembled:
@@ -193,6 +194,7 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
         routing=routing,
         may_write=may_write,
         again=again,
+        reach_end=reader.reach_end,
     )
     adopter = Adopter(world.desired, journal, status, may_write=may_write, again=again)
     passing = Passing(
@@ -238,4 +240,5 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
         apps,
         tables,
         routing,
+        remover,
     )

@@ -73,6 +73,11 @@ class _Fence:
         may_call = self._sharing.may_call_any(self._target)
         await self._call(verb, 0.0, call, may_call=may_call)
 
+    async def ground(self, project: str, verb: str, call: Callable[[], Awaitable[None]]) -> None:
+        """Start a call about all that the apps of a project share, which one worker does."""
+        may_call = self._sharing.may_call(self._target, f"Project/{project}")
+        await self._call(verb, 0.0, call, may_call=may_call)
+
     async def owned[T](
         self, owner: tuple[str, str], asked: str, call: Callable[[], Awaitable[T]]
     ) -> T:
@@ -140,7 +145,7 @@ class _Grounds(Grounds):
 
     @override
     async def clear(self, project: str) -> None:
-        await self._fence.shared(f"clear {project}", lambda: self._inner.clear(project))
+        await self._fence.ground(project, f"clear {project}", lambda: self._inner.clear(project))
 
     @override
     async def projects(self) -> Sequence[str]:

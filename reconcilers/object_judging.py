@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from projections.desired import DesiredApp
 from reconcilers.judging import claim, dated, paused
 from reconcilers.object_acting import ending
 from reconcilers.object_actions import Action, ApplyObject, DeleteObject
 from reconcilers.object_planning import Plan
-from reconcilers.object_ports import ObjectView
+from reconcilers.object_ports import Cause, ObjectView
 from reconcilers.status import AppStatus, Condition
 
 
@@ -25,6 +27,11 @@ def judge(
 
     `waits` is why nothing of it may be there yet, or empty. `routed` is of one with URLs.
     """
+    if not view.revision:  # no workload says how many
+        view = msgspec.structs.replace(view, wanted=desired.wanted)
+    if plan.taken:
+        taken = Cause("NameTaken", _taken(desired, plan))
+        view = msgspec.structs.replace(view, causes=(*view.causes, taken))
     conditions = (
         _ready(desired, view, waits),
         _progressing(desired, view, plan, waits),
@@ -107,10 +114,7 @@ def _degraded(desired: DesiredApp, view: ObjectView) -> Condition:
 
 def _synced(desired: DesiredApp, plan: Plan) -> Condition:
     if plan.taken:
-        message = f"{_names(plan.taken)} belongs to somebody else and was not touched"
-        command = f"stateward adopt app/{desired.ref.name} -n {desired.ref.project} --objects"
-        remedy = f"take it over with `{command}` (--dry-run shows it), rename the app, or move it"
-        return claim("Synced", "False", "NameTaken", f"{message}; {remedy}")
+        return claim("Synced", "False", "NameTaken", _taken(desired, plan))
     edited = [a for a in plan.actions if isinstance(a, ApplyObject) and a.because == "edited"]
     if edited:
         return claim("Synced", "False", "Drifted", _edits(edited))
@@ -126,6 +130,14 @@ def _synced(desired: DesiredApp, plan: Plan) -> Condition:
         ]
         return claim("Synced", "True", "AddedTo", f"{'; '.join(told)}; it is left alone")
     return claim("Synced", "True", "Converged", "its objects are as they are wanted")
+
+
+def _taken(desired: DesiredApp, plan: Plan) -> str:
+    command = f"stateward adopt app/{desired.ref.name} -n {desired.ref.project} --objects"
+    return (
+        f"{_names(plan.taken)} belongs to somebody else and was not touched; take it over with "
+        f"`{command}` (--dry-run shows it), rename the app, or move it"
+    )
 
 
 def _converging(plan: Plan) -> Condition:

@@ -341,9 +341,10 @@ class ForeignObjects(Protocol):
         ...
 
     async def within(self, namespace: str) -> Sequence[ObjectKey]:
-        """Return what is not ours in a namespace and would be missed: what runs, and data.
+        """Return what would be missed if a namespace went: data and what runs that is not ours.
 
-        Raises as `find`.
+        And workloads of ours, as they are now, which the copy may not show yet: they are of an app
+        that another worker has begun. Raises as `find`.
         """
         ...
 

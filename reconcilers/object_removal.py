@@ -112,13 +112,13 @@ class ObjectGrounds(Grounds):
         await _delete(objects, shared, msgspec.structs.replace(planned, actions=tuple(actions)))
 
     async def _may_end(self, key: ObjectKey) -> bool:
-        """Whether all that goes with it is ours: a namespace takes everything with it."""
+        """Whether all that goes with it may go: a namespace takes everything with it."""
         if key.kind != "Namespace":
             return True
         others = await self._objects.foreign.within(key.name)
         if others and key.name not in self._kept:
             named = ", ".join(map(str, others[:SHOWN]))
-            _log.warning("a namespace stays, for not all in it is ours", object=named)
+            _log.warning("a namespace stays, for not all in it may go", object=named)
         self._kept.add(key.name) if others else self._kept.discard(key.name)
         return not others
 

@@ -49,6 +49,14 @@ class Reader:
         async with self._moved:
             await self._moved.wait_for(lambda: self._desired.position >= position)
 
+    async def reach_end(self) -> None:
+        """Return when the projection has folded all that the log had when this was asked.
+
+        Raises:
+            LogUnavailable: the log cannot be read.
+        """
+        await self.wait_for((await self._log.head()).position)
+
     async def target_definitions(self, stream: str) -> list[tuple[int, bytes]]:
         """Every definition that a target ever had: its position and its spec, oldest first.
 

@@ -5,13 +5,14 @@ stream and of any other installation are not.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import final
 
 import structlog
 
+from bus.log import LogUnavailable
 from domain import events as e
 from domain.names import Ref
 from projections.desired import DesiredApp, DesiredState, Removal
@@ -34,7 +35,11 @@ _log = structlog.get_logger("removal")
 
 @final
 class Remover:
-    """Args: `may_write` is False while nothing may be taken away; `again` queues a stream."""
+    """Takes away what should not be there.
+
+    Args: `may_write` is False while nothing may be taken away; `again` queues a stream; `reach_end`
+    returns when all is known that the log has now.
+    """
 
     def __init__(  # noqa: PLR0913 -- the assembly hands in one of each part
         self,
@@ -48,8 +53,9 @@ class Remover:
         routing: Routing,
         may_write: Callable[[], bool],
         again: Callable[[str], None],
+        reach_end: Callable[[], Awaitable[None]],
     ) -> None:
-        self._routing = routing
+        self._routing, self._reach_end = routing, reach_end
         self._desired, self._journal, self._status = desired, journal, status
         self._places, self._targets, self._sharing = places, targets, sharing
         self._may_write, self._again = may_write, again
@@ -247,10 +253,16 @@ class Remover:
     async def _clear_ground(self, view: TargetView, project: str) -> None:
         """Remove the project's network when its last app on this target is gone.
 
-        Of all workers that share the target, one does this.
+        Of all workers that share the target, one does this, once it knows of what the others may
+        have begun.
         """
         if not self._sharing.holds(view.name, f"Project/{project}"):
             return
+        if not self._sharing.holds_all(view.name):
+            try:
+                await self._reach_end()
+            except LogUnavailable:
+                return  # a later sweep tidies up
         if not self._may_write() or self._inhabited(view, {project}, removals=False):
             return
         uses = [other.use for other in self._places.sharing(view)]

@@ -35,6 +35,7 @@ from reconcilers.projecting import Projecting
 from stateward.collecting import uncollected
 from stateward.data import Data
 from stateward.engines import Choice, Opener, choose
+from stateward.environment import Environment, of_process
 from stateward.gauges import gauges
 from stateward.liveness import liveness
 from stateward.logins import login_key
@@ -79,8 +80,12 @@ class Running(NamedTuple):
 
 
 @asynccontextmanager
-async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
+async def running(
+    settings: Settings, data: Data, environment: Environment | None = None
+) -> AsyncIterator[Running]:
     """Run a control plane over a data directory that is held, while the context lasts.
+
+    Args: `environment` is where it runs, if not that of this process.
 
     Raises:
         AddressInUse: the API's address is taken.
@@ -119,7 +124,13 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
                 desired=desired,
                 secrets=secrets,
                 intents=intents,
-                open_engine=Opener(data.directory, data.installation, now=now, rng=rng),
+                open_engine=Opener(
+                    data.directory,
+                    data.installation,
+                    now=now,
+                    rng=rng,
+                    environment=environment or of_process(),
+                ),
                 prober=ProberByTarget(NetworkProber()),
                 status=shares.status,
                 metrics=metrics.reconcile,

@@ -16,7 +16,7 @@ from simulation.engine import simulated_engine
 from simulation.machine import Machine
 from simulation.shared import Way, shared_engine
 from stateward.collecting import imported
-from stateward.environment import of_process
+from stateward.environment import Environment
 
 
 class Choice(NamedTuple):
@@ -55,7 +55,9 @@ class Opener(EngineOpener):
         *,
         now: Callable[[], float],
         rng: random.Random,
+        environment: Environment,
     ) -> None:
+        self._environment = environment
         self._directory, self._installation = directory, installation
         self._now, self._rng = now, rng
         self._machines: dict[str, Machine] = {}
@@ -98,7 +100,8 @@ class Opener(EngineOpener):
         k8s = await imported("adapters.k8s.engine")
         access = await imported("adapters.k8s.access")
         if settings.kubeconfig is None:
-            way = access.InCluster(environment=of_process().variables)
+            around = self._environment
+            way = access.InCluster(environment=around.variables, folder=around.service_account)
         else:
             way = access.Kubeconfig(
                 path=Path(settings.kubeconfig),

@@ -13,6 +13,7 @@ from typing import Final
 PREFIX: Final = "STATEWARD_"
 SYSTEM_CONFIG: Final = Path("/etc/stateward/config.yaml")
 SYSTEM_DATA: Final = Path("/var/lib/stateward")
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Environment:
     is_root: bool
     home: Path
     system_config: Path = SYSTEM_CONFIG
+    service_account: Path = SERVICE_ACCOUNT  # where a pod has what its cluster knows it by
 
     def get(self, name: str) -> str | None:
         """A variable, or None when it is unset or empty."""
@@ -63,4 +65,12 @@ class Environment:
 
 def of_process() -> Environment:
     """The environment of this process, now."""
-    return Environment(dict(os.environ), is_root=os.geteuid() == 0, home=Path("~").expanduser())
+    return Environment(dict(os.environ), is_root=os.geteuid() == 0, home=_home())
+
+
+def _home() -> Path:
+    """Of a user that the system does not know, as in a container, it is the root."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")

@@ -5,30 +5,25 @@ configuration of the target allows it: a kubeconfig is data, and data starts not
 """
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-import yaml
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config.config_exception import ConfigException
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 from kubernetes.aio.config.kube_config import load_kube_config
 
 from adapters.k8s.certificate import ClientCertificate, read
-from reconcilers.ports import EngineError
+from adapters.k8s.kubeconfig import AccessRefused, Chosen, check, choose
 
-SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 READ_BUFFER: Final = 2**21  # bytes; an event of a watch may be that large
 CONNECTIONS: Final = 64  # at once to one cluster: 16 writes, and a watch for each kind
-
-
-class AccessRefused(EngineError):
-    """There is no way to the cluster as configured; the configuration has to change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +37,13 @@ class Kubeconfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InCluster:
-    """The service account of the pod that we run in; `environment` is that of the process."""
+    """The service account of the pod that we run in.
+
+    `environment` is that of the process, `folder` where the pod has the account's token.
+    """
 
     environment: Mapping[str, str]
-    folder: Path = SERVICE_ACCOUNT
+    folder: Path
 
 
 type Access = Kubeconfig | InCluster
@@ -120,10 +118,11 @@ def _stamped(access: Access) -> Files:
 
 def _named_in(access: Kubeconfig) -> list[Path]:
     try:
-        user = _user(access)
-    except (AccessRefused, OSError):
+        cluster, user = choose(access.path, access.context)
+    except AccessRefused:
         return []
-    named = (user.get(name) for name in ("client-certificate", "client-key", "tokenFile"))
+    files = ("client-certificate", "client-key", "tokenFile")
+    named = (cluster.get("certificate-authority"), *(user.get(name) for name in files))
     return [access.path.parent / str(name) for name in named if name]
 
 
@@ -148,15 +147,25 @@ async def _client(access: Access) -> ApiClient:
         if isinstance(access, InCluster):
             _load_pod(access, configuration)
         else:
-            _refuse_programs(access)
+            chosen = await asyncio.to_thread(_choose, access)
             await load_kube_config(
                 str(access.path), access.context, configuration, persist_config=False
             )
+            _check_program(access, chosen, configuration)
         # in a thread: to read the certificates of this machine takes 40 ms
         client = await asyncio.to_thread(ApiClient, configuration)
     except (ConfigException, OSError, KeyError, ValueError, TypeError) as error:
-        raise AccessRefused(f"no access to the cluster of {_described(access)}: {error}") from error
+        told = f"no access to the cluster of {_described(access)}: {_why(error)}"
+        in_pod = isinstance(access, InCluster)
+        remedy = "; outside of a pod, name a kubeconfig as k8s.kubeconfig" if in_pod else ""
+        raise AccessRefused(f"{told}{remedy}") from error
     return client
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"its certificates cannot be used ({error.reason or error}); copy them again"
+    return str(error)
 
 
 def _proxy_to(address: str) -> str | None:
@@ -183,36 +192,28 @@ def _described(access: Access) -> str:
     return f"kubeconfig {str(access.path)!r}{context}"
 
 
-def _refuse_programs(access: Kubeconfig) -> None:
-    if not access.path.is_file():
-        raise AccessRefused(f"there is no kubeconfig {str(access.path)!r}; name one that exists")
-    user = _user(access)
-    program = next((name for name in ("exec", "auth-provider") if name in user), None)
-    if program is not None and not access.allow_programs:
-        command = (user[program] or {}).get("command") or (user[program] or {}).get("name")
-        raise AccessRefused(
-            f"{_described(access)} gets its credentials by {program!r} from {command!r}, which is "
-            f"not started for this target; use a token or a certificate, or set allowExec"
-        )
-
-
-def _user(access: Kubeconfig) -> Mapping[str, Any]:
-    """What the context's user is known by.
+def _choose(access: Kubeconfig) -> Chosen:
+    """What a kubeconfig leads to, if it may be used.
 
     Raises:
-        AccessRefused: the file is none, or has no such context.
+        AccessRefused: the file is missing or broken, or names a program.
     """
-    try:
-        config = yaml.safe_load(access.path.read_bytes())
-        named = access.context or config.get("current-context")
-        contexts = {one["name"]: one["context"] for one in config["contexts"]}
-        users = {one["name"]: one.get("user") or {} for one in config.get("users") or ()}
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
-        raise AccessRefused(f"{str(access.path)!r} is no kubeconfig: {error!r}") from error
-    if named not in contexts:
+    chosen = choose(access.path, access.context)
+    program = chosen.program
+    if program is not None and not access.allow_programs:
         raise AccessRefused(
-            f"kubeconfig {str(access.path)!r} has no context {named!r}; "
-            f"it has {', '.join(sorted(contexts)) or 'none'}"
+            f"{_described(access)} gets its credentials by {program[0]!r} from {program[1]!r}, "
+            "which is not started for this target; use a token or a certificate, or set allowExec"
         )
-    found: Mapping[str, Any] = users.get(contexts[named].get("user"), {})
-    return found
+    check(chosen, _described(access), access.path.parent)
+    return chosen
+
+
+def _check_program(access: Kubeconfig, chosen: Chosen, configuration: Configuration) -> None:
+    """Refuse to go on as nobody: the SDK only logs what went wrong with a program."""
+    known = configuration.api_key.get("BearerToken") or configuration.cert_file
+    if chosen.program is not None and not known:
+        raise AccessRefused(
+            f"{_described(access)} gets its credentials from {chosen.program[1]!r}, which gave "
+            "none; run it as the account that Stateward runs as, with its environment"
+        )

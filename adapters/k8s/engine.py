@@ -4,13 +4,14 @@ import random
 from collections.abc import Callable
 from typing import Final, NamedTuple, final
 
-from adapters.k8s.access import Access, AccessRefused
+from adapters.k8s.access import Access
 from adapters.k8s.cluster import Cluster
 from adapters.k8s.copying import Copy
 from adapters.k8s.errors import KubernetesError
 from adapters.k8s.foreign import KubernetesForeign
 from adapters.k8s.io import PodIO
 from adapters.k8s.kinds import BUILT_IN
+from adapters.k8s.kubeconfig import AccessRefused
 from adapters.k8s.objects import KubernetesObjects
 from adapters.k8s.patience import Patience
 from adapters.k8s.pods import PodReplicas

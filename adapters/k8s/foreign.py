@@ -11,6 +11,7 @@ from adapters.k8s.cluster import Cluster
 from adapters.k8s.grants import OWNED
 from adapters.k8s.kinds import BUILT_IN, OF_ROUTES, Kind
 from adapters.k8s.objects import translated
+from reconcilers.object_counts import WORKLOADS
 from reconcilers.object_labels import INSTALLATION, TARGET
 from reconcilers.object_ports import ForeignObjects, Json, ObjectKey
 
@@ -78,7 +79,8 @@ class KubernetesForeign(ForeignObjects):
             ObjectKey.of(one)
             for some in found
             for one in some
-            if not self._is_ours(one) and "deletionTimestamp" not in one["metadata"]
+            if "deletionTimestamp" not in one["metadata"]
+            and (one["kind"] in WORKLOADS or not self._is_ours(one))
         )
 
     async def _replica_sets(self, namespace: str) -> list[Json]:

@@ -8,7 +8,6 @@ from typing import Final, NamedTuple, final, override
 
 import msgspec
 
-from adapters.k8s.access import AccessRefused
 from adapters.k8s.conversing import PROTOCOLS, held, query
 from adapters.k8s.copying import Copy
 from adapters.k8s.errors import (
@@ -21,6 +20,7 @@ from adapters.k8s.errors import (
 )
 from adapters.k8s.grants import COMMANDS, LOGS
 from adapters.k8s.kinds import BUILT_IN
+from adapters.k8s.kubeconfig import AccessRefused
 from adapters.k8s.lines import lines
 from adapters.k8s.pods import BEFORE, container
 from adapters.k8s.transport import Sent, Transport

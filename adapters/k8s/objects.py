@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import Any, Final, final, override
 
 from adapters.k8s import errors
-from adapters.k8s.access import AccessRefused
 from adapters.k8s.cluster import Cluster
 from adapters.k8s.copying import Copy, Owner
+from adapters.k8s.kubeconfig import AccessRefused
 from adapters.k8s.render.manifests import sent
 from reconcilers.object_labels import INSTALLATION, TARGET
 from reconcilers.object_ports import (

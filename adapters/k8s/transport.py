@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 
 from adapters.k8s.access import Access, Way, is_renewed, open_way
+from adapters.k8s.connecting import explained
 from adapters.k8s.errors import (
     Asked,
     ClusterUnavailable,
@@ -243,8 +244,7 @@ class Transport:
         except TimeoutError as error:
             raise self._unavailable(asked, "it did not answer in time") from error
         except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
-            why = str(error) or type(error).__name__
-            raise Disconnected(self._told(asked, why)) from error
+            raise Disconnected(self._told(asked, explained(error))) from error
 
     def _unavailable(self, asked: Asked, why: str) -> ClusterUnavailable:
         return ClusterUnavailable(self._told(asked, why))

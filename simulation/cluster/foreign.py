@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, final, override
 
+from reconcilers.object_counts import WORKLOADS
 from reconcilers.object_labels import INSTALLATION, TARGET
 from reconcilers.object_ports import ForeignObjects, Json, ObjectKey
 from simulation.cluster.cluster import Cluster
@@ -43,7 +44,9 @@ class SimulatedForeign(ForeignObjects):
             return sorted(
                 key
                 for key, one in self._cluster.store.all(*_MISSED)
-                if key.namespace == namespace and not self._is_ours(one)
+                if key.namespace == namespace
+                and "deletionTimestamp" not in one["metadata"]
+                and (key.kind in WORKLOADS or not self._is_ours(one))
             )
 
     def _is_ours(self, one: Json) -> bool:

@@ -182,8 +182,16 @@ class ObjectsContract:
         await world.furnish()
         made = await world.deploy()
         namespace = made["Service"]["metadata"]["namespace"]
+        runs = ObjectKey.of(made["Deployment"])
+        assert list(await world.ours.foreign.within(namespace)) == [runs]
+        assert runs in await world.theirs.foreign.within(namespace)
+        await world.ours.engine.delete(
+            runs,
+            owner=("shop", "web"),
+            uid=made["Deployment"]["metadata"]["uid"],
+            propagation="Background",
+        )
         assert list(await world.ours.foreign.within(namespace)) == []
-        assert ObjectKey.of(made["Deployment"]) in await world.theirs.foreign.within(namespace)
 
     async def test_of_another_deployment_is_told_which_pods_it_has(self, world: World) -> None:
         await world.furnish(world.theirs)

@@ -52,6 +52,31 @@ async def test_an_equal_apply_adds_no_event(desk: Desk) -> None:
     assert (len(desk.log.events), answer.changes[0].result) == (before, "unchanged")
 
 
+@pytest.mark.parametrize("image", ["shop/Web:1", "web:", "web::1", "a//b", "web:1@sha256", "-/web"])
+async def test_an_image_that_no_engine_can_read_is_refused(desk: Desk, image: str) -> None:
+    with pytest.raises(BadValue, match=r"no name of an image; write \[HOST/\]NAME"):
+        await desk.send(manifest("App", "web", {"image": image}))
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["registry.example:5000/shop_a/web--x.y:V1.2_3", "LOCAL/web", "a@sha256:feed", "sha256:0a1b"],
+)
+async def test_an_image_is_read_as_engines_do(desk: Desk, image: str) -> None:
+    await desk.send(manifest("App", "web", {"image": image}))
+    assert (await present(desk)).revision == 2
+
+
+async def test_a_rollout_that_may_neither_start_nor_stop_anything_is_refused(desk: Desk) -> None:
+    """Whether its strategy was written or is the default; with volumes, the default is another."""
+    stuck = {"maxSurge": 0, "maxUnavailable": 0}
+    for rollout in (stuck, {**stuck, "strategy": "startFirst"}):
+        with pytest.raises(BadValue, match="one of them must be at least 1"):
+            await desk.send(manifest("App", "web", {"image": "web:1", "rollout": rollout}))
+    volumes = [{"name": "data", "path": "/data"}]
+    await desk.send(manifest("App", "web", {"image": "a", "rollout": stuck, "volumes": volumes}))
+
+
 async def test_a_scale_survives_the_next_apply(desk: Desk) -> None:
     await desk.send(i.Scale(ref=WEB, replicas=5))
     await desk.send(i.Stop(ref=WEB))

@@ -108,6 +108,16 @@ async def test_a_long_list_comes_in_pages(client: httpx.AsyncClient) -> None:
     assert found == ["a", "b", "c", "d", "e"]
 
 
+async def test_a_target_that_never_answered_has_no_age(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    never = TargetStatus(answers=False, message="no way", observed_at=0.0, replicas=0)
+    house.status.put_target("local", never)
+    status = (await client.get("/api/v1/targets/local")).json()["status"]
+    assert (status["message"], status["answers"]) == ("no way", False)
+    assert (status["observedAt"], status["ageSeconds"]) == (None, None)
+
+
 async def test_the_other_kinds_are_shown_with_what_is_known_about_them(
     house: House, client: httpx.AsyncClient
 ) -> None:

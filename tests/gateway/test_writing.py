@@ -442,6 +442,31 @@ async def test_a_size_of_a_volume_is_accepted_with_a_warning(client: httpx.Async
     assert "volumes[1].size is kept, but limits nothing" in warning
 
 
+async def test_a_size_of_a_volume_on_a_cluster_is_one_and_a_count_beside_autoscale_is_not(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    """Whether the target is there already, or comes with the app."""
+    prod = ("kind: Target", "metadata: {name: prod}", "spec: {engine: k8s, k8s: {}}")
+    web = (
+        "kind: App",
+        "metadata: {name: web, project: shop}",
+        "spec:",
+        "  target: prod",
+        "  image: web:1",
+        "  replicas: 3",
+        "  autoscale: {min: 2, max: 5, cpu: 80}",
+        "  volumes: [{name: a, path: /a, size: 1Gi}]",
+    )
+    head = "apiVersion: stateward/v1"
+    for written in ((head, *prod, "---", head, *web), (head, *web)):
+        await house.catch_up(0)
+        text, kind = "\n".join(written), {"Content-Type": "application/yaml"}
+        made = await client.post("/api/v1/apply", content=text, headers=kind)
+        assert made.status_code == 200, made.text
+        [warning] = made.json()["warnings"]
+        assert "replicas is kept, but its cluster decides how many run, from 2 to 5" in warning
+
+
 BAD: dict[str, tuple[object, str, str, str | None]] = {
     "unknown field": (
         {"ports": [{"nmae": "a", "port": 1}]},

@@ -76,8 +76,9 @@ def test_its_arguments_are_settings_and_its_data_is_on_the_claim(tmp_path: Path)
     given = dict(zip(flags[::2], flags[1::2], strict=True))
     assert (verb, given["--engine"]) == ("serve", "k8s")
     host, _, port = given["--listen"].rpartition(":")
-    section = {"api": {"host": host, "port": port}, "data": {"directory": given["--data"]}}
-    found = load(surroundings(tmp_path), flags={**section, "engine": {"default": "k8s"}})
+    variables = {one["name"]: one["value"] for one in container["env"]}
+    section = {"api": {"host": host, "port": port}, "engine": {"default": "k8s"}}
+    found = load(surroundings(tmp_path, **variables), flags=section)
     assert [one["containerPort"] for one in container["ports"]] == [found.api.port]
     mounted = {one["mountPath"]: one["name"] for one in container["volumeMounts"]}
     [claim] = of_kind("PersistentVolumeClaim")

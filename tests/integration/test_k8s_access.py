@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters.k8s.access import AccessRefused, InCluster, Kubeconfig
+from adapters.k8s.access import InCluster, Kubeconfig
 from adapters.k8s.errors import ClusterUnavailable, Unauthorized
 from adapters.k8s.kinds import BUILT_IN
+from adapters.k8s.kubeconfig import AccessRefused
 from tests.support.kubernetes.access import User
 from tests.support.kubernetes.certificates import certified
 from tests.support.kubernetes.reaching import kubeconfig, namespace, opened, reached
@@ -42,12 +43,95 @@ async def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
             await cluster.get(NAMESPACES, "", "default")
 
 
-async def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path) -> None:
+CONFIG = """
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
+users: [{name: u, user: {token: t}}]
+contexts: [{name: prod, context: {cluster: c, user: u}}, {name: test, context: {}}]
+current-context: prod
+"""
+BROKEN: dict[str, tuple[str, str, str]] = {
+    "a list": (CONFIG, "- just a list", "is no kubeconfig: it is no map"),
+    "nothing": (CONFIG, "", "is empty; `kubectl config view"),
+    "no YAML": (CONFIG, "users:\n- {a: ]", "is no YAML, line 2, column 7: expected the node"),
+    "names alone": (CONFIG, "contexts: [prod]", "lists of names with what they mean"),
+    "no current one": ("current-context: prod", "", "no current context; .* it has prod, test"),
+    "another current": ("context: prod", "context: old", "no context 'old'; it has prod, test"),
+    "no cluster": ("cluster: c,", "cluster: d,", "context 'prod'.*of a cluster 'd' that is not"),
+    "no user": ("user: u}", "user: v}", "context 'prod'.*of a user 'v' that is not in it"),
+    "no URL": ("https://127", "127", "the server '127.0.0.1:1', which is no URL; write https://"),
+    "no server": ("server:", "servr:", "the server '', which is no URL"),
+    "a proxy": ('"}}]', '", proxy-url: "socks5://a"}}]', "'socks5://a'; only http and https"),
+    "acts as": ("token: t", "token: t, as: admin", "acts as 'admin', which is not supported"),
+    "a torn authority": (
+        '"}}]',
+        '", certificate-authority-data: xxx}}]',
+        "certificate-authority-data of .* is no base64: .*copy it whole",
+    ),
+    "a strange authority": (
+        '"}}]',
+        '", certificate-authority-data: aGk=}}]',
+        "certificate-authority of .* is no certificate in PEM; copy it again",
+    ),
+    "no authority": (
+        '"}}]',
+        '", certificate-authority: ca.crt}}]',
+        "names the certificate-authority 'ca.crt', which cannot be read: No such file",
+    ),
+    "no token": ("token: t", "tokenFile: token", "names the tokenFile 'token', which cannot be"),
+    "half a pair": (
+        "token: t",
+        "client-certificate-data: aGk=",
+        "by its certificate: it has no client-key beside the other",
+    ),
+    "no pair": (
+        "token: t",
+        "client-certificate-data: aGk=, client-key-data: aGk=",
+        "by its certificate: client-certificate is none in PEM; copy both",
+    ),
+}
+
+
+@pytest.mark.parametrize(("what", "instead", "said"), BROKEN.values(), ids=BROKEN)
+async def test_what_is_broken_in_a_kubeconfig_is_named(
+    tmp_path: Path, what: str, instead: str, said: str
+) -> None:
     path = tmp_path / "config"
-    path.write_text("- just\n- a list")
+    path.write_text(CONFIG.replace(what, instead))
     async with opened(Kubeconfig(path=path)) as cluster:
-        with pytest.raises(AccessRefused, match="is no kubeconfig"):
+        with pytest.raises(AccessRefused, match=said) as refused:
             await cluster.get(NAMESPACES, "", "default")
+    assert str(path) in str(refused.value)
+
+
+async def test_a_folder_is_no_kubeconfig(tmp_path: Path) -> None:
+    async with opened(Kubeconfig(path=tmp_path)) as cluster:
+        with pytest.raises(AccessRefused, match="is a folder; name the file in it"):
+            await cluster.get(NAMESPACES, "", "default")
+
+
+async def test_a_program_that_fails_is_named_and_nobody_asks_as_nobody(tmp_path: Path) -> None:
+    user = credentials("")
+    user["exec"]["args"] = ["-c", "raise SystemExit(3)"]
+    path = kubeconfig(tmp_path / "config", "http://127.0.0.1:1", user)
+    async with opened(Kubeconfig(path=path, allow_programs=True)) as cluster:
+        with pytest.raises(AccessRefused, match="which gave none; run it as the account"):
+            await cluster.get(NAMESPACES, "", "default")
+
+
+async def test_where_nobody_listens_it_is_said_what_to_do(tmp_path: Path) -> None:
+    told = "Cannot connect to host .*; start it, or correct its address in the kubeconfig"
+    path = kubeconfig(tmp_path / "config", "http://127.0.0.1:1")
+    async with opened(Kubeconfig(path=path)) as cluster:
+        with pytest.raises(ClusterUnavailable, match=told):
+            await cluster.get(NAMESPACES, "", "default")
+
+
+async def test_where_no_tls_is_spoken_it_is_said(tmp_path: Path) -> None:
+    async with KubernetesServer() as server:
+        path = kubeconfig(tmp_path / "config", server.url.replace("http:", "https:"))
+        async with opened(Kubeconfig(path=path)) as cluster:
+            with pytest.raises(ClusterUnavailable, match="it speaks no TLS there"):
+                await cluster.get(NAMESPACES, "", "default")
 
 
 async def test_a_context_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
@@ -105,7 +189,7 @@ async def test_a_cluster_of_another_authority_is_not_talked_to(tmp_path: Path) -
     async with KubernetesServer(certified(tmp_path).server) as server:
         path = kubeconfig(tmp_path / "config", server.url)
         async with opened(Kubeconfig(path=path)) as cluster:
-            with pytest.raises(ClusterUnavailable, match="certificate verify failed"):
+            with pytest.raises(ClusterUnavailable, match=r"verify failed.*name who signed its"):
                 await cluster.get(NAMESPACES, "", "shop")
         assert server.calls == []
 
@@ -116,7 +200,7 @@ async def test_a_certificate_that_expired_is_said_to_have(tmp_path: Path) -> Non
         trust = {"certificate-authority": str(made.authority)}
         path = kubeconfig(tmp_path / "config", server.url, cluster=trust)
         async with opened(Kubeconfig(path=path)) as cluster:
-            with pytest.raises(ClusterUnavailable, match="certificate has expired"):
+            with pytest.raises(ClusterUnavailable, match=r"has expired.*; have the cluster's"):
                 await cluster.get(NAMESPACES, "", "shop")
 
 
@@ -170,5 +254,5 @@ async def test_a_pod_uses_its_service_account(tmp_path: Path) -> None:
 
 async def test_outside_of_a_pod_there_is_no_service_account(tmp_path: Path) -> None:
     async with opened(InCluster(environment={}, folder=tmp_path)) as cluster:
-        with pytest.raises(AccessRefused, match="the pod that this runs in"):
+        with pytest.raises(AccessRefused, match=r"the pod that this runs in.*name a kubeconfig"):
             await cluster.get(NAMESPACES, "", "shop")

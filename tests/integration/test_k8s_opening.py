@@ -11,10 +11,17 @@ from reconcilers.ports import EngineUnavailable
 from stateward.engines import Opener
 from tests.support.kubernetes.reaching import kubeconfig
 from tests.support.kubernetes.server import KubernetesServer
+from tests.support.surroundings import surroundings
 
 
 def opener(folder: Path) -> Opener:
-    return Opener(folder, "11111111-aaaa", now=time.monotonic, rng=random.Random(3))
+    return Opener(
+        folder,
+        "11111111-aaaa",
+        now=time.monotonic,
+        rng=random.Random(3),
+        environment=surroundings(folder),
+    )
 
 
 def cluster(path: Path, context: str | None = None) -> TargetSpec:

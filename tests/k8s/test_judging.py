@@ -179,6 +179,21 @@ def test_what_is_planned_says_whether_it_is_synced(plan: Plan, reason: str, part
     assert (condition.status == "True") == (reason == "AddedTo")
 
 
+def test_a_name_that_is_taken_is_why_an_app_is_not_there() -> None:
+    """Lists of apps show why one is not ready, and how many it should have."""
+    found = status(ObjectView(), Plan(taken=(SERVICE,)), stable=0)
+    assert (said(found, "Ready"), said(found, "Degraded")) == (
+        ("False", "NameTaken"),
+        ("True", "NameTaken"),
+    )
+    ready = found.condition("Ready")
+    assert ready is not None
+    assert ready.message.startswith("0 of 3 replicas are ready: Service stw-shop/web belongs to")
+    assert found.wanted == 3
+    serving = status(WELL, Plan(taken=(SERVICE,)))  # one that lacks only its autoscaler, say
+    assert (said(serving, "Ready")[0], said(serving, "Degraded")[1]) == ("True", "NameTaken")
+
+
 def test_a_replacement_is_told_before_it_is_done() -> None:
     name = ObjectKey("apps/v1", "StatefulSet", "stw-shop", "db")
     fields = ("spec.volumeClaimTemplates",)

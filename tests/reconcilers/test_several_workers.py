@@ -36,7 +36,7 @@ ACTOR = ContextVar("ACTOR", default="")
 class Worker:
     """A house with leases. What it does is noted together with its epoch."""
 
-    def __init__(self, name: str, town: "Town") -> None:
+    def __init__(self, name: str, town: "Town", looks: float = 2.0) -> None:
         sessions = count(1)
         self.name = name
         self.way: SimulatedLeases = town.bucket.way()
@@ -52,7 +52,9 @@ class Worker:
             machine=town.machine,
             secrets=town.secrets,
             status=town.status,
-            settings=WorkerSettings(passes=8, hints=False),
+            settings=WorkerSettings(
+                passes=8, hints=False, tail_interval=looks, replay_interval=5 * looks
+            ),
             leasing=self.leasing,
             elsewhere={"far": town.far},
         )
@@ -87,8 +89,9 @@ class Town:
         self.machine.witness = lambda deed: self._note("local", deed)
         self.far.witness = lambda deed: self._note("far", deed)
 
-    def worker(self, name: str) -> Worker:
-        worker = Worker(name, self)
+    def worker(self, name: str, looks: float = 2.0) -> Worker:
+        """One who reads the log every so many seconds."""
+        worker = Worker(name, self, looks)
         self.workers.append(worker)
         worker.start()
         return worker
@@ -253,6 +256,36 @@ def test_an_app_that_moves_to_a_target_of_another_worker_is_up_there_before_it_l
         await town.until(lambda: not town.running())
         assert [verb for verb, _ in town.deeds[stream]][-3:] == ["start", "stop", "remove"]
         assert len(town.far.apps) == 1
+
+    play(story)
+
+
+def test_nobody_clears_the_ground_under_what_another_has_begun_in_the_meantime() -> None:
+    """Whoever clears reads first what was asked for until then, however late it is."""
+
+    async def story(town: Town) -> None:
+        town.worker("a")
+        await town.furnish(0)
+        b = town.worker("b", looks=1000.0)
+        sharing = b.house.parts.sharing
+        await town.until(lambda: sharing.holds_any("local") and not sharing.holds_all("local"))
+        projects = (f"p{number}" for number in count())
+        home = next(name for name in projects if sharing.holds("local", f"Project/{name}"))
+        others = (Ref("App", home, f"x{number}") for number in count())
+        theirs = next(one for one in others if not sharing.holds("local", one.stream))
+        project = manifest("Project", home, {"target": "local"})
+        made = manifest("App", theirs.name, {"image": "web:1"}, project=home)
+        await town.workers[0].house.send(project, made)
+        await town.until(lambda: town.running().get(theirs.name) == 1)
+        assert b.house.desired.app(theirs.stream) is None, "it has not read of it"
+        view = b.house.parts.targets.get("local")
+        assert view is not None
+        tidying = asyncio.create_task(b.house.parts.remover.tidy(view))
+        await asyncio.sleep(5)
+        assert not tidying.done(), "it waits until it has"
+        await b.house.parts.following.catch_up()
+        await tidying
+        assert home in await view.engine.grounds.projects()
 
     play(story)
 
