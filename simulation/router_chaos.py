@@ -104,6 +104,7 @@ class RouterChaos:
         rows = router.table.rows
         if rows and self._rng.random() < 0.5:
             gone = self._rng.choice(rows)
+            self._world.serving.upset(target)
             router.edit(gone.id)
             return f"{target}: the row of {gone.host}{gone.path} goes"
         self._numbers += 1

@@ -26,6 +26,7 @@ from reconcilers.object_ports import (
 )
 from simulation.cluster.merging import Body
 from simulation.cluster.nodes import Nodes
+from simulation.cluster.serving import Serving
 from simulation.cluster.store import Change, Store
 from simulation.cluster.workloads import Controllers
 from simulation.machine import Machine
@@ -62,9 +63,12 @@ class Watching:
 
 @final
 class Cluster:
-    """`lingers` is asked, at each deletion, how long something else holds the object back."""
+    """`lingers` is asked, at each deletion, how long something else holds the object back.
 
-    def __init__(self, name: str, machine: Machine) -> None:
+    `propagation` is how long a change of endpoints takes, in seconds, until requests follow it.
+    """
+
+    def __init__(self, name: str, machine: Machine, propagation: float = 1.0) -> None:
         self.name, self.machine = name, machine
         self.clock = asyncio.get_running_loop().time
         self.store = Store()
@@ -74,6 +78,7 @@ class Cluster:
         self.lingers: Callable[[ObjectKey], float] = lambda _key: 0.0
         self.nodes = Nodes(self.store, machine, self.clock, self.stamp)
         self.controllers = Controllers(self.store, self.nodes, self.clock, self.held)
+        self.serving = Serving(self.store, self.nodes, self.clock, propagation)
 
     def stamp(self) -> str:
         """The time as objects have it."""
@@ -90,6 +95,7 @@ class Cluster:
         self.nodes.step()
         self.controllers.step()
         self.nodes.step()
+        self.serving.step()
         for copy in list(self.copies):
             copy.beat()
 

@@ -61,6 +61,8 @@ class EngineInvariants:
             self._check_volumes(stream, words)
         if deed.verb == "start":
             self._check_surge(deed)
+        if deed.verb == "signal":  # which follows an eviction
+            return
         if deed.verb == "evict":  # by the cluster itself, which goes on with what was begun
             if not self.is_confused(stream):
                 self._check_needed(deed, words)
