@@ -372,10 +372,10 @@ class Routing:
             last = next(
                 (f for f in (found, former) if f is not None and f.target == view.name), None
             )
-            known = self._before.get(view, frozenset())
-            if last is not None:
-                known = frozenset(one.id for one in last.serving)
             there = view.replicas.get((project, name), ())
+            if last is not None:
+                return endpoints.still(app, last.serving, there)
+            known = self._before.get(view, frozenset())
             return endpoints.unlooked(app, [one for one in there if one.id in known])
 
         asked = self._backends(view.name)

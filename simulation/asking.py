@@ -18,6 +18,7 @@ PROJECTS: Final = ("shop", "blog")
 SECRET_MARK: Final = "marked-as-secret"  # noqa: S105 -- every secret value holds it; see `sinks`
 ROUTELESS: Final = 0.2  # of all specs in worlds with routes
 HOSTS: Final = 12
+SHARING: Final = 0.4  # of all specs in worlds where others have claims by names of apps
 PROBE: Final = {"http": {"path": "/", "port": "http"}, "interval": "10s"}
 
 
@@ -99,6 +100,8 @@ class People:
         self.keeping: random.Random | None = None
         """How many former revisions stay; none without it."""
         self._last: dict[Ref, dict[str, Any]] = {}
+        self.sharing: random.Random | None = None
+        """Which volumes are one for all replicas of their app; none without it."""
         self._images = images or [f"web:{number}" for number in range(1, 8)]
         self._numbers = count(1)
         self._draws: list[tuple[int, Callable[[Ref], Asked]]] = [
@@ -169,7 +172,9 @@ class People:
         more: dict[str, Any] = {"target": rng.choice(self._targets)}
         if rng.random() < 0.5:
             more["replicas"] = rng.randrange(1, 5)
-        if rng.random() < 0.2:
+        if self.sharing is not None and self.sharing.random() < SHARING:
+            more["volumes"] = [{"name": "data", "path": "/data", "scope": "app"}]
+        elif rng.random() < 0.2:
             more["volumes"] = [{"name": "data", "path": "/data"}]
         spec = app_spec(self.image(), how, **more)
         if rng.random() < 0.3:

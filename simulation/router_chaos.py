@@ -38,6 +38,7 @@ class RouterTroubles:
         delay = self._rng.uniform(0.0, 0.05)
         if hits(Fault.ROUTER_SLOW, words):
             delay = self._rng.uniform(0.5, 4.0)
+            self._world.serving.upset(target)
         if hits(Fault.ROUTER_LATE, words):
             delay = 2 * (ANSWER_SECONDS + self._rng.uniform(0.5, 10.0))
         before = after = None

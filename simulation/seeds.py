@@ -157,6 +157,8 @@ async def _live(
         people.routes = Routes(world.rng("routes"), (*TARGETS, *there), hosts)
         if there:
             people.wander(world.rng("moves"))
+    if there and Fault.INTENT_ADOPTS in rates:
+        people.sharing = world.rng("sharing")
     if shape.keeps:
         people.keeping = world.rng("keeping")
     return await lived(world, people, rates, minutes=minutes, furniture=people.furniture())

@@ -361,6 +361,7 @@ class World:
             if (ref := app_of(event)) is not None:
                 self.engines.spoken(ref.stream)
         self.truth.follow(events)
+        self.objects.committed(events)
         self.history.committed(events)
 
     def _witness(self, target: str) -> Callable[[Deed], None]:

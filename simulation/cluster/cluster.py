@@ -25,7 +25,7 @@ from reconcilers.object_ports import (
     Propagation,
 )
 from simulation.cluster.merging import Body
-from simulation.cluster.nodes import Nodes
+from simulation.cluster.nodes import STRANGER, Nodes
 from simulation.cluster.serving import Serving
 from simulation.cluster.store import Change, Store
 from simulation.cluster.workloads import Controllers
@@ -35,7 +35,6 @@ from simulation.program import ImpossibleWorld, program_of_words
 STEP_SECONDS: Final = 1.0
 LAG: Final = 0.05  # seconds until a change is seen by who follows
 REFUSED: Final = "refused"  # a word of SIMULATED: no policy of the cluster lets such an app be
-STRANGER: Final = "kubectl-edit"  # the second writer
 
 
 class Follower(Protocol):

@@ -19,6 +19,7 @@ from simulation.machine import Machine, Running
 from simulation.program import ImpossibleWorld
 
 BACKOFF: Final = (10.0, 300.0)  # seconds before a container starts again: first, and at most
+STRANGER: Final = "kubectl-edit"  # whoever has an account of their own: the second writer
 FORGIVEN: Final = 600.0  # seconds after which a container that runs is well
 
 
@@ -160,7 +161,8 @@ class Nodes:
             pod.hand, pod.restarts = None, pod.restarts + 1
         if pod.hand is None and self._waits_for(body) is None:
             order = self._order(pod, body)
-            pod.hand = self._machine.create(_labels(body)[INSTALLATION], order)
+            owner = _labels(body).get(INSTALLATION, STRANGER)
+            pod.hand = self._machine.create(owner, order)
             self._machine.begin(pod.hand)
 
     def _ended(self, pod: Pod, hand: Running, now: float) -> None:
@@ -204,12 +206,12 @@ class Nodes:
         ports = tuple(
             Port(name=one["name"], port=one["containerPort"]) for one in container.get("ports", ())
         )
-        name = ReplicaName(
-            labels[PROJECT], labels[APP], int(labels[REVISION]), pod.number, pod.restarts + 1
-        )
+        project = labels.get(PROJECT, pod.key.namespace)
+        app, revision = labels.get(APP, pod.key.name), int(labels.get(REVISION, 0))
+        name = ReplicaName(project, app, revision, pod.number, pod.restarts + 1)
         return StartReplica(
             name=name,
-            uid=int(labels[UID]),
+            uid=int(labels.get(UID, 0)),
             digest="",
             position=0,
             image=container["image"],

@@ -219,9 +219,11 @@ class Controllers:
             self._nodes.evict(pods.pop(number))
         self._replace_one(pods, made)
         for number in range(wanted):
-            if number not in pods:
+            name = f"{key.name}-{number}"
+            there = self._store.get(ObjectKey("v1", "Pod", key.namespace, name))
+            if number not in pods and there is None:  # one of a former set may be on its way out
                 self._claim(body, number)
-                self._nodes.take(_pod(body, f"{key.name}-{number}", made), number)
+                self._nodes.take(_pod(body, name, made), number)
         self._tell_set(key, made)
 
     def _replace_one(self, pods: dict[int, ObjectKey], made: str) -> None:
