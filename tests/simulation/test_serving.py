@@ -77,6 +77,33 @@ def test_the_url_of_an_app_that_moves_to_a_cluster_and_back_always_leads_to_some
     play(meeting.there_and_back)
 
 
+def test_an_app_that_moves_in_the_midst_of_a_rollout_keeps_what_serves() -> None:
+    """Seed 7000018: only what had completed its rollout got requests, and that was on its way out.
+
+    The new revision served already, and the old one's last replica was withdrawn for its sake.
+    """
+
+    async def story(scene: Scene) -> None:
+        routes = [{"host": meeting.HOST}]
+        await scene.apply(WEB, replicas=1, routes=routes)
+        await scene.rest()
+        router = scene.world.routers["local"]
+        [before] = router.endpoints.values()
+        await scene.apply(WEB, "web:2", replicas=1, routes=routes)
+        while not router.endpoints or before[0] in next(iter(router.endpoints.values())):
+            await asyncio.sleep(0.1)
+        app = scene.world.truth.desired.app(WEB.stream)
+        assert app is not None
+        assert app.stable == 1, "its rollout is not over"
+        await scene.apply(WEB, "web:2", "unready=9", replicas=1, target="cloud", routes=routes)
+        for _ in range(40):
+            await asyncio.sleep(0.2)
+            assert router.endpoints
+        await scene.rest()
+
+    play(story)
+
+
 def test_a_context_on_a_cluster_comes_before_longer_paths_of_others() -> None:
     play(meeting.with_a_context)
     with serving_mutants.longer_paths_forgotten():
