@@ -38,9 +38,10 @@ class RouterTroubles:
         delay = self._rng.uniform(0.0, 0.05)
         if hits(Fault.ROUTER_SLOW, words):
             delay = self._rng.uniform(0.5, 4.0)
-            self._world.serving.upset(target)
         if hits(Fault.ROUTER_LATE, words):
             delay = 2 * (ANSWER_SECONDS + self._rng.uniform(0.5, 10.0))
+        if delay >= 0.5:  # what it was told last may be another thing than what it serves
+            self._world.serving.upset(target)
         before = after = None
         if hits(Fault.ROUTER_LOST_BEFORE, words):
             before = RouterUnavailable("the connection was reset")

@@ -85,6 +85,10 @@ class ClusterInvariants:
         """Somebody is about to ask for these, and says that their data is meant as well."""
         self._with_data |= {one.uid for one in named}
 
+    def came(self, name: str, key: ObjectKey) -> float:
+        """When (of its cluster's clock) an object of others was first seen."""
+        return self._came.get((name, key), 0.0)
+
     def others_end(self, name: str, key: ObjectKey) -> None:
         """Whose it is ends an object, and all that is in it."""
         inside = key.name if key.kind == "Namespace" else ""

@@ -42,8 +42,8 @@ async def with_a_context(scene: Scene) -> None:
 
 
 async def there_and_back(scene: Scene) -> None:
-    """An app moves to the cluster with its URL, and home again."""
+    """An app moves to the cluster with its URL, is replaced there, and moves home."""
     how: dict[str, Any] = {"replicas": 2, "routes": [{"host": HOST}]}
-    for target in ("local", "cloud", "local"):
-        await scene.apply(WEB, target=target, **how)
+    for target, image in (("local", 1), ("cloud", 1), ("cloud", 2), ("local", 2)):
+        await scene.apply(WEB, f"web:{image}", "unready=8", target=target, **how)
         await scene.rest()
