@@ -71,6 +71,24 @@ def serving(app: DesiredApp, seen: Iterable[Seen], before: Set[str]) -> tuple[Re
     )
 
 
+def still(
+    app: DesiredApp | None, found: Iterable[Replica], there: Iterable[Replica]
+) -> tuple[Replica, ...]:
+    """Those that the last pass `found` serving where an app moves away from, as far as they run.
+
+    Of whatever revision: one that moves in the midst of a rollout leaves some of both.
+    """
+    ids = {one.id for one in found}
+    return tuple(
+        one
+        for one in there
+        if app is not None
+        and one.id in ids
+        and one.state is ReplicaState.RUNNING
+        and one.uid == app.uid
+    )
+
+
 def unlooked(app: DesiredApp | None, replicas: Iterable[Replica]) -> tuple[Replica, ...]:
     """The same of an app that no pass has looked at yet."""
     if app is None:

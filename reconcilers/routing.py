@@ -116,10 +116,11 @@ class Routing:
         is_asked = app.spec.routes or self._.tables.mirroring(stream)
         if not is_asked and stream not in self._found:
             return list(seen)
-        before = self._before.get(view, frozenset())
-        found = _Found(view.name, endpoints.serving(app, seen, before))
-        if self._found_there(stream, view, found) and driver is not None:
-            driver.endpoints_moved()
+        before = self._before.get(view)
+        if before is not None:  # else it is not known yet who ran there when this worker began
+            found = _Found(view.name, endpoints.serving(app, seen, before))
+            if self._found_there(stream, view, found) and driver is not None:
+                driver.endpoints_moved()
         self._leaving.seen(seen)
         if app.reached_at != view.name:
             return list(seen)  # it moves: requests do not come here yet
@@ -262,10 +263,10 @@ class Routing:
     def follow(self) -> None:
         """Targets, leases or routes have changed: drive what is ours, and let go of the rest."""
         around = self._
-        observed = [view for view in around.targets if view.observed_at]
+        listed = [view for view in around.targets if view.is_listed]
         before = self._before
-        self._before = {v: before[v] if v in before else _running(v) for v in observed}
-        wanted = [view for view in observed if self._is_to_be_driven(view)]
+        self._before = {v: before[v] if v in before else _running(v) for v in listed}
+        wanted = [view for view in listed if self._is_to_be_driven(view)]
         for view in [one for one in self._drivers if one not in wanted]:
             _, driving = self._drivers.pop(view)
             driving.cancel()
@@ -372,10 +373,10 @@ class Routing:
             last = next(
                 (f for f in (found, former) if f is not None and f.target == view.name), None
             )
-            known = self._before.get(view, frozenset())
-            if last is not None:
-                known = frozenset(one.id for one in last.serving)
             there = view.replicas.get((project, name), ())
+            if last is not None:
+                return endpoints.still(app, last.serving, there)
+            known = self._before.get(view, frozenset())
             return endpoints.unlooked(app, [one for one in there if one.id in known])
 
         asked = self._backends(view.name)

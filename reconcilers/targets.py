@@ -119,6 +119,8 @@ class TargetView:
         self._settled: dict[str, tuple[Mark, str]] = {}
         self.trouble = "it was not asked yet"
         self.observed_at = 0.0
+        self.is_listed = False
+        """Whether everything there was listed once: a look at one app says nothing of others."""
         self.use = GroundUse()
 
     @property
@@ -163,6 +165,7 @@ class TargetView:
         """
         self.take(await self._list(None))
         self.check_objects()
+        self.is_listed = True
         if self.objects is not None:
             self._compare_marks(self.objects.engine.marks())
         self._answered()

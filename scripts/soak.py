@@ -115,7 +115,7 @@ def regression(chosen: Chosen, one: Lived) -> dict[str, Any]:
         "faults": {fault.value: rate for fault, rate in case.rates.items()},
         "minutes": case.minutes,
         "clusters": seeds.has_clusters(case.seed),
-        "routes": seeds.has_routes(case.seed),
+        "routes": seeds.has_routes(case.seed, clusters=seeds.has_clusters(case.seed)),
         "keeps": seeds.has_kept(case.seed),
         "invariant": first.invariant,
         "what": first.what,

@@ -18,6 +18,7 @@ PROJECTS: Final = ("shop", "blog")
 SECRET_MARK: Final = "marked-as-secret"  # noqa: S105 -- every secret value holds it; see `sinks`
 ROUTELESS: Final = 0.2  # of all specs in worlds with routes
 HOSTS: Final = 12
+SHARING: Final = 0.4  # of all specs in worlds where others have claims by names of apps
 PROBE: Final = {"http": {"path": "/", "port": "http"}, "interval": "10s"}
 
 
@@ -54,15 +55,15 @@ def app_spec(image: str, how: str = "", **more: Any) -> dict[str, Any]:
 class Routes:
     """Draws by which URLs apps on `targets` are reached, and what their programs do besides."""
 
-    def __init__(self, rng: random.Random, targets: Sequence[str]) -> None:
-        self._rng, self._targets = rng, targets
+    def __init__(self, rng: random.Random, targets: Sequence[str], hosts: int = HOSTS) -> None:
+        self._rng, self._targets, self._hosts = rng, targets, hosts
 
     def of(self, target: str) -> Sequence[Mapping[str, Any]]:
         """The routes of an app on a target: often the only ones of their URL, at times not."""
         rng = self._rng
         if target not in self._targets or rng.random() < ROUTELESS:
             return ()
-        route: dict[str, Any] = {"host": f"h{rng.randrange(HOSTS)}.localhost"}
+        route: dict[str, Any] = {"host": f"h{rng.randrange(self._hosts)}.localhost"}
         draw = rng.random()
         if draw < 0.3:
             route["path"] = rng.choice(["/api", "/api/v2"])
@@ -98,9 +99,12 @@ class People:
         """By which URLs apps are reached; by none without it."""
         self.keeping: random.Random | None = None
         """How many former revisions stay; none without it."""
+        self._last: dict[Ref, dict[str, Any]] = {}
+        self.sharing: random.Random | None = None
+        """Which volumes are one for all replicas of their app; none without it."""
         self._images = images or [f"web:{number}" for number in range(1, 8)]
         self._numbers = count(1)
-        self._draws: Sequence[tuple[int, Callable[[Ref], Asked]]] = (
+        self._draws: list[tuple[int, Callable[[Ref], Asked]]] = [
             (8, self.apply),
             (4, lambda ref: i.Scale(ref=ref, replicas=self._rng.randrange(5))),
             (1, lambda ref: i.Stop(ref=ref)),
@@ -112,7 +116,20 @@ class People:
             (2, lambda ref: i.Resume(ref=ref)),
             (1, lambda ref: i.Delete(ref=ref, volumes=self._rng.random() < 0.5)),
             (1, self.secret),
-        )
+        ]
+
+    def wander(self, rng: random.Random) -> None:
+        """From now on apps are also moved as they are: all is as it was, but the place."""
+
+        def move(ref: Ref) -> Asked:
+            last = self._last.get(ref)
+            if last is None:
+                return self.apply(ref)
+            places = [one for one in self._targets if one != last["target"]]
+            spec = self._last[ref] = {**last, "target": rng.choice(places)}
+            return manifest("App", ref.name, spec, ref.project)
+
+        self._draws.append((6, move))
 
     def furniture(self) -> list[Asked]:
         """The targets, projects and secrets that everything else needs."""
@@ -144,7 +161,10 @@ class People:
         return self._rng.choice(["start", "restart"]), ref, {}
 
     def apply(self, ref: Ref, how: str = "") -> Asked:
-        return manifest("App", ref.name, self.spec(how), ref.project)
+        spec = self.spec(how)
+        if not how:
+            self._last[ref] = spec
+        return manifest("App", ref.name, spec, ref.project)
 
     def spec(self, how: str) -> dict[str, Any]:
         """The spec of an app, with what its program does."""
@@ -152,7 +172,9 @@ class People:
         more: dict[str, Any] = {"target": rng.choice(self._targets)}
         if rng.random() < 0.5:
             more["replicas"] = rng.randrange(1, 5)
-        if rng.random() < 0.2:
+        if self.sharing is not None and self.sharing.random() < SHARING:
+            more["volumes"] = [{"name": "data", "path": "/data", "scope": "app"}]
+        elif rng.random() < 0.2:
             more["volumes"] = [{"name": "data", "path": "/data"}]
         spec = app_spec(self.image(), how, **more)
         if rng.random() < 0.3:

@@ -9,12 +9,13 @@ from domain import intents as i
 from domain.names import Ref
 from reconcilers.ports import ReplicaState
 from simulation import releases
+from simulation.adoption_chaos import AdoptionChaos
 from simulation.asking import People
 from simulation.cluster.cluster import REFUSED
 from simulation.cluster_chaos import ClusterChaos
 from simulation.disk import Request
 from simulation.invariants.violations import Invariant
-from simulation.knobs import CLUSTER_DEEDS, DEEDS, ROUTER_DEEDS, Fault
+from simulation.knobs import ADOPTION_DEEDS, CLUSTER_DEEDS, DEEDS, ROUTER_DEEDS, Fault
 from simulation.machine import Machine, Running
 from simulation.messages import MessageTroubles
 from simulation.producers import ACTOR
@@ -24,7 +25,7 @@ from simulation.troubles import Troubles
 from simulation.world import World
 
 MINUTE: Final = 60.0
-ALL_DEEDS: Final = (*DEEDS, *CLUSTER_DEEDS, *ROUTER_DEEDS)
+ALL_DEEDS: Final = (*DEEDS, *CLUSTER_DEEDS, *ROUTER_DEEDS, *ADOPTION_DEEDS)
 NONSENSE: Final = (
     b"{",
     b"[]",
@@ -86,8 +87,10 @@ class Chaos:
             Fault.INTENT_ABA: self._there_and_back,
         }
         self._clusters = ClusterChaos(world, world.rng("cluster chaos"), self._later)
+        self._adoption = AdoptionChaos(world, people.apps, self._run_beside)
         self._in_clusters: Mapping[Fault, Deed] = {
             **self._clusters.deeds,
+            **self._adoption.deeds,
             Fault.CLUSTER_REFUSES: lambda: self._apply(REFUSED),
         }
         self.poisoned: set[str] = set()
@@ -130,6 +133,7 @@ class Chaos:
         while any(c.log.rewound for c in world.controllers):
             self._accept()
             await asyncio.sleep(1.0)
+        await self._adoption.calm()
 
     def _is_unread(self) -> bool:
         """Whether there is something in the log that only a newer release can read."""

@@ -16,7 +16,7 @@ type Later = Callable[[float, Callable[[], object]], None]
 
 _APPLIED: Final = (
     *("Deployment", "StatefulSet", "Service", "ServiceAccount", "NetworkPolicy", "ConfigMap"),
-    *("PodDisruptionBudget", "Secret", "ResourceQuota", "LimitRange"),
+    *("PodDisruptionBudget", "Secret", "ResourceQuota", "LimitRange", "HTTPRoute"),
 )
 
 

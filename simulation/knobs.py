@@ -85,6 +85,10 @@ class Fault(StrEnum):
     ROUTER_STALE_READ = "router-stale-read"
     ROUTER_EDITED = "router-edited"
     ROUTER_TAKEN_OUT = "router-taken-out"
+    # Clusters in which others have the names of apps.
+    CLUSTER_OCCUPIED = "cluster-occupied"
+    CLUSTER_REMADE = "cluster-remade"
+    INTENT_ADOPTS = "intent-adopts"
     # What is asked.
     POISON_EVENT = "poison-event"
     INTENT_CONTRADICTORY = "intent-contradictory"
@@ -187,6 +191,13 @@ ROUTER_DEEDS: Final[Rates] = {
     Fault.ROUTER_TAKEN_OUT: 0.3,
 }
 
+ADOPTION_DEEDS: Final[Rates] = {
+    Fault.CLUSTER_OCCUPIED: 0.5,
+    Fault.CLUSTER_REMADE: 0.3,
+    Fault.INTENT_ADOPTS: 1.5,
+}
+"""Of worlds with a cluster, too."""
+
 # in this order, for a seed draws them one after the other
 MOST: Final[Rates] = {
     **CALLS,
@@ -195,6 +206,7 @@ MOST: Final[Rates] = {
     **CLUSTER_DEEDS,
     **ROUTER_CALLS,
     **ROUTER_DEEDS,
+    **ADOPTION_DEEDS,
 }
 PROBABILITIES: Final = frozenset({*CALLS, *CLUSTER_CALLS, *ROUTER_CALLS})
 CALM_ONE_IN: Final = 10  # worlds have no fault at all: what fails there is no fault's doing

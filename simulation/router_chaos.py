@@ -40,6 +40,8 @@ class RouterTroubles:
             delay = self._rng.uniform(0.5, 4.0)
         if hits(Fault.ROUTER_LATE, words):
             delay = 2 * (ANSWER_SECONDS + self._rng.uniform(0.5, 10.0))
+        if delay >= 0.5:  # what it was told last may be another thing than what it serves
+            self._world.serving.upset(target)
         before = after = None
         if hits(Fault.ROUTER_LOST_BEFORE, words):
             before = RouterUnavailable("the connection was reset")
@@ -104,6 +106,7 @@ class RouterChaos:
         rows = router.table.rows
         if rows and self._rng.random() < 0.5:
             gone = self._rng.choice(rows)
+            self._world.serving.upset(target)
             router.edit(gone.id)
             return f"{target}: the row of {gone.host}{gone.path} goes"
         self._numbers += 1

@@ -43,7 +43,7 @@ class Scene:
 
     def __init__(self, world: World, bound: float) -> None:
         self.world, self._bound = world, bound
-        self._rest = RestInvariants(world.truth, world.objects, world.routing)
+        self._rest = RestInvariants(world.truth, world.objects, world.routing, world.serving)
         self._asked = 0
         self.longest = 0.0
         """How many seconds the longest wait for rest took."""

@@ -13,7 +13,7 @@ from domain.names import app
 from reconcilers.passing import WorkerSettings
 from reconcilers.status import AppStatus
 from simulation import loop, releases
-from simulation.asking import PROJECTS, People, Routes
+from simulation.asking import HOSTS, PROJECTS, People, Routes
 from simulation.chaos import Chaos
 from simulation.invariants.rest import Broken, RestInvariants
 from simulation.invariants.violations import Invariant, Violation
@@ -34,7 +34,9 @@ TARGETS: Final = ("local", "spare")
 CLUSTERS: Final = ("cloud",)
 CLUSTERED: Final = 0.4  # of all worlds
 ROUTED: Final = 0.5  # of the others
+BOTH: Final = 0.4  # of those with a cluster have routers, too
 KEEPING: Final = 0.3  # of all
+FEW_HOSTS: Final = 5  # so that URLs of one host meet on one cluster
 PROPAGATIONS: Final = (0.25, 1.0, 3.0)  # seconds
 
 
@@ -77,14 +79,15 @@ def run(
         minutes: how long chaos lasts, in virtual time.
         apps: how many there are at most; by default as many as the seed gives itself.
         clusters: whether one of the targets is a cluster; by default the seed says.
-        routes: whether the machines have routers, and apps routes; by default the seed says.
+        routes: whether the machines have routers, and apps routes, also those on a cluster; by
+            default the seed says.
         keeps: whether apps keep replicas of former revisions; by default the seed says.
         told: gets every line of the trace.
     """
 
     async def live() -> Outcome:
         there = has_clusters(seed) if clusters is None else clusters
-        routed = has_routes(seed) and not there if routes is None else routes
+        routed = has_routes(seed, clusters=there) if routes is None else routes
         chosen = rates_of(seed, rates)
         kept = has_kept(seed) if keeps is None else keeps
         shape = _Shape(clusters=there, routes=routed, keeps=kept)
@@ -98,9 +101,11 @@ def has_clusters(seed: int) -> bool:
     return random.Random(f"{seed}:clusters").random() < CLUSTERED
 
 
-def has_routes(seed: int) -> bool:
-    """Whether a seed gives its world routers; one with a cluster has none."""
-    return not has_clusters(seed) and random.Random(f"{seed}:routes").random() < ROUTED
+def has_routes(seed: int, *, clusters: bool) -> bool:
+    """Whether a seed gives its world routers, one with `clusters` or without."""
+    if clusters:
+        return random.Random(f"{seed}:both").random() < BOTH
+    return random.Random(f"{seed}:routes").random() < ROUTED
 
 
 def has_kept(seed: int) -> bool:
@@ -148,7 +153,12 @@ async def _live(
     apps = [app(project, f"a{n}") for project in PROJECTS for n in range(rng.randrange(1, 5))]
     people = People(world.rng("people"), apps[:most], TARGETS, clusters=there)
     if shape.routes:
-        people.routes = Routes(world.rng("routes"), TARGETS)
+        hosts = FEW_HOSTS if there else HOSTS
+        people.routes = Routes(world.rng("routes"), (*TARGETS, *there), hosts)
+        if there:
+            people.wander(world.rng("moves"))
+    if there and Fault.INTENT_ADOPTS in rates:
+        people.sharing = world.rng("sharing")
     if shape.keeps:
         people.keeping = world.rng("keeping")
     return await lived(world, people, rates, minutes=minutes, furniture=people.furniture())
@@ -278,7 +288,7 @@ async def _settled(world: World, rest: RestInvariants) -> bool:
 
 async def _rest(world: World) -> None:
     """Wait until all is as it should be, and see that it stays so."""
-    rest = RestInvariants(world.truth, world.objects, world.routing)
+    rest = RestInvariants(world.truth, world.objects, world.routing, world.serving)
     if not await _settled(world, rest):
         return
     before, routed = world.written(), world.routing.counts()
@@ -308,7 +318,7 @@ async def _compare(world: World, summary: Mapping[str, object]) -> None:
     )
     for name, machine in other.machines.items():
         machine.present_images |= world.machines[name].present_images
-    rest = RestInvariants(other.truth, other.objects, other.routing)
+    rest = RestInvariants(other.truth, other.objects, other.routing, other.serving)
     async with other.living():
         until = other.clock() + SETTLE_SECONDS
         while other.clock() < until and rest.summary() != summary:  # noqa: ASYNC110 -- virtual

@@ -32,6 +32,7 @@ from simulation.invariants.clusters import ClusterInvariants
 from simulation.invariants.engines import EngineInvariants
 from simulation.invariants.history import HistoryInvariants, app_of
 from simulation.invariants.routers import RouterInvariants
+from simulation.invariants.serving import ServingInvariants
 from simulation.invariants.truth import Truth
 from simulation.invariants.violations import Invariant, Violation
 from simulation.knobs import Fault
@@ -51,6 +52,7 @@ PROGRAM: Final = Actor(name=f"program:{ACTOR}", role="editor")
 RESTART_SECONDS: Final = 3.0
 BURY_SECONDS: Final = 0.25  # from the end of a life until all that is left of it is gone
 MOST_VIOLATIONS: Final = 20
+PROPAGATION: Final = 1.0  # seconds, of clusters in worlds without routers
 HOT_SECONDS: Final = 10.0
 MOST_WRITES: Final = 100  # of one control plane on one app within them, whatever befalls it
 
@@ -64,6 +66,7 @@ class World:
         targets: the names of the machines.
         clusters: the names of the targets that are clusters; each has a machine, its nodes.
         propagation: of the routers that the machines have, in seconds; none have one without it.
+            Clusters always have one.
         settings: how its control planes run.
         direct: whether a control plane hints itself; else hints come over the bus alone.
         told: gets every line of the trace.
@@ -95,7 +98,8 @@ class World:
         self.machines: Mapping[str, Machine] = {
             name: Machine(self.now, name=name, steady=self.clock) for name in (*targets, *clusters)
         }
-        self.clusters = {name: Cluster(name, self.machines[name]) for name in clusters}
+        delay = PROPAGATION if propagation is None else propagation
+        self.clusters = {name: Cluster(name, self.machines[name], delay) for name in clusters}
         self.routers: Mapping[str, SimulatedRouter] = {
             name: SimulatedRouter(propagation=propagation)
             for name in targets
@@ -125,6 +129,9 @@ class World:
         self.objects = ClusterInvariants(self.truth, self.report)
         self.routing = RouterInvariants(
             self.truth, self.routers, self.engines, self.report, self.clock, lambda: self._born
+        )
+        self.serving = ServingInvariants(
+            self.truth, self.routing, self.engines, self.report, self.clock, self.routers
         )
         self.mischief = {
             name: Mischief(machine, INSTALLATION) for name, machine in self.machines.items()
@@ -354,14 +361,18 @@ class World:
             if (ref := app_of(event)) is not None:
                 self.engines.spoken(ref.stream)
         self.truth.follow(events)
+        self.objects.committed(events)
         self.history.committed(events)
 
     def _witness(self, target: str) -> Callable[[Deed], None]:
+        also = self.serving.deed if target in self.clusters else self.routing.deed
+
         def witness(deed: Deed) -> None:
             self.engines.deed(deed)
-            self.routing.deed(target, deed)
+            also(target, deed)
 
-        return witness if target in self.routers else self.engines.deed
+        is_routed = target in self.routers or target in self.clusters
+        return witness if is_routed else self.engines.deed
 
     async def _run(self, cluster: Cluster) -> None:
         """Let a cluster work; what breaks it is a fault of this world."""
@@ -383,6 +394,7 @@ class World:
                         self.report(Invariant.BOUNDED, words)
             self.engines.foreign()
             self.objects.foreign()
+            self.serving.look()
             self._rewound_since()
             if self.history.due:
                 self.history.due = False

@@ -25,7 +25,8 @@ from reconcilers.object_ports import (
     Propagation,
 )
 from simulation.cluster.merging import Body
-from simulation.cluster.nodes import Nodes
+from simulation.cluster.nodes import STRANGER, Nodes
+from simulation.cluster.serving import Serving
 from simulation.cluster.store import Change, Store
 from simulation.cluster.workloads import Controllers
 from simulation.machine import Machine
@@ -34,7 +35,6 @@ from simulation.program import ImpossibleWorld, program_of_words
 STEP_SECONDS: Final = 1.0
 LAG: Final = 0.05  # seconds until a change is seen by who follows
 REFUSED: Final = "refused"  # a word of SIMULATED: no policy of the cluster lets such an app be
-STRANGER: Final = "kubectl-edit"  # the second writer
 
 
 class Follower(Protocol):
@@ -62,9 +62,12 @@ class Watching:
 
 @final
 class Cluster:
-    """`lingers` is asked, at each deletion, how long something else holds the object back."""
+    """`lingers` is asked, at each deletion, how long something else holds the object back.
 
-    def __init__(self, name: str, machine: Machine) -> None:
+    `propagation` is how long a change of endpoints takes, in seconds, until requests follow it.
+    """
+
+    def __init__(self, name: str, machine: Machine, propagation: float = 1.0) -> None:
         self.name, self.machine = name, machine
         self.clock = asyncio.get_running_loop().time
         self.store = Store()
@@ -74,6 +77,7 @@ class Cluster:
         self.lingers: Callable[[ObjectKey], float] = lambda _key: 0.0
         self.nodes = Nodes(self.store, machine, self.clock, self.stamp)
         self.controllers = Controllers(self.store, self.nodes, self.clock, self.held)
+        self.serving = Serving(self.store, self.nodes, self.clock, propagation)
 
     def stamp(self) -> str:
         """The time as objects have it."""
@@ -90,6 +94,7 @@ class Cluster:
         self.nodes.step()
         self.controllers.step()
         self.nodes.step()
+        self.serving.step()
         for copy in list(self.copies):
             copy.beat()
 

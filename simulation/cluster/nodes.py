@@ -19,6 +19,7 @@ from simulation.machine import Machine, Running
 from simulation.program import ImpossibleWorld
 
 BACKOFF: Final = (10.0, 300.0)  # seconds before a container starts again: first, and at most
+STRANGER: Final = "kubectl-edit"  # whoever has an account of their own: the second writer
 FORGIVEN: Final = 600.0  # seconds after which a container that runs is well
 
 
@@ -32,6 +33,10 @@ class Pod:
     restarts: int = 0
     waits_until: float = 0.0
     last: Body | None = None  # of the container's former life
+    ready_since: float | None = None  # and in the endpoints of its Services
+    left_at: float | None = None  # when it was last taken out of them
+    signal_at: float | None = None  # once its end was asked for
+    is_told: bool = False  # it has its signal
 
 
 @final
@@ -57,17 +62,29 @@ class Nodes:
         self.pods[key] = Pod(key, self._numbers if number is None else number)
 
     def evict(self, key: ObjectKey, *, tells: bool = True) -> None:
-        """End a pod; `tells` whoever watches that it ends what may be needed."""
+        """Ask for the end of a pod: no endpoint any more, then its wait, then its signal.
+
+        `tells` whoever watches that it ends what may be needed. Twice is as once.
+        """
+        pod = self.pods[key]
+        if pod.signal_at is not None:
+            return
+        if pod.hand is None or pod.hand.seen.state is not ReplicaState.RUNNING:
+            self._drop(key)
+            return
+        if tells:
+            self.doom(key)
+        self.doomed.add(key)
+        body = self._store.get(key) or {}
+        pod.signal_at = self._clock() + _wait(body)
+        self._store.end(key, self._stamp())
+        self._move(pod)
+
+    def _drop(self, key: ObjectKey) -> None:
         pod = self.pods.pop(key)
-        tells = tells and key not in self.doomed
         self.doomed.discard(key)
         self._store.remove(key)
         if pod.hand is not None:
-            name = pod.hand.order.name
-            if tells:
-                self._machine.tell_witness(
-                    pod.hand.installation, "evict", name, pod.hand, self._clock()
-                )
             self._machine.discard(pod.hand)
 
     def step(self) -> None:
@@ -76,10 +93,34 @@ class Nodes:
             if body is None:
                 raise ImpossibleWorld(f"{key} went without its node")
             if pod.hand is not None and self._is_lost(pod.hand):
-                self.evict(key, tells=False)  # somebody deleted it by hand
+                self._drop(key)  # somebody deleted it by hand
+                continue
+            if pod.signal_at is not None:
+                self._end(pod, pod.signal_at)
                 continue
             self._run(pod, body)
+            self._move(pod)
             self._store.set(key, {**body, "status": self._status(pod, body)})
+
+    def _end(self, pod: Pod, signal_at: float) -> None:
+        """A pod on its way out gets its signal when it has waited, and goes when it obeys."""
+        hand, now = pod.hand, self._clock()
+        assert hand is not None, "what never ran goes at once"
+        if now >= signal_at and not pod.is_told:
+            pod.is_told = True
+            self._machine.tell_witness(hand.installation, "signal", hand.order.name, hand, now)
+        patience = hand.order.stop_grace
+        needs = patience if hand.program.stubborn else min(patience, hand.program.slow)
+        if hand.seen.state is not ReplicaState.RUNNING or now >= signal_at + needs:
+            self._drop(pod.key)
+
+    def _move(self, pod: Pod) -> None:
+        """A pod is among the endpoints of its Services while it is ready."""
+        is_in, now = self.is_ready(pod.key), self._clock()
+        if is_in and pod.ready_since is None:
+            pod.ready_since = now
+        elif not is_in and pod.ready_since is not None:
+            pod.ready_since, pod.left_at = None, now
 
     def doom(self, key: ObjectKey) -> None:
         """The end of a pod is decided; it is told now, whenever it comes."""
@@ -95,7 +136,10 @@ class Nodes:
 
     def is_ready(self, key: ObjectKey) -> bool:
         pod = self.pods[key]
-        return pod.hand is not None and self._is_well(pod.hand)
+        return pod.signal_at is None and pod.hand is not None and self._is_well(pod.hand)
+
+    def is_ending(self, key: ObjectKey) -> bool:
+        return self.pods[key].signal_at is not None
 
     def _is_lost(self, hand: Running) -> bool:
         return self._machine.find(hand.installation, hand.order.name) is not hand
@@ -117,7 +161,8 @@ class Nodes:
             pod.hand, pod.restarts = None, pod.restarts + 1
         if pod.hand is None and self._waits_for(body) is None:
             order = self._order(pod, body)
-            pod.hand = self._machine.create(_labels(body)[INSTALLATION], order)
+            owner = _labels(body).get(INSTALLATION, STRANGER)
+            pod.hand = self._machine.create(owner, order)
             self._machine.begin(pod.hand)
 
     def _ended(self, pod: Pod, hand: Running, now: float) -> None:
@@ -161,12 +206,12 @@ class Nodes:
         ports = tuple(
             Port(name=one["name"], port=one["containerPort"]) for one in container.get("ports", ())
         )
-        name = ReplicaName(
-            labels[PROJECT], labels[APP], int(labels[REVISION]), pod.number, pod.restarts + 1
-        )
+        project = labels.get(PROJECT, pod.key.namespace)
+        app, revision = labels.get(APP, pod.key.name), int(labels.get(REVISION, 0))
+        name = ReplicaName(project, app, revision, pod.number, pod.restarts + 1)
         return StartReplica(
             name=name,
-            uid=int(labels[UID]),
+            uid=int(labels.get(UID, 0)),
             digest="",
             position=0,
             image=container["image"],
@@ -212,6 +257,13 @@ class Nodes:
         if pod.hand.seen.state is ReplicaState.RUNNING:
             return {"running": {}}
         return {"waiting": {"reason": "CrashLoopBackOff", "message": "it is started again later"}}
+
+
+def _wait(body: Json) -> float:
+    """For how many seconds a pod goes on serving before its signal."""
+    hooks = body["spec"]["containers"][0].get("lifecycle", {})
+    seconds: float = hooks.get("preStop", {}).get("sleep", {}).get("seconds", 0.0)
+    return seconds
 
 
 def _told(last: Body) -> Body:

@@ -74,6 +74,8 @@ class Controllers:
             if key.kind == "Namespace":
                 for inner in self._store.within(key.name):
                     self._remove(inner)
+                if self._store.within(key.name):
+                    continue
             if self._clock() >= self._held.get(key, 0.0):
                 self._remove(key)
 
@@ -98,6 +100,8 @@ class Controllers:
             metadata = body["metadata"]
             if metadata["namespace"] != place or metadata.get("ownerReferences"):
                 continue
+            if "deletionTimestamp" in metadata:
+                continue
             if wanted <= metadata["labels"].items():
                 adopted = {**metadata, "ownerReferences": [_reference(owner)]}
                 self._store.set(key, {**body, "metadata": adopted})
@@ -111,7 +115,8 @@ class Controllers:
         if not any(one["metadata"]["labels"][_HASH] == made for one in sets):
             self._store.make(self._replica_set(body, made))
             sets = [one for _, one in self._owned(body, "ReplicaSet")]
-        counts = {one["metadata"]["name"]: self._count(one, made) for one in sets}
+        waits = body["spec"]["strategy"]["type"] == "Recreate"
+        counts = {one["metadata"]["name"]: self._count(one, made, all_=waits) for one in sets}
         for name, wanted in scaled(body["spec"], list(counts.values())).items():
             one = next(found for found in sets if found["metadata"]["name"] == name)
             self._scale(one, wanted)
@@ -136,15 +141,22 @@ class Controllers:
             },
         }
 
-    def _count(self, replica_set: Json, made: str) -> Set:
+    def _count(self, replica_set: Json, made: str, *, all_: bool = False) -> Set:
+        """Pods on their way out count as none, but (`all_`) where nothing may run beside them."""
         pods = [key for key, _ in self._owned(replica_set, "Pod")]
         ready = sum(map(self._nodes.is_ready, pods))
+        count = len(pods) if all_ else len(self._staying(replica_set))
         metadata = replica_set["metadata"]
-        return Set(metadata["name"], len(pods), ready, is_new=metadata["labels"][_HASH] == made)
+        return Set(metadata["name"], count, ready, is_new=metadata["labels"][_HASH] == made)
+
+    def _staying(self, owner: Json) -> list[ObjectKey]:
+        """The pods of an object that are not on their way out."""
+        pods = [key for key, _ in self._owned(owner, "Pod")]
+        return [key for key in pods if not self._nodes.is_ending(key)]
 
     def _scale(self, replica_set: Json, wanted: int) -> None:
         """Make or end pods of one set; those that are not ready end first, the youngest of them."""
-        pods = [key for key, _ in self._owned(replica_set, "Pod")]
+        pods = self._staying(replica_set)
         order = sorted(range(len(pods)), key=lambda n: (self._nodes.is_ready(pods[n]), -n))
         for number in order[: max(0, len(pods) - wanted)]:
             self._nodes.evict(pods[number])
@@ -207,9 +219,11 @@ class Controllers:
             self._nodes.evict(pods.pop(number))
         self._replace_one(pods, made)
         for number in range(wanted):
-            if number not in pods:
+            name = f"{key.name}-{number}"
+            there = self._store.get(ObjectKey("v1", "Pod", key.namespace, name))
+            if number not in pods and there is None:  # one of a former set may be on its way out
                 self._claim(body, number)
-                self._nodes.take(_pod(body, f"{key.name}-{number}", made), number)
+                self._nodes.take(_pod(body, name, made), number)
         self._tell_set(key, made)
 
     def _replace_one(self, pods: dict[int, ObjectKey], made: str) -> None:
@@ -217,7 +231,9 @@ class Controllers:
         for number in sorted(pods, reverse=True):
             body = self._store.get(pods[number]) or {}
             if body["metadata"]["labels"][_HASH] != made:
-                self._nodes.evict(pods.pop(number), tells=False)  # there is no other way
+                self._nodes.evict(pods[number], tells=False)  # there is no other way
+                if pods[number] not in self._nodes.pods:  # nothing ran of it
+                    del pods[number]
                 return
             if not self._nodes.is_ready(pods[number]):
                 return

@@ -9,6 +9,7 @@ from domain.names import Ref
 from domain.quantities import seconds
 from projections.desired import DesiredApp
 from reconcilers.ports import Replica, ReplicaName, ReplicaState
+from simulation.cluster.nodes import STRANGER
 from simulation.invariants.truth import PROBES_LAG, Truth
 from simulation.invariants.violations import Invariant, Report
 from simulation.machine import Deed, Running
@@ -61,6 +62,8 @@ class EngineInvariants:
             self._check_volumes(stream, words)
         if deed.verb == "start":
             self._check_surge(deed)
+        if deed.verb == "signal":  # which follows an eviction
+            return
         if deed.verb == "evict":  # by the cluster itself, which goes on with what was begun
             if not self.is_confused(stream):
                 self._check_needed(deed, words)
@@ -93,7 +96,7 @@ class EngineInvariants:
             (target, name): running
             for target, machine in machines.items()
             for name, running in machine.named.items()
-            if running is None or running.installation != self._truth.installation
+            if running is None or running.installation not in (self._truth.installation, STRANGER)
         }
         present = {key: _state(running) for key, running in theirs.items()}
         for key, state in self._foreign.items():

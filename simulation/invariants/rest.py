@@ -11,6 +11,7 @@ from reconcilers.ports import ReplicaState
 from reconcilers.status import AppStatus
 from simulation.invariants.clusters import ClusterInvariants
 from simulation.invariants.routers import RouterInvariants
+from simulation.invariants.serving import ServingInvariants
 from simulation.invariants.truth import Truth
 from simulation.invariants.violations import Invariant
 from simulation.machine import Machine, Running
@@ -30,14 +31,17 @@ class RestInvariants:
         truth: Truth,
         clusters: ClusterInvariants | None = None,
         routers: RouterInvariants | None = None,
+        serving: ServingInvariants | None = None,
     ) -> None:
         self._truth, self._clusters, self._routers = truth, clusters, routers
+        self._serving = serving
 
     def broken(self, status_of: StatusOf) -> list[Broken]:
         """All that is not (yet) as it should be."""
         objects = self._clusters.broken() if self._clusters is not None else ()
         routes = self._routers.broken(status_of) if self._routers is not None else ()
-        return [*self._apps(status_of), *self._left_behind(), *objects, *routes]
+        served = self._serving.broken(status_of) if self._serving is not None else ()
+        return [*self._apps(status_of), *self._left_behind(), *objects, *routes, *served]
 
     def quiet(self, written: Counter[str]) -> Iterator[Broken]:
         """What was written at rest, though only for what cannot run anything is tried again.
@@ -61,11 +65,12 @@ class RestInvariants:
     def summary(self) -> dict[str, list[tuple[str, int, str]]]:
         """What serves, by app that can run: target, revision and digest of each replica.
 
-        Also what each router serves.
+        Also what each router and each cluster serves.
         """
         truth = self._truth
         frozen = set(truth.frozen)
         routes = self._routers.summary() if self._routers is not None else {}
+        routes |= self._serving.summary() if self._serving is not None else {}
         return routes | {
             app.ref.stream: [
                 (target, one.order.name.revision, one.order.digest)

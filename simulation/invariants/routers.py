@@ -172,11 +172,15 @@ class RouterInvariants:
 
     def _wanted(self, target: str) -> RouteTable:
         """What the log says that the router of a target serves."""
+        return self.table(target) if self._is_routed(target) else RouteTable()
+
+    def table(self, target: str) -> RouteTable:
+        """The routes of a target, by the log."""
         desired = self._truth.desired
         known = self._tables
         if known is None or known[0] is not desired or known[1] != desired.position:
             known = self._tables = desired, desired.position, RouteTables(desired)
-        return known[2].table(target) if self._is_routed(target) else RouteTable()
+        return known[2].table(target)
 
     def _is_routed(self, target: str) -> bool:
         """Whether there is a router for the routes of a target."""

@@ -34,6 +34,8 @@ class Invariant(StrEnum):
     REACHED = "a rollout never leaves fewer replicas for requests than it keeps"
     PROVEN = "requests are sent to nobody who was never ready"
     ROUTES = "at rest a router serves the table that the log gives, and exactly who is healthy"
+    CLAIMED = "a URL belongs to one app"
+    SERVED = "a URL that led to somebody goes on doing so while its app moves"
     ALIVE = "no loop dies and no pass breaks"
 
 

@@ -17,6 +17,7 @@ from reconcilers.router_driver import RouterDriver
 from reconcilers.router_ports import RouterMissing, RouterRefused, RouterUnavailable, Unserved
 from reconcilers.routing import Routing
 from reconcilers.status import Condition
+from simulation import loop
 from simulation.faults import CALM, Call, Trouble, on_verb
 from simulation.router import SimulatedRouter, silent
 from tests.support.house import House, play
@@ -460,6 +461,49 @@ def test_a_new_worker_leaves_requests_where_they_are() -> None:
         assert all(house.router.published[before:])
 
     play(story)
+
+
+@pytest.mark.parametrize(
+    "looks", [(3.0, [3.0]), (0.004, [0.0, 3.0])], ids=["not looked at", "looked at too early"]
+)
+def test_a_new_worker_that_has_not_seen_all_takes_nobody_s_requests_away(
+    looks: tuple[float, list[float]],
+) -> None:
+    """World 7000124: a look at one app counted as if it were known what runs there.
+
+    Whoever had not been looked at by then was published no more until a pass had asked how it is;
+    and so was who had been looked at before that was known. `looks` are how long the list of all
+    takes, and those of one app.
+    """
+    all_, each = looks[0], list(looks[1])
+
+    def slowly(call: Call) -> Trouble:
+        if call.verb == "list" and call.about == ("shop", "web"):
+            return Trouble(delay_seconds=each.pop(0) if each else 3.0)
+        is_of_all = call.verb == "list" and call.about is None
+        return Trouble(delay_seconds=all_) if is_of_all else CALM
+
+    async def main() -> None:
+        house = House()
+        async with house.working():
+            await house.furnish()
+            await serving(house)
+            await serving(house, "api", routes=[{"host": "b.localhost"}])
+        house.machine.faults.plan = slowly
+        other = House(
+            log=house.log, machine=house.machine, secrets=house.secrets, router=house.router
+        )
+        before = len(house.router.published)
+        async with other.working():
+            for number in (3, 2, 3):
+                await other.send(i.Scale(ref=app("shop", "api"), replicas=number))
+                await asyncio.sleep(0.5)
+            await asyncio.sleep(30)
+        assert house.router.published[before:]
+        for one in house.router.published[before:]:
+            assert {backend.app for backend in one} == {"App/shop/web", "App/shop/api"}
+
+    loop.run(main())
 
 
 def test_a_port_with_another_name_loses_no_request() -> None:

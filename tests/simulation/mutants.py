@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NamedTuple
 from unittest.mock import patch
 
@@ -36,14 +37,16 @@ from simulation import seeds
 from simulation.disk import Disk, Request, Snapshots
 from simulation.engine import SimulatedGrounds
 from simulation.guarded import GuardedLog
-from simulation.invariants.violations import Invariant
+from simulation.invariants.violations import Invariant, Violation
 from simulation.knobs import MOST, Fault
 from simulation.log import SimulatedLog
 from simulation.machine import Machine, Running
 from simulation.secrets import SimulatedSecrets
+from tests.simulation import adoption_mutants as adopted
 from tests.simulation import cluster_mutants as bugs
-from tests.simulation import replacing, starving
+from tests.simulation import meeting, replacing, starving, taking
 from tests.simulation import router_mutants as routed
+from tests.simulation import serving_mutants as served
 
 BUDGET: Final = 15
 """Seeds within which each must be caught."""
@@ -82,9 +85,14 @@ def _starved(_mutant: Mutant) -> Catch | None:
     return Catch(Invariant.PROMPT, 1, f"a fresh intent waited for {waited:.1f} s")
 
 
-def _taken_by_name(_mutant: Mutant) -> Catch | None:
-    broken = replacing.broken_by_a_removal()
-    return Catch(broken[0].invariant, 1, broken[0].what) if broken else None
+def _by_story(broken: Callable[[], Sequence[Violation]]) -> Callable[[Mutant], Catch | None]:
+    """Looks for a mutant in one story, where no luck is needed."""
+
+    def caught(_mutant: Mutant) -> Catch | None:
+        found = broken()
+        return Catch(found[0].invariant, 1, found[0].what) if found else None
+
+    return caught
 
 
 def _told_otherwise(mutant: Mutant) -> Catch | None:
@@ -538,7 +546,7 @@ MUTANTS: Final = (
         name="objects pruned by name",
         patched=bugs.pruned_by_name,
         clusters=True,
-        caught=_taken_by_name,
+        caught=_by_story(replacing.broken_by_a_removal),
     ),
     Mutant(
         name="stale objects believed",
@@ -587,6 +595,50 @@ MUTANTS: Final = (
         patched=routed.told_all_the_time,
         minutes=1.0,
         routes=True,
+    ),
+    Mutant(
+        name="pod signalled at once",
+        patched=served.signalled_at_once,
+        caught=_by_story(partial(meeting.told, meeting.there_and_back)),
+    ),
+    Mutant(
+        name="URL moves before its app",
+        patched=served.followed_at_once,
+        caught=_by_story(partial(meeting.told, meeting.there_and_back)),
+    ),
+    Mutant(
+        name="claims not looked at",
+        patched=served.claims_not_looked_at,
+        clusters=True,
+        routes=True,
+        minutes=5.0,
+    ),
+    Mutant(
+        name="longer paths forgotten",
+        patched=served.longer_paths_forgotten,
+        caught=_by_story(partial(meeting.told, meeting.with_a_context)),
+    ),
+    Mutant(
+        name="uid not compared",
+        patched=adopted.uid_not_compared,
+        rates={Fault.CLUSTER_OCCUPIED: 2.0, Fault.CLUSTER_REMADE: 2.0, Fault.INTENT_ADOPTS: 6.0},
+        minutes=5.0,
+        clusters=True,
+    ),
+    Mutant(
+        name="data taken over unasked",
+        patched=adopted.data_taken_unasked,
+        caught=_by_story(partial(taking.told, taking.taken_without_a_word_of_data)),
+    ),
+    Mutant(
+        name="takeover never over",
+        patched=adopted.never_concluded,
+        caught=_by_story(partial(taking.told, taking.all_taken_over)),
+    ),
+    Mutant(
+        name="namespace ended under others",
+        patched=adopted.namespaces_end_unseen,
+        caught=_by_story(partial(taking.told, taking.beside_somebody)),
     ),
 )
 
