@@ -57,9 +57,7 @@ class Places:
         present = self._present()
         stay = {(name, target_spec.place(spec)) for name, spec in present.items()}
         for view in self._targets:
-            if view.located not in stay and any(
-                self._is_left(view, *known) for known in view.replicas.items()
-            ):
+            if view.located not in stay and self._has_left(view):
                 former.setdefault(view.located, view.spec)
         await self._targets.follow(present, former, opened)
 
@@ -119,6 +117,17 @@ class Places:
             for one in found
             if one.uid not in spared and (one.uid != app.uid or one.position < since)
         ]
+
+    def _has_left(self, view: TargetView) -> bool:
+        """Whether anything is where it should not be: of an app, or what its project shared.
+
+        What apps share may go some time after the last of them, as when a call for it failed.
+        """
+        if any(self._is_left(view, *known) for known in view.replicas.items()):
+            return True
+        marks = view.objects.engine.marks() if view.objects is not None else {}
+        inhabited = {project for project, app in marks if app}
+        return any(project not in inhabited for project, _ in marks)
 
     def _is_left(self, view: TargetView, key: AppKey, replicas: Sequence[Replica]) -> bool:
         """Whether anything of an app is where it should not be: also objects without a pod."""

@@ -9,6 +9,7 @@ import typer
 from stateward.cli import flags
 from stateward.cli.session import session
 from stateward.cli.trouble import BadUse
+from stateward.collecting import uncollected
 
 type Flags = dict[str, dict[str, object]]
 
@@ -111,8 +112,9 @@ def _run(ctx: typer.Context, given: Flags, config: Path | None) -> None:
         found = load(session(ctx).environment, flags=given, config=config)
     except BadSettings as error:
         raise BadUse(str(error)) from None
-    # Imported only now: a client must not wait for FastAPI, NATS and Docker.
-    code: object = import_module("stateward.serving").run(found)
+    with uncollected():  # Imported only now: a client must not wait for FastAPI, NATS and Docker.
+        serving = import_module("stateward.serving")
+    code: object = serving.run(found)
     raise typer.Exit(code if isinstance(code, int) else 0)
 
 

@@ -22,7 +22,7 @@ from tests.support import program
 from tests.support.command_line import CommandLine
 
 CONVERSE = ("--", sys.executable, "-I", "-S", str(program.__file__), "converse")
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

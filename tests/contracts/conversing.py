@@ -14,7 +14,7 @@ import pytest
 from reconcilers.conversing import END_OF_INPUT, Command, Ended, Size, Typed, Written
 from reconcilers.ports import Replica, ReplicaIO, StartFailed
 
-PATIENCE = 20.0  # seconds until a test gives up on what should happen at once
+PATIENCE = 60.0  # seconds until a test gives up on what should happen at once
 SMALL, WIDE = Size(80, 24), Size(132, 50)
 
 

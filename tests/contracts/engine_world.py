@@ -24,7 +24,7 @@ from reconcilers.ports import (
 )
 from tests.support.program import READY
 
-PATIENCE = 20.0  # seconds until a test gives up on what should happen at once
+PATIENCE = 60.0  # seconds until a test gives up on what should happen at once
 HTTP = Port(name="http", port=8080)
 DATA = Volume(name="data", path="/data")
 

@@ -6,7 +6,7 @@ import pytest
 
 from bus.leases import Entry, LeaseRaced, LeaseStore
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class LeaseStoreContract:

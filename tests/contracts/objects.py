@@ -201,7 +201,7 @@ class ObjectsContract:
         key = made["Deployment"].key
         [deployment] = await world.ours.foreign.find([key])
         sets: Sequence[Json] = ()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (sets := await world.ours.foreign.made_by(deployment)):
                 await asyncio.sleep(0.05)
         [pods] = sets

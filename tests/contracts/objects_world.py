@@ -83,7 +83,7 @@ class World:
 
     async def until(self, holds: Callable[[Sequence[Json]], object]) -> None:
         """Wait until the objects of the app are seen to be so."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not holds(await self.ours.engine.list(OWNER)):
                 await asyncio.sleep(0.05)
 

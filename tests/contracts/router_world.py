@@ -20,7 +20,7 @@ from reconcilers.router_ports import Applied, Router
 from tests.support.backends import Asked, Said
 from tests.support.backends import Backend as Server
 
-PATIENCE: Final = 30.0  # seconds: of a test that waits for something that must happen
+PATIENCE: Final = 60.0  # seconds: of a test that waits for something that must happen
 USER: Final = "X-Forwarded-User"
 LOGIN: Final = "https://login.test/"
 SECRET: Final = "Secret/shop/certificate"

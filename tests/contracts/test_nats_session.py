@@ -69,7 +69,7 @@ async def test_a_session_whose_end_finds_something_unsent_leaves_no_task_behind(
             while session.is_open:  # so there is always something that was not written yet
                 await session.publish("stateward.v1.event.a.App.b.c", bytes(100))
                 await asyncio.sleep(0)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await session.ended.wait()
         await asyncio.sleep(0)
         assert waiting_for_messages() <= before

@@ -19,7 +19,7 @@ from tests.support.gateway import House, app_manifest
 
 WEB = "/api/v1/projects/shop/apps/web"
 CONVERSE = [sys.executable, "-I", "-S", str(program.__file__), "converse"]
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ async def test_it_is_unknown_and_says_why_and_heals_when_the_file_is_renewed(
                 told = status.condition("Ready") if status is not None else None
                 return told is not None and "certificate 'CN=deployer'" in told.message
 
-            await house.until(is_named, 60)
+            await house.until(is_named)
             made.client("deployer")
             await house.ready()
             await house.until(lambda: len(house.all("Pod")) == 3)

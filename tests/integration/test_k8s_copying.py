@@ -16,7 +16,7 @@ from tests.support.kubernetes.server import KubernetesServer
 
 OWNER = ("shop", "web")
 LABELS = {INSTALLATION: "11111111-aaaa", TARGET: "prod", PROJECT: "shop", APP: "web"}
-PATIENCE = 30.0  # seconds
+PATIENCE = 60.0  # seconds
 
 
 async def until_listed(engine: ObjectEngine, kinds: Sequence[str]) -> None:

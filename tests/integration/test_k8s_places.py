@@ -18,6 +18,7 @@ from reconcilers.targets import OpenedEngine
 from tests.integration.test_k8s_worker import spec
 from tests.support.cluster_house import NAMESPACE, ClusterHouse
 from tests.support.intents import manifest
+from tests.support.kubernetes.faults import Fault
 from tests.support.kubernetes.reaching import kubeconfig
 from tests.support.kubernetes.server import ADMIN_TOKEN, KubernetesServer
 
@@ -59,10 +60,11 @@ async def two_ways(folder: Path) -> AsyncIterator[TwoWays]:
             await house.parts.targets.close()
 
 
-@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize(("stopped", "refused"), [(False, 0), (True, 0), (True, 3)])
 async def test_what_is_left_where_a_target_led_is_taken_away_when_that_answers(
-    tmp_path: Path, stopped: bool
+    tmp_path: Path, stopped: bool, refused: int
 ) -> None:
+    """Its namespace as well, however often that is `refused` at first."""
     async with two_ways(tmp_path) as house, KubernetesServer() as other:
         await house.send(manifest("App", "web", spec()))
         await house.ready()
@@ -75,8 +77,9 @@ async def test_what_is_left_where_a_target_led_is_taken_away_when_that_answers(
         await house.lead(kubeconfig(tmp_path / "other", other.url))
         await house.tick()
         assert house.found("Deployment")
+        house.server.faults.add(Fault(code=500, times=refused, verb="delete", plural="namespaces"))
         await house.server.start()
-        await house.until(lambda: not house.found("Deployment"), 60)
+        await house.until(lambda: not house.found("Deployment"))
         await house.until(lambda: house.server.inside.get("Namespace", "", NAMESPACE) is None)
 
 
@@ -98,6 +101,6 @@ async def test_another_way_to_the_same_cluster_takes_nothing_away_that_runs(
             await house.send(manifest("App", name, spec(image, target="prod")))
         await house.until(lambda: {house.target("web"), house.target("api")} == {"prod"})
         await house.server.start()
-        await house.until(lambda: not house.running("web") and not house.running("api"), 60)
+        await house.until(lambda: not house.running("web") and not house.running("api"))
         await house.rest()
         assert {one["metadata"]["uid"] for one in house.all("Deployment")} == before

@@ -155,7 +155,7 @@ async def test_what_the_apps_of_a_project_share_is_shown_on_each_of_its_clusters
     async def changed() -> Sequence[ObjectChange]:
         return await here.preview_project(asked[0])
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (found := await changed()):  # until the copy has seen the edit
             await asyncio.sleep(0.05)
     [change] = found

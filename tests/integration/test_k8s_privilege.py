@@ -1,5 +1,6 @@
 """Least privilege: the ClusterRoles that ship are enough for all that Stateward does, no more."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -102,6 +103,7 @@ async def route(house: ClusterHouse) -> None:
             return bool(house.all(kind)) and not any(house.all(one) for one in others)
 
         await house.until(changed)
+        await seen(house, "routed", (*kinds.values(), "Middleware"))
         await meet(house, "routed")
         if router == "traefik":
             await share(house)
@@ -109,6 +111,17 @@ async def route(house: ClusterHouse) -> None:
     left = (*kinds.values(), "Middleware", "TraefikService")
     await house.until(lambda: not any(house.all(kind) for kind in left))
     await house.send(i.Delete(ref=app("shop", "routed")))
+
+
+async def seen(house: ClusterHouse, name: str, kinds: Sequence[str]) -> None:
+    """Wait until the copy of an app's objects has those of some kinds."""
+    async with asyncio.timeout(60):
+        while True:
+            copied = await objects_of(house).engine.list(("shop", name))
+            made = {one["metadata"]["uid"] for kind in kinds for one in house.all(kind)}
+            if made <= {one["metadata"]["uid"] for one in copied}:
+                return
+            await asyncio.sleep(0.02)
 
 
 async def share(house: ClusterHouse) -> None:

@@ -43,7 +43,7 @@ async def test_a_server_takes_all_routes_and_the_same_again_changes_nothing(
     manifests = rendered(way).manifests
     for definition in DEFINITIONS[way]:
         server.inside.create("CustomResourceDefinition", "", definition)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not all(server.kinds.of(one.key.api_version, one.key.kind) for one in manifests):
             await server.store.changed()
     for one in manifests:

@@ -100,7 +100,7 @@ async def test_a_kind_that_is_not_served_is_missing_until_it_is(
     with pytest.raises(KindMissing, match="serves no kind 'HTTPRoute'"):
         await cluster.kind(*ROUTES)
     server.inside.create("CustomResourceDefinition", "", HTTP_ROUTE)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not server.kinds.of(*ROUTES):
             await server.store.changed()
     assert (await cluster.kind(*ROUTES)).plural == "httproutes"

@@ -15,7 +15,7 @@ from tests.contracts.test_nats_session import RealPlace
 
 pytestmark = pytest.mark.needs("nats")
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 LOCAL = Partition("local", 0)
 
 

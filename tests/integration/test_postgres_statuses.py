@@ -12,7 +12,7 @@ from tests.support.postgres_server import Cluster
 
 pytestmark = pytest.mark.needs("postgres")
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 WEB = "App/shop/web"
 
 

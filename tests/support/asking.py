@@ -102,12 +102,14 @@ def until(
     holds: Callable[[], Any], what: str, explain: Callable[[], str], within: float = PATIENCE
 ) -> Any:
     deadline = time.monotonic() + within
+    pause = 0.02  # seconds; ever longer, as to ask takes processor time from whoever is asked
     while True:
         if found := holds():
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within:.0f} s: {what}\n{explain()}")
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(pause * 1.2, 0.2)
 
 
 def web(greeting: str = "hello", **spec: Any) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class ClusterHouse(HouseOnCluster):
         return (condition.status, condition.reason) if condition is not None else ("", "")
 
     @override
-    async def until(self, holds: Callable[[], object], within: float = 30.0) -> float:
+    async def until(self, holds: Callable[[], object], within: float = 60.0) -> float:
         return await super().until(holds, within)
 
     async def rest(self) -> None:

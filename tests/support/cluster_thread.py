@@ -20,7 +20,7 @@ from tests.support.kubernetes.reaching import kubeconfig
 from tests.support.kubernetes.schema import Object
 from tests.support.kubernetes.server import ADMIN_TOKEN, KubernetesServer
 
-SECONDS = 20.0  # for anything that is asked of the thread
+SECONDS = 60.0  # for anything that is asked of the thread
 NAMESPACE = "stw-default"
 
 

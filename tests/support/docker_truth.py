@@ -16,7 +16,7 @@ from adapters.docker import labels
 from tests.support.asking import greeting
 from tests.support.serving import ControlPlane
 
-BOUND: Final = 30.0  # seconds from the last trouble to rest, on a machine shared with other work
+BOUND: Final = 60.0  # seconds from the last trouble to rest, on a machine shared with other work
 
 type Container = dict[str, Any]
 

@@ -23,7 +23,7 @@ from reconcilers.router_ports import Router
 from tests.contracts.router_world import Pem, RouterWorld, row, table, who_is_it
 from tests.support.backends import Backend
 
-SECONDS: Final = 20.0
+SECONDS: Final = 60.0
 TARGET: Final = "local"
 
 

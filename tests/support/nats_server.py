@@ -21,7 +21,7 @@ from bus.nats.subjects import own_inbox
 from domain.access import Actor
 from tests.support.intents import NOON, Desk
 
-PATIENCE = 20.0  # seconds: of a test that waits for something that must happen
+PATIENCE = 60.0  # seconds: of a test that waits for something that must happen
 
 ACTORS = {
     PRODUCER: Actor(name="program:producer", role="editor"),

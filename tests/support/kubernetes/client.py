@@ -14,7 +14,7 @@ import msgspec
 from tests.support.kubernetes.requests import APPLY, MERGE
 from tests.support.kubernetes.schema import Object
 
-PATIENCE = 20.0  # seconds for anything that is to come
+PATIENCE = 60.0  # seconds for anything that is to come
 
 
 @dataclass(frozen=True, slots=True)

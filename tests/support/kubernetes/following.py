@@ -12,7 +12,7 @@ from adapters.k8s.reflector import Change, Pace, Reflector
 from tests.support.kubernetes.server import KubernetesServer
 
 QUICK = Pace(first=0.01, most=0.05)
-PATIENCE = 20.0  # seconds
+PATIENCE = 60.0  # seconds
 
 
 class Followed:
