@@ -223,6 +223,12 @@ class Routing:
                 if found.not_after:
                     yield driver.target, host, found.not_after
 
+    def serve(self) -> Iterator[tuple[str, float]]:
+        """Each target with routes whose router is driven here: 1.0 if it serves as it should."""
+        for driver, _ in self._drivers.values():
+            if self._.tables.table(driver.target).rows:
+                yield driver.target, float(driver.trouble is None)
+
     def reach(self, app: DesiredApp) -> Reach:
         """By which URLs an app is to be reached, for who renders its routes."""
         return self._.tables.reach(app)

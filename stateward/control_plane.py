@@ -172,6 +172,7 @@ async def running(settings: Settings, data: Data) -> AsyncIterator[Running]:
         metrics.observe(
             lambda: gauges(log, desired, assembled, clock(), shares.leasing),
             assembled.routing.ends,
+            assembled.routing.serve,
         )
         api_tokens = Tokens(
             data.directory / "tokens.json",
