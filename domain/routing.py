@@ -75,7 +75,7 @@ class Acme:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entries:
-    """Where the router listens."""
+    """Where the router listens. Two targets of one host need entries of their own."""
 
     __pydantic_config__ = SPEC
     http: Entry = ":80"

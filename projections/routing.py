@@ -7,32 +7,20 @@ row by row.
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Final, NamedTuple, final
+from typing import Final, final
 
 from domain.events import RolloutCompleted
-from domain.names import Ref
-from domain.names import app as app_ref
-from domain.route import Publish, Route, mirrored_port, secrets_of
+from projections import declared
+from projections.declared import Declared
 from projections.desired import DesiredApp, DesiredState, Row
 from projections.route_domains import TargetDomains
 from projections.route_rows import Claimed, Key, key_of, rows_of_host
-from projections.route_table import Backend, Mirror, Published, Reach, RouteTable
+from projections.route_table import Published, Reach, RouteTable
 from projections.route_table import Row as RouteRow
 
 _WORDS: Final = (b'"routes":[', b'"publish":[')
 _COMPLETED: Final = RolloutCompleted.type
 _TARGET: Final = "Target/"
-
-
-class _Reached(NamedTuple):
-    """What one app says of how it is reached, and who gets the copies of each route's requests."""
-
-    stream: str
-    uid: int
-    target: str
-    routes: tuple[Route, ...]
-    publish: tuple[Publish, ...]
-    mirrors: tuple[Mirror | None, ...]
 
 
 @final
@@ -87,7 +75,7 @@ class RouteTables:
     def __init__(self, desired: DesiredState) -> None:
         self._desired = desired
         self._domains = TargetDomains(desired)
-        self._reached: dict[str, _Reached] = {}
+        self._reached: dict[str, Declared] = {}
         self._hosts: dict[tuple[str, str], dict[str, None]] = {}
         self._targets: dict[str, _Ordered] = {}
         self._leaning: dict[str, dict[str, None]] = {}  # apps, by what else their rows speak of
@@ -128,7 +116,7 @@ class RouteTables:
         ordered = self._ordered(reached.target)
         return tuple(
             row
-            for _, host in _hosts_of(reached)
+            for _, host in declared.hosts_of(reached)
             for row in ordered.of_host(host)
             if row.app == stream and not row.redirect
         )
@@ -140,15 +128,15 @@ class RouteTables:
         """
         self._catch_up()
         stream = app.ref.stream
-        said = self._reached_by(stream, app)
-        copied = self._copied(stream, app)
+        said = declared.by(self._desired, app)
+        copied = declared.copied((self._reached[one] for one in self.mirroring(stream)), app)
         if said is None or not said.routes:
             return Reach(copied=copied) if copied else _NOWHERE
         reached = said._replace(target=app.target)
         is_present = reached == self._reached.get(stream)
         rows = [
             row
-            for at in _hosts_of(reached)
+            for at in declared.hosts_of(reached)
             for row in (
                 self._ordered(app.target).of_host(at[1])
                 if is_present
@@ -157,7 +145,7 @@ class RouteTables:
         ]
         rows.sort(key=key_of)
         own = tuple(row for row in rows if row.app == stream)
-        tokens = {one: self._desired.token(one) for one in _secrets(said)}
+        tokens = {one: self._desired.token(one) for one in declared.secrets(said)}
         held = tuple((one, token) for one, token in tokens.items() if token is not None)
         return Reach(own, tuple(rows), copied, held)
 
@@ -165,17 +153,6 @@ class RouteTables:
         """The apps of whose requests an app gets copies."""
         self._catch_up()
         return tuple(self._leaning.get(stream, ()))
-
-    def _copied(self, stream: str, app: DesiredApp) -> frozenset[str]:
-        """Which ports of an app, as it is said to be, copies of requests to others come to."""
-        others = [self._reached[one] for one in self.mirroring(stream)]
-        found = {
-            mirrored_port(route.port or "", app.spec.port_protocols)
-            for other in others
-            for route, mirror in zip(other.routes, other.mirrors, strict=True)
-            if mirror is not None and (mirror.backend.app, other.target) == (stream, app.target)
-        }
-        return frozenset(port for port in found if port is not None)
 
     def touched(self) -> Sequence[str]:
         """Apps of hosts whose rows were made anew, each told once: perhaps another's did change."""
@@ -206,11 +183,11 @@ class RouteTables:
             self._touched.update(self._hosts.get(at, {}))
 
     def _rows_of_host(
-        self, at: tuple[str, str], instead: _Reached | None = None
+        self, at: tuple[str, str], instead: Declared | None = None
     ) -> tuple[RouteRow, ...]:
         return rows_of_host(at[0], self._domains.decides(*at), self._claimed(at, instead))
 
-    def _claimed(self, at: tuple[str, str], instead: _Reached | None = None) -> list[Claimed]:
+    def _claimed(self, at: tuple[str, str], instead: Declared | None = None) -> list[Claimed]:
         """All routes of a host; of one app, what it says `instead`."""
         there = {stream: self._reached[stream] for stream in self._hosts.get(at, {})}
         if instead is not None:
@@ -222,57 +199,36 @@ class RouteTables:
             if route.host == at[1]
         ]
 
-    def _present(self, stream: str) -> _Reached | None:
+    def _present(self, stream: str) -> Declared | None:
         """What an app says now; of most apps a look at the bytes tells that they say nothing."""
         if not any(self._desired.mentions(stream, word) for word in _WORDS):
             return None
-        return self._reached_by(stream, self._desired.app(stream))
-
-    def _reached_by(self, stream: str, app: DesiredApp | None) -> _Reached | None:
-        if app is None or not (app.spec.routes or app.spec.publish):
-            return None
-        at, routes = app.reached_at, app.spec.routes
-        mirrors = tuple(self._mirror(app, one) for one in routes)
-        return _Reached(stream, app.uid, at, routes, app.spec.publish, mirrors)
-
-    def _mirror(self, app: DesiredApp, route: Route) -> Mirror | None:
-        """Who gets the copies; without a life and a port where there is no such app."""
-        if route.mirror is None:
-            return None
-        stream = app_ref(app.ref.project, route.mirror.app).stream
-        other = self._desired.app(stream)
-        port = None
-        if other is not None and other.reached_at == app.reached_at:
-            port = mirrored_port(route.port or "", other.spec.port_protocols)
-        if other is None or port is None:
-            return Mirror(Backend(stream, 0, ""), 0, route.mirror.percent)
-        number = next(one.port for one in other.spec.ports if one.name == port)
-        return Mirror(Backend(stream, other.uid, port), number, route.mirror.percent)
+        return declared.by(self._desired, self._desired.app(stream))
 
     def _take_over(
         self,
         stream: str,
-        before: _Reached | None,
-        after: _Reached | None,
+        before: Declared | None,
+        after: Declared | None,
         hosts: dict[tuple[str, str], None],
     ) -> None:
         """Note what an app says now, and of which hosts the rows are to be made anew."""
         if before is not None:
             del self._reached[stream]
-            for at in _hosts_of(before):
+            for at in declared.hosts_of(before):
                 del self._hosts[at][stream]
                 hosts[at] = None
             self._ordered(before.target).publish(stream, ())
-            for one in _spoken_of(before):
+            for one in declared.spoken_of(before):
                 del self._leaning[one][stream]
                 self._touched[one] = None
         if after is not None:
             self._reached[stream] = after
-            for at in _hosts_of(after):
+            for at in declared.hosts_of(after):
                 self._hosts.setdefault(at, {})[stream] = None
                 hosts[at] = None
-            self._ordered(after.target).publish(stream, _published(after))
-            for one in _spoken_of(after):
+            self._ordered(after.target).publish(stream, declared.published(after))
+            for one in declared.spoken_of(after):
                 self._leaning.setdefault(one, {})[stream] = None
                 self._touched[one] = None
 
@@ -287,30 +243,3 @@ def rebuilt(desired: DesiredState) -> RouteTables:
 
 _EMPTY: Final = RouteTable()
 _NOWHERE: Final = Reach()
-
-
-def _spoken_of(reached: _Reached) -> dict[str, None]:
-    """Who gets copies, and the Secrets with certificates: when they change, routes do."""
-    copied = {one.backend.app: None for one in reached.mirrors if one is not None}
-    return copied | dict.fromkeys(_secrets(reached))
-
-
-def _secrets(reached: _Reached) -> list[str]:
-    project = Ref.parse(reached.stream).project
-    return [Ref("Secret", project, name).stream for name in sorted(secrets_of(reached.routes))]
-
-
-def _hosts_of(reached: _Reached) -> dict[tuple[str, str], None]:
-    return {(reached.target, route.host): None for route in reached.routes}
-
-
-def _published(reached: _Reached) -> tuple[Published, ...]:
-    return tuple(
-        Published(
-            target=reached.target,
-            backend=Backend(reached.stream, reached.uid, one.port),
-            protocol=one.protocol,
-            host_port=one.host_port,
-        )
-        for one in reached.publish
-    )

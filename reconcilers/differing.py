@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import Final, final
 
 from projections.desired import DesiredState
-from reconcilers.targets import TargetView, fingerprint
+from reconcilers.fingerprints import fingerprint
+from reconcilers.targets import TargetView
 
 LOOK: Final = "look"  # equals no fingerprint: a pass has to look at this app
 

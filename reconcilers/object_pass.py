@@ -12,6 +12,7 @@ from domain.quantities import seconds
 from projections.desired import DesiredApp
 from projections.route_table import Reach
 from reconcilers.books import AppBook, Still
+from reconcilers.fingerprints import fingerprint
 from reconcilers.object_acting import ObjectActing
 from reconcilers.object_actions import Action
 from reconcilers.object_adopting import AGAIN_SECONDS, ObjectAdopting
@@ -27,7 +28,7 @@ from reconcilers.outcome import Outcome
 from reconcilers.replica_facts import Want
 from reconcilers.status import AppStatus
 from reconcilers.surroundings import Surroundings
-from reconcilers.targets import Mark, TargetView, fingerprint
+from reconcilers.targets import Mark, TargetView
 from reconcilers.telling import Telling
 
 ROUNDS: Final = 12  # of acting and looking again in one pass, before others have their turn

@@ -6,7 +6,6 @@ A failure backs off and is told; what the router had goes on serving.
 """
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
@@ -21,6 +20,7 @@ from reconcilers.certifying import Certifying
 from reconcilers.endpoints import Snapshot, backends
 from reconcilers.following import run_all
 from reconcilers.ports import Address
+from reconcilers.reached import ReachedReplicas
 from reconcilers.router_ports import (
     OpenedRouter,
     Router,
@@ -91,16 +91,9 @@ class RouterDriver:
         self._tried = asyncio.Event()
         self._moved = asyncio.Event()
         self._taken = self._confirmed = 0  # snapshots taken, and the last that is published
-        self._certain_from = math.inf
-        """When (of the clock) nothing is met any more that an earlier life published."""
         self._again = True  # although the router may have it already
-        self._present = Snapshot({}, {})
-        self._since: dict[str, float] = {}
-        self._gone: dict[str, float] = {}
-        self._uncertain: set[str] = set()  # told of to a router that has not answered
+        self._reached = ReachedReplicas(clock, lambda: self._propagation)
         self._troubles: dict[str, Trouble] = {}
-        self.reached: Counter[str] = Counter()
-        """How many replicas of each app requests are sent to."""
         self.tried: RouteTable | None = None
         """The last table that the router was asked to serve."""
         self._applied = RouteTable()
@@ -112,6 +105,11 @@ class RouterDriver:
         )
 
     # -- asking -------------------------------------------------------------------------------
+
+    @property
+    def reached(self) -> Counter[str]:
+        """How many replicas of each app requests are sent to."""
+        return self._reached.by_app
 
     @property
     def trouble(self) -> Trouble | None:
@@ -143,15 +141,11 @@ class RouterDriver:
 
     def routed_at(self, replica: str) -> float | None:
         """When (of the clock) requests reach a replica; None if it is not published."""
-        since = self._since.get(replica)
-        return since + self._propagation if since is not None else None
+        return self._reached.routed_at(replica)
 
     def may_meet(self, replica: str) -> bool:
         """Whether a new request may still be sent to a replica, as far as this worker knows."""
-        gone = self._gone.get(replica)
-        fades = gone is not None and self._clock() < gone + self._propagation
-        known = replica in self._present.behind or replica in self._uncertain
-        return known or fades or self._clock() < self._certain_from
+        return self._reached.may_meet(replica)
 
     @property
     def _propagation(self) -> float:
@@ -267,26 +261,16 @@ class RouterDriver:
             return
         self._taken += 1
         taken, found = self._taken, self._wishes.snapshot(self._applied)
-        if self._again or found.endpoints != self._present.endpoints:
+        if self._again or found.endpoints != self._reached.present.endpoints:
             self._again = False
-            self._uncertain |= found.behind.keys()
+            self._reached.begin(found)
             await _done(router.publish(found.endpoints))
-        now = self._clock()
-        self._certain_from = min(self._certain_from, now + self._propagation)
-        self._since = {one: self._since.get(one, now) for one in found.behind}
-        before, self._present = self._present, found
-        left = (before.behind.keys() | self._uncertain) - found.behind.keys()
-        self._uncertain.clear()
-        kept = {one: at for one, at in self._gone.items() if now < at + self._propagation}
-        self._gone = kept | dict.fromkeys(left, now)
-        self.reached = Counter(found.behind.values())
+        moved, now = self._reached.end(found), self._clock()
         self._confirmed = taken
         self._moved.set()
         self._moved = asyncio.Event()
-        moved = before.behind.items() ^ found.behind.items()
         if moved:
-            streams = dict.fromkeys(sorted(stream for _, stream in moved))
-            self._reports.routed(streams, now + self._propagation)
+            self._reports.routed(moved, now + self._propagation)
 
     async def _applying(self, router: Router) -> None:
         await self._tried.wait()  # a route without endpoints would be answered with 503

@@ -9,16 +9,13 @@ and is told to stop.
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple, final
 
 import msgspec
-import structlog
 
 from domain import events as e
 from domain.names import target as target_ref
-from domain.routing import Routing as Settings
 from domain.target import TargetSpec
 from projections.desired import DesiredApp, DesiredState
 from projections.route_table import Backend, Reach, RouteTable, Row
@@ -32,24 +29,22 @@ from reconcilers.metrics import ReconcileMetrics
 from reconcilers.ports import Replica
 from reconcilers.replica_facts import Seen
 from reconcilers.router_driver import Reports, RouterDriver, Wishes
+from reconcilers.router_ends import RouterEnds
 from reconcilers.router_ports import (
     Certified,
     OpenedRouter,
-    RouterError,
     RouterMissing,
     RouterOpener,
 )
+from reconcilers.serving import Found, Serving
 from reconcilers.sharing import Sharing
 from reconcilers.status import Condition
 from reconcilers.targets import Targets, TargetView, router_of
 
-AGAIN: Final = 5.0  # seconds until a router that would not end is ended again
 LOOK_SECONDS: Final = 0.25  # between two looks whether a router is driven by now
 LEAVING: Final = 30.0  # seconds that the end of what nothing replaces waits for a silent router
 DRAIN: Final = 30.0  # seconds that requests may take, where a router says that they still do
 UNTOLD: Final = 5.0  # seconds that they are given where it does not
-
-_log = structlog.get_logger("routing")
 
 
 async def no_router(name: str, spec: TargetSpec) -> OpenedRouter:  # noqa: ARG001 -- a port
@@ -82,23 +77,13 @@ class Surrounding(NamedTuple):
     wake: Callable[[str, float], None]
 
 
-class _Found(NamedTuple):
-    """What the last pass over an app found: who may get requests, on which target."""
-
-    target: str
-    serving: tuple[Replica, ...]
-
-
 @final
 class Routing:
     def __init__(self, around: Surrounding) -> None:
         self._ = around
         self._drivers: dict[TargetView, tuple[RouterDriver, asyncio.Task[None]]] = {}
-        self._ending: dict[str, asyncio.Task[None]] = {}  # by target
-        self._ended: dict[str, None] = {}  # targets that are gone, and whose routers are, too
-        self._found: dict[str, _Found] = {}
-        self._former: dict[str, _Found] = {}  # on the target where they were looked at before
-        self._before: dict[TargetView, frozenset[str]] = {}
+        self._ends = RouterEnds(around.desired, around.opener, around.halted)
+        self._serving = Serving(around.desired)
         self._asked: dict[str, tuple[RouteTable, dict[Backend, None]]] = {}
         self._leaving = Leaving(around.clock)
         self._met: dict[str, None] = {}  # to end, and may have requests in hand until it does
@@ -111,15 +96,15 @@ class Routing:
         driver = self._driver(view)
         is_awaited = driver is None and bool(app.spec.routes) and self._is_to_be_driven(view)
         if not is_awaited and (driver is None or driver.is_missing):
-            self._found_there(stream, view, None)
+            self._serving.take(stream, view, None)
             return list(seen)
         is_asked = app.spec.routes or self._.tables.mirroring(stream)
-        if not is_asked and stream not in self._found:
+        if not is_asked and stream not in self._serving:
             return list(seen)
-        before = self._before.get(view)
+        before = self._serving.before(view)
         if before is not None:  # else it is not known yet who ran there when this worker began
-            found = _Found(view.name, endpoints.serving(app, seen, before))
-            if self._found_there(stream, view, found) and driver is not None:
+            found = Found(view.name, endpoints.serving(app, seen, before))
+            if self._serving.take(stream, view, found) and driver is not None:
                 driver.endpoints_moved()
         self._leaving.seen(seen)
         if app.reached_at != view.name:
@@ -131,15 +116,6 @@ class Routing:
             else one
             for one in seen
         ]
-
-    def _found_there(self, stream: str, view: TargetView, found: _Found | None) -> bool:
-        """Keep what a pass found, and what the last one elsewhere did; whether it is news."""
-        known = self._found.pop(stream, None)
-        if known is not None and known.target != view.name:
-            self._former[stream] = known
-        if found is not None:
-            self._found[stream] = found
-        return known != found
 
     def reached_at(self, view: TargetView, seen: Iterable[Seen]) -> float | None:
         """When (of the clock) the next of these is reached that is published and not reached yet.
@@ -249,14 +225,19 @@ class Routing:
                 if found.not_after:
                     yield driver.target, host, found.not_after
 
+    def serve(self) -> Iterator[tuple[str, float]]:
+        """Each target with routes whose router is driven here: 1.0 if it serves as it should."""
+        for driver, _ in self._drivers.values():
+            if self._.tables.table(driver.target).rows:
+                yield driver.target, float(driver.trouble is None)
+
     def reach(self, app: DesiredApp) -> Reach:
         """By which URLs an app is to be reached, for who renders its routes."""
         return self._.tables.reach(app)
 
     def forget(self, stream: str) -> None:
         """There is no such app here any more."""
-        self._found.pop(stream, None)
-        self._former.pop(stream, None)
+        self._serving.forget(stream)
 
     # -- what leads to work -------------------------------------------------------------------
 
@@ -264,14 +245,13 @@ class Routing:
         """Targets, leases or routes have changed: drive what is ours, and let go of the rest."""
         around = self._
         listed = [view for view in around.targets if view.is_listed]
-        before = self._before
-        self._before = {v: before[v] if v in before else _running(v) for v in listed}
+        self._serving.observe(listed)
         wanted = [view for view in listed if self._is_to_be_driven(view)]
         for view in [one for one in self._drivers if one not in wanted]:
             _, driving = self._drivers.pop(view)
             driving.cancel()
-            if self._is_gone(view.name):
-                self._begin_end(view.name, view.spec, driving)
+            if self._ends.is_gone(view.name):
+                self._ends.begin(view.name, view.spec, driving)
         for view in wanted:
             if view not in self._drivers:
                 self._begin(view)
@@ -295,9 +275,6 @@ class Routing:
         asked = asked or bool(around.tables.table(view.name).rows) or around.was_routed(view.name)
         return asked and around.sharing.holds_all(view.name)
 
-    def _is_gone(self, target: str) -> bool:
-        return self._.desired.resource(target_ref(target).stream) is None
-
     def tidy(self) -> None:
         """End the routers of targets that were deleted while nobody was here to see it.
 
@@ -305,34 +282,7 @@ class Routing:
         """
         if not self._.log_answers() or self._.halted() is not None:
             return
-        for target in self._.left():
-            if not self._is_gone(target):
-                self._ended.pop(target, None)
-            elif target not in self._ending and target not in self._ended:
-                self._begin_end(target, TargetSpec(engine="process"), None)
-
-    def _begin_end(self, target: str, spec: TargetSpec, driving: asyncio.Task[None] | None) -> None:
-        ending = asyncio.create_task(self._end(target, spec, driving), name=f"end-{target}")
-        self._ending[target] = ending
-        ending.add_done_callback(lambda _done: self._ending.pop(target, None))
-
-    async def _end(self, target: str, spec: TargetSpec, driving: asyncio.Task[None] | None) -> None:
-        """End the router of a target that was deleted: nobody else will."""
-        if driving is not None:
-            await asyncio.wait([driving])
-        spec = replace(spec, routing=Settings(router="none"))
-        while self._is_gone(target) and self._.halted() is None:
-            try:
-                opened = await self._.opener(target, spec)
-            except RouterMissing:
-                break
-            except RouterError as error:
-                _log.warning("a router cannot be ended", target=target, error=str(error))
-                await asyncio.sleep(AGAIN)
-            else:
-                await opened.close()
-                break
-        self._ended[target] = None
+        self._ends.tidy(self._.left())
 
     def _begin(self, view: TargetView) -> None:
         driver = RouterDriver(
@@ -363,26 +313,10 @@ class Routing:
         return found[0] if found is not None else None
 
     def _snapshot(self, view: TargetView, applied: RouteTable) -> Snapshot:
-        def serving(stream: str) -> Sequence[Replica]:
-            found, former = self._found.get(stream), self._former.get(stream)
-            app = self._.desired.app(stream)
-            moves = app is not None and app.reached_at == view.name != app.target
-            if found is not None and not moves:
-                return found.serving if found.target == view.name else ()
-            _, project, name = stream.split("/")
-            last = next(
-                (f for f in (found, former) if f is not None and f.target == view.name), None
-            )
-            there = view.replicas.get((project, name), ())
-            if last is not None:
-                return endpoints.still(app, last.serving, there)
-            known = self._before.get(view, frozenset())
-            return endpoints.unlooked(app, [one for one in there if one.id in known])
-
         asked = self._backends(view.name)
         if applied is not self._.tables.table(view.name):
             asked = asked | endpoints.backends(applied)
-        return endpoints.snapshot(asked, serving, self._leaving.all)
+        return endpoints.snapshot(asked, partial(self._serving.of, view), self._leaving.all)
 
     def _backends(self, target: str) -> dict[Backend, None]:
         """Those of a target's present table; found out once for each table."""
@@ -424,15 +358,11 @@ class Routing:
     async def close(self) -> None:
         """Let go of all routers; they go on serving what they have."""
         driving = (task for _, task in self._drivers.values())
-        tasks: list[asyncio.Task[None]] = [*driving, *self._ending.values()]
+        tasks: list[asyncio.Task[None]] = [*driving, *self._ends.tasks]
         self._drivers.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _running(view: TargetView) -> frozenset[str]:
-    return frozenset(one.id for found in view.replicas.values() for one in found)
 
 
 def _is_routed(driver: RouterDriver | None, one: Seen) -> bool:

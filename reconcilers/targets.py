@@ -12,6 +12,7 @@ import structlog
 
 from domain.routing import Routing
 from domain.target import Place, TargetSpec, place
+from reconcilers.fingerprints import seen_fingerprint
 from reconcilers.grounding import AppKey, GroundUse
 from reconcilers.object_ports import Objects
 from reconcilers.ports import (
@@ -19,7 +20,6 @@ from reconcilers.ports import (
     EngineError,
     EngineUnavailable,
     Replica,
-    ReplicaState,
 )
 from reconcilers.status import StatusStore, TargetStatus
 
@@ -55,35 +55,6 @@ class EngineOpener(Protocol):
 def router_of(view: "TargetView") -> str:
     """Which router serves the routes of a target."""
     return (view.spec.routing or Routing()).router_for(view.spec.engine)
-
-
-def fingerprint(uid: int, revision: int, digest: str, replicas: int) -> str:
-    """What converged replicas look like, in one string that is cheap to compare."""
-    return f"{uid}:{revision}:{digest}:{replicas}" if replicas else ""
-
-
-def seen_fingerprint(replicas: Sequence[Replica]) -> str:
-    """The fingerprint of an app's replicas; one that nothing wanted equals if they are mixed."""
-    running = [one for one in replicas if one.state is ReplicaState.RUNNING]
-    if not running:
-        created = any(one.state is ReplicaState.CREATED for one in replicas)
-        return "created" if created else ""
-    first = running[0]
-    slots = set()
-    for one in running:
-        if (
-            one.uid != first.uid
-            or one.digest != first.digest
-            or one.name.revision != first.name.revision
-            or one.edited
-            or one.healthy is False
-        ):
-            return "mixed"
-        slots.add(one.name.slot)
-    count = len(running)
-    if len(slots) != count or max(slots) != count - 1:
-        return "mixed"
-    return fingerprint(first.uid, first.name.revision, first.digest, count)
 
 
 @final

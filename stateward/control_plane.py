@@ -183,6 +183,7 @@ async def running(
         metrics.observe(
             lambda: gauges(log, desired, assembled, clock(), shares.leasing),
             assembled.routing.ends,
+            assembled.routing.serve,
         )
         api_tokens = Tokens(
             data.directory / "tokens.json",

@@ -65,13 +65,15 @@ class Metrics:
         self,
         gauges: Callable[[], Mapping[str, tuple[str, float]]],
         certificates: Callable[[], Iterable[tuple[str, str, float]]] = tuple,
+        routers: Callable[[], Iterable[tuple[str, float]]] = tuple,
     ) -> None:
         """Ask for values at each scrape: name to (help, value); a counter's ends in `_total`.
 
-        Of certificates: target, host and end.
+        Of certificates: target, host and end. Of routers: target, and whether they serve.
         """
         self.registry.register(_Asked(gauges))
         self.registry.register(_Certificates(certificates))
+        self.registry.register(_Routers(routers))
 
     def page(self) -> bytes:
         """What `/metrics` answers."""
@@ -109,6 +111,25 @@ class _Certificates(Collector):
         )
         for target, host, end in self._ends():
             family.add_metric((target, host), end)
+        yield family
+
+
+@final
+class _Routers(Collector):
+    _labelnames = ("target",)
+
+    def __init__(self, serve: Callable[[], Iterable[tuple[str, float]]]) -> None:
+        self._serve = serve
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "stateward_router_serves",
+            "1 if the router of a target with routes answers, and serves what it should; else 0.",
+            labels=self._labelnames,
+        )
+        for target, serves in self._serve():
+            family.add_metric((target,), serves)
         yield family
 
 

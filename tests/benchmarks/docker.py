@@ -11,8 +11,9 @@ from adapters.docker import labels
 from adapters.docker.engine import DockerEngine
 from domain.target import TargetSpec
 from reconcilers.differing import differing
+from reconcilers.fingerprints import fingerprint
 from reconcilers.ports import ReplicaName, StartReplica
-from reconcilers.targets import OpenedEngine, TargetView, fingerprint
+from reconcilers.targets import OpenedEngine, TargetView
 from tests.benchmarks.rows import Promise, Row, Times, millis, show
 from tests.support.docker_daemon import NoDocker, erase_installation, running_daemon
 from tests.support.docker_world import engine_of

@@ -272,8 +272,13 @@ def test_what_a_routers_host_refuses_is_told_and_tried_again(call: str) -> None:
         await house.until(lambda: house.of() is not None)
         await house.until(lambda: routed(house).reason == "RouterUnavailable")
         assert "No space left on device" in routed(house).message
+        assert dict(house.parts.routing.serve()) == {"local": 0.0}  # what an alert asks for
         house.router_trouble, house.router.plan = None, lambda _call: CALM
         await house.until(lambda: routed(house).status == "True", within=60)
+        assert dict(house.parts.routing.serve()) == {"local": 1.0}
+        await house.send(manifest("App", "web", spec(routes=[])))
+        await house.until(lambda: not house.router.table.rows)
+        assert dict(house.parts.routing.serve()) == {}
 
     play(story)
 
