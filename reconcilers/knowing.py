@@ -8,7 +8,7 @@ import msgspec
 
 from bus.log import LogError
 from bus.secrets import SecretUnavailable
-from domain.app import Health
+from domain.app import AppSpec, Health
 from domain.quantities import seconds
 from domain.secret import SecretText
 from projections.desired import DesiredApp
@@ -40,6 +40,11 @@ def _named_by_digest(held: Revision) -> Revision:
     return msgspec.structs.replace(held, image=held.image or image) if "@" in image else held
 
 
+def _runs_on(engine: str, spec: AppSpec) -> bool:
+    """Whether an engine can run it at all: processes have no image, and containers need one."""
+    return engine == "simulated" or (spec.image is None) == (engine == "process")
+
+
 def _alike(one: Revision, other: Revision) -> bool:
     return (one.digest, one.image) == (other.digest, other.image)
 
@@ -60,6 +65,8 @@ class Knowing:
             held = _named_by_digest(held)
         elif app.stable not in (0, held.number):
             former = await self._find(app, app.stable)
+            if former is not None and not _runs_on(view.spec.engine, former.spec):
+                former = None  # it moved, and what it was cannot be here
         environments = {}
         revisions = [held, former] if former is not None else [held]
         around.images.only(app.ref.stream, [one.number for one in revisions])

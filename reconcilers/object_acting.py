@@ -14,7 +14,9 @@ import structlog
 from domain import events as e
 from projections.desired import DesiredApp
 from reconcilers.object_actions import Action, ApplyObject, DeleteObject
+from reconcilers.object_imposing import Imposed
 from reconcilers.object_ports import (
+    MANAGER,
     Cause,
     KindMissing,
     ObjectChanged,
@@ -52,8 +54,8 @@ class _Failure(NamedTuple):
 
 @final
 class ObjectActing:
-    def __init__(self, around: Surroundings) -> None:
-        self._ = around
+    def __init__(self, around: Surroundings, imposed: Imposed) -> None:
+        self._, self._imposed = around, imposed
         self._failures: dict[str, _Failure] = {}  # of the last pass, by stream
         self._unrouted: dict[str, dict[ObjectKey, EngineError]] = {}  # the same, of routes
 
@@ -141,6 +143,8 @@ class ObjectActing:
             position=self._.gate.position(),
             manager=action.manager,
         )
+        if action.manager == MANAGER:
+            self._imposed.learn(objects.target, action.manifest, applied.body)
         for warning in applied.warnings:
             _log.warning("the cluster warns", object=str(action.key), warning=warning)
 

@@ -59,6 +59,14 @@ def differing(wanted: Json, live: Json) -> tuple[str, ...]:
     return tuple(_differing(wanted, live, ""))
 
 
+def as_made(wanted: Json, live: Json) -> Json:
+    """What is wanted, with the values that it has there instead; what is not there is left out."""
+    if wanted["kind"] == "Secret":
+        wanted = {"kind": wanted["kind"], "metadata": wanted["metadata"]}
+    made: Json = _as_made(wanted, live, "")
+    return made
+
+
 def immutable(live: Json, fields: Sequence[str]) -> tuple[str, ...]:
     """Those of the paths that a server will never change: the object has to be made anew."""
     fixed = _IMMUTABLE.get(live["kind"], ())
@@ -135,6 +143,20 @@ def _differing_lists(wanted: list[Any], live: object, at: str) -> Iterator[str]:
             yield from _differing(item, there[name], path)
         else:
             yield path
+
+
+def _as_made(wanted: Any, live: Any, at: str) -> Any:
+    if isinstance(wanted, Mapping) and isinstance(live, Mapping):
+        return {
+            name: _as_made(value, live[name], f"{at}.{name}" if at else name)
+            for name, value in wanted.items()
+            if live.get(name) is not None
+        }
+    if isinstance(wanted, list) and isinstance(live, list) and (keys := _keys(at, wanted)):
+        there = {_named(item, keys): item for item in live if isinstance(item, Mapping)}
+        names = ((item, _named(item, keys)) for item in wanted)
+        return [_as_made(item, there[n], f"{at}[{n}]") for item, n in names if n in there]
+    return live
 
 
 def _keys(at: str, items: Sequence[Any]) -> tuple[str, ...]:

@@ -122,11 +122,15 @@ def _synced(desired: DesiredApp, plan: Plan) -> Condition:
         return claim("Synced", "False", "Replacing", "; ".join(replaced))
     if plan.actions or plan.waiting or plan.adopting:
         return _converging(plan)
-    if plan.additions:
+    if plan.additions or plan.imposed:
         told = [
             f"{addition.manager} added {', '.join(addition.fields)} to {key}"
             for key, found in plan.additions.items()
             for addition in found
+        ]
+        told += [
+            f"the cluster itself changes {', '.join(fields)} of {key} whenever it is written"
+            for key, fields in plan.imposed.items()
         ]
         return claim("Synced", "True", "AddedTo", f"{'; '.join(told)}; it is left alone")
     return claim("Synced", "True", "Converged", "its objects are as they are wanted")

@@ -21,6 +21,7 @@ from reconcilers.object_actions import Action, ApplyObject
 from reconcilers.object_adopting import Approved, ObjectAdopting
 from reconcilers.object_certificates import certificates
 from reconcilers.object_counts import stops
+from reconcilers.object_imposing import Imposed
 from reconcilers.object_labels import PART_OF, UID
 from reconcilers.object_planning import Plan, Whose, plan
 from reconcilers.object_ports import (
@@ -61,8 +62,8 @@ class Found(NamedTuple):
 
 @final
 class ObjectLooking:
-    def __init__(self, around: Surroundings, adopting: ObjectAdopting) -> None:
-        self._ = around
+    def __init__(self, around: Surroundings, adopting: ObjectAdopting, imposed: Imposed) -> None:
+        self._, self._imposed = around, imposed
         self._knowing, self._adopting = Knowing(around), adopting
         # by place and project: the mark at which what its apps share was found as it should be
         self._settled: dict[tuple[Located, str], tuple[int, tuple[Manifest, ...]]] = {}
@@ -94,7 +95,8 @@ class ObjectLooking:
             order = None
         ground = await self._ground(app.ref, target, objects, home, approved) if order else Plan()
         whose, theirs = whose_of(objects, mine), approved.theirs
-        planned = plan(mine if order else None, live, whose, theirs)
+        made = self._imposed.of(objects.target, mine)
+        planned = plan(mine if order else None, live, whose, theirs, made)
         if taken:
             planned = msgspec.structs.replace(planned, taken=taken)
         first = () if app.wanted else tuple(stops(app.uid, live, ground.actions + planned.actions))
@@ -188,7 +190,8 @@ class ObjectLooking:
         if self._settled.get(place) == settled:
             return Plan()
         live, whose = await objects.engine.list(owner), whose_of(objects, home)
-        found = plan(home, live, whose, approved.theirs)
+        made = self._imposed.of(objects.target, home)
+        found = plan(home, live, whose, approved.theirs, made)
         if found == Plan() and objects.engine.marks([owner]).get(owner, 0) == mark:
             if len(self._settled) >= REMEMBERED:  # projects that went are among them
                 self._settled.clear()
@@ -232,5 +235,6 @@ def _together(ground: Plan, planned: Plan) -> Plan:
         taken=(*ground.taken, *planned.taken),
         adopting=(*ground.adopting, *planned.adopting),
         additions={**ground.additions, **planned.additions},
+        imposed={**ground.imposed, **planned.imposed},
         held=planned.held,
     )

@@ -17,6 +17,7 @@ from reconcilers.object_acting import ObjectActing
 from reconcilers.object_actions import Action
 from reconcilers.object_adopting import AGAIN_SECONDS, ObjectAdopting
 from reconcilers.object_foreseeing import ObjectForeseeing
+from reconcilers.object_imposing import Imposed
 from reconcilers.object_judging import judge, replacements
 from reconcilers.object_looking import Found, ObjectLooking, Owner
 from reconcilers.object_ports import (
@@ -39,9 +40,10 @@ STILL_SECONDS: Final = 2.0  # for which what did not move is not looked at again
 class ObjectReconciler:
     def __init__(self, around: Surroundings) -> None:
         self._ = around
-        self._telling, self._acting = Telling(around), ObjectActing(around)
+        imposed = Imposed()
+        self._telling, self._acting = Telling(around), ObjectActing(around, imposed)
         self._adopting = ObjectAdopting(around)
-        self._looking = ObjectLooking(around, self._adopting)
+        self._looking = ObjectLooking(around, self._adopting, imposed)
         self.foreseeing = ObjectForeseeing(around, self._looking)
 
     async def reconcile(

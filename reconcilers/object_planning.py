@@ -10,6 +10,7 @@ Who has the last word on a field: we do on what we render, and take it back; an 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Literal
 
 import msgspec
@@ -54,7 +55,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `waiting` are wanted objects that are on their way out first; `taken` are names that belong to
     somebody else; `adopting` are those of them that become ours when their turn comes; `held` says
-    why strays are left for now. `additions` are by object.
+    why strays are left for now. `additions` are by object, and so is what the cluster itself makes
+    of objects that are written: `imposed` are the fields that it changes.
     """
 
     actions: tuple[Action, ...] = ()
@@ -62,6 +64,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     taken: tuple[ObjectKey, ...] = ()
     adopting: tuple[ObjectKey, ...] = ()
     additions: Mapping[ObjectKey, tuple[Addition, ...]] = {}
+    imposed: Mapping[ObjectKey, tuple[str, ...]] = {}
     held: str = ""
 
 
@@ -70,11 +73,13 @@ def plan(
     live: Sequence[Json],
     whose: Whose,
     theirs: Sequence[Json] = (),
+    made: Mapping[ObjectKey, Json] = MappingProxyType({}),
 ) -> Plan:
     """What makes the owner's objects as wanted. `wanted` None: they could not be rendered.
 
     `live` is all that `ObjectEngine.list` gives for the owner, with what the cluster made of it;
-    `theirs` are objects of others that an intent names to be taken over.
+    `theirs` are objects of others that an intent names to be taken over. `made` is what some of the
+    wanted became when they were last written, by the cluster's own doing.
     """
     if not wanted:
         what = "could not be rendered" if wanted is None else "came out empty"
@@ -85,6 +90,7 @@ def plan(
     waiting: list[ObjectKey] = []
     taken: list[ObjectKey] = []
     told: dict[ObjectKey, tuple[Addition, ...]] = {}
+    imposed: dict[ObjectKey, tuple[str, ...]] = {}
     for manifest in wanted:
         there = seen.get(manifest.key)
         if there is None and manifest.key in takeover.theirs:
@@ -99,7 +105,10 @@ def plan(
         if there is not None and (found := comparing.additions(manifest.body, there)):
             told[manifest.key] = found
         actions += counts.handover(manifest, there, wanted, seen)
-        actions += _towards(marked(manifest, there), there)
+        steps = list(_towards(marked(manifest, there), there, made.get(manifest.key)))
+        if there is not None and manifest.key in made and not steps:
+            imposed[manifest.key] = comparing.differing(manifest.body, there)
+        actions += steps
     replaced = any(isinstance(action, DeleteObject) for action in actions)
     strays = list(_strays(wanted, live, whose))
     waiting += takeover.ending
@@ -113,6 +122,7 @@ def plan(
         taken=tuple(taken),
         adopting=tuple(takeover.later),
         additions=told,
+        imposed=imposed,
         held=held,
     )
 
@@ -149,7 +159,7 @@ def is_ours(live: Json, whose: Whose) -> bool:
 # -- towards what is wanted ------------------------------------------------------------------------
 
 
-def _towards(manifest: Manifest, there: Json | None) -> Iterator[Action]:
+def _towards(manifest: Manifest, there: Json | None, made: Json | None) -> Iterator[Action]:
     if there is None:
         yield ApplyObject(manifest=manifest, uid=None, because="missing")
         return
@@ -166,7 +176,7 @@ def _towards(manifest: Manifest, there: Json | None) -> Iterator[Action]:
         )
     elif _labels(there).get(DIGEST) != manifest.digest:
         yield ApplyObject(manifest=manifest, uid=uid, because="changed")
-    elif fields:
+    elif fields and (made is None or comparing.differing(made, there)):
         by = comparing.editors(there, fields)
         yield ApplyObject(manifest=manifest, uid=uid, because="edited", fields=fields, by=by)
 

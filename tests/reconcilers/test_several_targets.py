@@ -124,6 +124,23 @@ def test_a_target_deleted_without_its_apps_leaves_them_running() -> None:
     tell(story)
 
 
+def test_what_ran_as_an_image_is_not_tried_as_a_process_where_the_app_moves_to() -> None:
+    """Else the move of an app shows it as refused, until its own revision has come."""
+
+    async def story(village: Village) -> None:
+        await village.host("dock", "there")
+        await village.send(manifest("Target", "proc", {"engine": "process"}))
+        await village.send(manifest("App", "web", spec(target="dock", replicas=2)))
+        await village.ready()
+        moved = {"target": "proc", "command": ["serve"], "replicas": 2}
+        await village.send(manifest("App", "web", moved))
+        await village.ready()
+        await village.until(lambda: village.on("there") == [])
+        assert village.machines["proc"].writes["start"] == 2, "nothing of revision 1 among them"
+
+    tell(story)
+
+
 def test_a_target_that_was_described_anew_is_watched_once() -> None:
     async def story(village: Village) -> None:
         for number in range(3):

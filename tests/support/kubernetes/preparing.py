@@ -18,6 +18,7 @@ class Preparing:
     store: Store
     now: Callable[[], str]
     new_uid: Callable[[], str]
+    webhooks: list[Callable[[Object], None]]  # admission: each may change what is written
     _addresses: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def prepared(self, request: Request, new: Object, live: Stored | None) -> Object:
@@ -41,6 +42,8 @@ class Preparing:
         if kind.custom:
             new = checking.filled(kind.schema, new)
         defaults.fill(kind.name, new)
+        for change in self.webhooks:
+            change(new)
         self._addressed(kind.name, new)
         causes = [*checking.broken(kind.schema, new)] if kind.custom else []
         causes += validation.broken_rules(kind.name, new, None if live is None else live.object)

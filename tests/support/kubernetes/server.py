@@ -7,6 +7,7 @@ be killed and started again on the same port, keeping what it stored.
 import asyncio
 import ssl
 import uuid
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -62,7 +63,8 @@ class KubernetesServer:
         self.access = Access({ADMIN_TOKEN: User("admin")})
         self.pods = Pods()
         self.calls: list[Call] = []
-        preparing = Preparing(self.store, self.now, self._new_uid)
+        self.webhooks: list[Callable[[Object], None]] = []
+        preparing = Preparing(self.store, self.now, self._new_uid, self.webhooks)
         writing = Writing(self.store, preparing, self.now)
         self._writing = writing
         self._deleting = Deleting(self.store, self.now)

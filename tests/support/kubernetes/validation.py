@@ -89,6 +89,7 @@ def _labels(field: str, labels: Object) -> Causes:
 
 # --- workloads and pods -----------------------------------------------------------------------
 
+_STEPS = ("maxSurge", "maxUnavailable")
 _TEMPLATED = {"Deployment", "StatefulSet", "ReplicaSet", "Job"}
 
 
@@ -111,6 +112,10 @@ def _workload(kind: str, spec: Object) -> Causes:
     if strategy.get("type") == "Recreate" and "rollingUpdate" in strategy:
         said = "Forbidden: may not be specified when strategy `type` is 'Recreate'"
         yield cause("FieldValueForbidden", "spec.strategy.rollingUpdate", said)
+    steps = strategy.get("rollingUpdate") or {}
+    if strategy.get("type") == "RollingUpdate" and not any(map(steps.get, _STEPS)):
+        said = "Invalid value: 0: may not be 0 when `maxSurge` is 0"
+        yield cause("FieldValueInvalid", "spec.strategy.rollingUpdate.maxUnavailable", said)
     claims = [one["metadata"]["name"] for one in spec.get("volumeClaimTemplates") or ()]
     yield from _pod_spec("spec.template.spec", template["spec"], claims)
 
