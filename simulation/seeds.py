@@ -35,6 +35,7 @@ CLUSTERS: Final = ("cloud",)
 CLUSTERED: Final = 0.4  # of all worlds
 ROUTED: Final = 0.5  # of the others
 BOTH: Final = 0.4  # of those with a cluster have routers, too
+GAP_SECONDS: Final = 0.2  # between two calls of one start, in which others have their turn
 KEEPING: Final = 0.3  # of all
 SEVERAL: Final = 0.3  # of worlds with neither a cluster nor routers
 FEW_HOSTS: Final = 5  # so that URLs of one host meet on one cluster
@@ -173,6 +174,8 @@ async def _live(
     if shape.workers > 1:
         people.come_and_go(world.rng("projects"))
         people.daemons = TARGETS[:1]
+        for machine in world.machines.values():
+            machine.gap_seconds = GAP_SECONDS
     if there and Fault.INTENT_ADOPTS in rates:
         people.sharing = world.rng("sharing")
     if shape.keeps:

@@ -47,3 +47,15 @@ async def test_what_went_through_another_gateway_is_in_nobody_s_way(owner: Ref) 
     there = await Desk(desk.log).service.present(owner.stream)
     assert isinstance(there, state.Project | state.Target)
     assert not there.exists
+
+
+async def test_a_secret_is_set_although_an_app_went_through_another_gateway() -> None:
+    desk = Desk()
+    await desk.furnish()
+    await desk.send(manifest("App", "web", {"image": "web:1"}))
+    await desk.send(manifest("Secret", "db", {"data": {"password": "x"}}))
+    other = Desk(desk.log)
+    await other.service.present("Project/shop#members")
+    await desk.send(i.Delete(ref=Ref("App", "shop", "web")))
+    await other.send(manifest("Secret", "db", {"data": {"token": "y"}}), key="late")
+    assert desk.types.count("secret.set") == 2
