@@ -86,7 +86,8 @@ def run(  # noqa: PLR0913 -- each decides something of its own
         routes: whether the machines have routers, and apps routes, also those on a cluster; by
             default the seed says.
         keeps: whether apps keep replicas of former revisions; by default the seed says.
-        workers: how many control planes share the work; by default the seed says.
+        workers: how many control planes share the work; by default the seed says, and one where
+            there is a cluster or a router.
         told: gets every line of the trace.
     """
 
@@ -95,8 +96,7 @@ def run(  # noqa: PLR0913 -- each decides something of its own
         routed = has_routes(seed, clusters=there) if routes is None else routes
         chosen = rates_of(seed, rates)
         kept = has_kept(seed) if keeps is None else keeps
-        alone = there or routed or workers is not None
-        several = (workers or 1) if alone else workers_of(seed)
+        several = workers or (1 if there or routed else drawn_workers(seed))
         shape = _Shape(clusters=there, routes=routed, keeps=kept, workers=several)
         return await _live(seed, chosen, minutes, apps, told, shape)
 
@@ -116,7 +116,14 @@ def has_routes(seed: int, *, clusters: bool) -> bool:
 
 
 def workers_of(seed: int) -> int:
-    """How many control planes a seed gives its world, if that has neither cluster nor router."""
+    """How many control planes a seed gives its world."""
+    clusters = has_clusters(seed)
+    is_bare = not clusters and not has_routes(seed, clusters=clusters)
+    return drawn_workers(seed) if is_bare else 1
+
+
+def drawn_workers(seed: int) -> int:
+    """The same, if it has neither a cluster nor routers."""
     rng = random.Random(f"{seed}:workers")
     return rng.choice([2, 2, 3]) if rng.random() < SEVERAL else 1
 
