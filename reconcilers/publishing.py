@@ -25,11 +25,10 @@ class OwnStatus(StatusStore):
         self._worker = worker
 
     @override
-    def put(self, stream: str, status: AppStatus, epoch: int = 1) -> None:
+    def put(self, stream: str, status: AppStatus, epoch: int = 1, asked: int = 0) -> None:
         app = self._desired.app(stream)
-        held = self._sharing().epoch(app.target, stream) if app is not None else 0
-        if held:
-            self._inner.put(stream, status, held)
+        if app is not None and (held := self._sharing().epoch(app.target, stream)):
+            self._inner.put(stream, status, held, app.position)
 
     @override
     def get(self, stream: str) -> AppStatus | None:

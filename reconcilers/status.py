@@ -6,7 +6,7 @@ transitions are.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal, Protocol, final, override
+from typing import Final, Literal, NamedTuple, Protocol, final, override
 
 import msgspec
 
@@ -85,13 +85,34 @@ class TargetStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     worker: str = ""
 
 
-class StatusStore(Protocol):
-    """Where statuses are published. The last one wins, and the highest epoch before it.
+class Term(NamedTuple):
+    """By which right a status was put: by the last event of the app that was known, and the lease.
 
-    `epoch` is the fence of whoever decides over what the status is about.
+    `asked` is the position of that event, `epoch` the fence of that lease.
     """
 
-    def put(self, stream: str, status: AppStatus, epoch: int = 1) -> None: ...
+    asked: int
+    epoch: int
+
+    def replaces(self, other: "Term") -> bool:
+        """Whether what is put by this may replace what was put by another.
+
+        An app that moves has another fence, which may be lower: only those of one target compare.
+        A history that went backwards is told by who told it before.
+        """
+        if self.asked != other.asked and self.epoch != other.epoch:
+            return self.asked > other.asked
+        return self.epoch >= other.epoch
+
+
+class StatusStore(Protocol):
+    """Where statuses are published. The last one wins, and before it the better `Term`.
+
+    `epoch` is the fence of whoever decides over what the status is about, `asked` the position of
+    the app's last event as far as it is known there.
+    """
+
+    def put(self, stream: str, status: AppStatus, epoch: int = 1, asked: int = 0) -> None: ...
 
     def get(self, stream: str) -> AppStatus | None: ...
 
@@ -111,15 +132,15 @@ class StatusMemory(StatusStore):
     """The store of one process."""
 
     def __init__(self) -> None:
-        self._apps: dict[str, tuple[AppStatus, int]] = {}
+        self._apps: dict[str, tuple[AppStatus, Term]] = {}
         self._targets: dict[str, tuple[TargetStatus, int]] = {}
         self._changed: dict[str, None] = {}
 
     @override
-    def put(self, stream: str, status: AppStatus, epoch: int = 1) -> None:
-        known = self._apps.get(stream)
-        if known is None or known[1] <= epoch:
-            self._apps[stream] = status, epoch
+    def put(self, stream: str, status: AppStatus, epoch: int = 1, asked: int = 0) -> None:
+        known, term = self._apps.get(stream), Term(asked, epoch)
+        if known is None or term.replaces(known[1]):
+            self._apps[stream] = status, term
             self._changed[stream] = None
 
     @override

@@ -117,6 +117,7 @@ def regression(chosen: Chosen, one: Lived) -> dict[str, Any]:
         "clusters": seeds.has_clusters(case.seed),
         "routes": seeds.has_routes(case.seed, clusters=seeds.has_clusters(case.seed)),
         "keeps": seeds.has_kept(case.seed),
+        "workers": seeds.workers_of(case.seed),
         "invariant": first.invariant,
         "what": first.what,
     }

@@ -12,7 +12,7 @@ from typing import Any, Final, final
 from bus import manifests
 from bus.intents import Asked
 from domain import intents as i
-from domain.names import Ref, app
+from domain.names import Ref, app, project
 
 PROJECTS: Final = ("shop", "blog")
 SECRET_MARK: Final = "marked-as-secret"  # noqa: S105 -- every secret value holds it; see `sinks`
@@ -100,6 +100,8 @@ class People:
         self.keeping: random.Random | None = None
         """How many former revisions stay; none without it."""
         self._last: dict[Ref, dict[str, Any]] = {}
+        self.daemons: Sequence[str] = ()
+        """Those of the targets whose keys have one worker together."""
         self.sharing: random.Random | None = None
         """Which volumes are one for all replicas of their app; none without it."""
         self._images = images or [f"web:{number}" for number in range(1, 8)]
@@ -131,16 +133,28 @@ class People:
 
         self._draws.append((6, move))
 
+    def come_and_go(self, rng: random.Random) -> None:
+        """From now on projects are deleted with all that is in them, and made again."""
+
+        def end(ref: Ref) -> Asked:
+            whole = project(ref.project)
+            return i.Delete(ref=whole, cascade=True, volumes=rng.random() < 0.5)
+
+        self._draws.append((1, end))
+        self._draws.append((3, lambda ref: manifest("Project", ref.project, {})))
+
     def furniture(self) -> list[Asked]:
         """The targets, projects and secrets that everything else needs."""
-        made = [
-            manifest("Target", name, {"engine": "k8s" if name in self._clusters else "simulated"})
-            for name in self._targets
-        ]
-        for project in sorted({ref.project for ref in self.apps}):
-            made.append(manifest("Project", project, {}))
-            made.append(self.secret(app(project, "any")))
+        made = [manifest("Target", name, {"engine": self._engine(name)}) for name in self._targets]
+        for name in sorted({ref.project for ref in self.apps}):
+            made.append(manifest("Project", name, {}))
+            made.append(self.secret(app(name, "any")))
         return made
+
+    def _engine(self, target: str) -> str:
+        if target in self._clusters:
+            return "k8s"
+        return "docker" if target in self.daemons else "simulated"
 
     def draw(self) -> Asked:
         """The next thing that somebody wants."""

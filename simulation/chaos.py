@@ -15,17 +15,25 @@ from simulation.cluster.cluster import REFUSED
 from simulation.cluster_chaos import ClusterChaos
 from simulation.disk import Request
 from simulation.invariants.violations import Invariant
-from simulation.knobs import ADOPTION_DEEDS, CLUSTER_DEEDS, DEEDS, ROUTER_DEEDS, Fault
+from simulation.knobs import (
+    ADOPTION_DEEDS,
+    CLUSTER_DEEDS,
+    DEEDS,
+    ROUTER_DEEDS,
+    WORKER_DEEDS,
+    Fault,
+)
 from simulation.machine import Machine, Running
 from simulation.messages import MessageTroubles
 from simulation.producers import ACTOR
 from simulation.program import ImpossibleWorld
 from simulation.router_chaos import RouterChaos, RouterTroubles
 from simulation.troubles import Troubles
+from simulation.worker_chaos import WorkerChaos
 from simulation.world import World
 
 MINUTE: Final = 60.0
-ALL_DEEDS: Final = (*DEEDS, *CLUSTER_DEEDS, *ROUTER_DEEDS, *ADOPTION_DEEDS)
+ALL_DEEDS: Final = (*DEEDS, *CLUSTER_DEEDS, *ROUTER_DEEDS, *ADOPTION_DEEDS, *WORKER_DEEDS)
 NONSENSE: Final = (
     b"{",
     b"[]",
@@ -87,6 +95,7 @@ class Chaos:
             Fault.INTENT_ABA: self._there_and_back,
         }
         self._clusters = ClusterChaos(world, world.rng("cluster chaos"), self._later)
+        self._workers = WorkerChaos(world, self._later)
         self._adoption = AdoptionChaos(world, people.apps, self._run_beside)
         self._in_clusters: Mapping[Fault, Deed] = {
             **self._clusters.deeds,
@@ -99,6 +108,7 @@ class Chaos:
         """Do what the rates say, for ever."""
         deeds = {**self._deeds, **(self._in_clusters if self._world.clusters else {})}
         deeds |= self._routers.deeds if self._world.routers else {}
+        deeds |= self._workers.deeds if self._world.workers > 1 else {}
         in_order = [(fault, deeds[fault]) for fault in ALL_DEEDS if fault in deeds]
         while True:  # in one order, whatever order the rates were given in
             await asyncio.sleep(1.0)
@@ -121,8 +131,9 @@ class Chaos:
         world.broker.faults.down = False
         self._mend_machines()
         self._clusters.calm()
+        self._workers.calm()
         self._routers.calm()
-        for controller in world.controllers[1:]:
+        for controller in world.controllers[world.workers :]:
             await world.kill(controller, "one is enough")
         for controller in world.controllers:
             controller.life.go_on()

@@ -7,10 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count
 from typing import Any, Final, Protocol, Self, final, override
 
 from bus.announcing import Announcer
 from bus.intents import IntentService
+from bus.lease_session import LeaseSettings
+from bus.leases import Partition
+from bus.leasing import Leasing
 from bus.log import StoredEvent
 from domain.app import Check
 from domain.target import K8sSettings, TargetSpec
@@ -25,7 +29,16 @@ from reconcilers.targets import OpenedEngine
 from simulation.cluster.cluster import Cluster
 from simulation.cluster.guarded import guarded_cluster
 from simulation.disk import Disk
-from simulation.guarded import GuardedIO, GuardedLog, GuardedSecrets, Road, Sent, guarded
+from simulation.guarded import (
+    GuardedIO,
+    GuardedLeases,
+    GuardedLog,
+    GuardedSecrets,
+    Road,
+    Sent,
+    guarded,
+)
+from simulation.leases import Bucket, SimulatedLeases
 from simulation.lives import Life
 from simulation.log import LogFaults, SimulatedLog
 from simulation.looking import SimulatedProber
@@ -61,6 +74,7 @@ class Site:
     `mismatched` is told of a snapshot that differs from its log.
     `routers` are the targets'.
     `read` gets what is put where others read it, and the name of that place.
+    With `leases`, several lives share the work, and what they say of it.
     `syncing` is awaited by a life between the writing and the fsync of each group.
     """
 
@@ -80,6 +94,8 @@ class Site:
     metrics: ReconcileMetrics = field(default_factory=Uncounted)
     sent: Sent = field(default_factory=dict)
     routers: Mapping[str, SimulatedRouter] = field(default_factory=dict)
+    leases: Bucket | None = None
+    statuses: ReadStatuses | None = None
 
 
 @final
@@ -99,29 +115,31 @@ class Controller:
         self._projecting = projecting
         guarded_log = GuardedLog(log, life)
         secrets = GuardedSecrets(site.secrets, life)
-        self.status = ReadStatuses(site.read)
+        self.status = site.statuses or ReadStatuses(site.read)
+        self.way: SimulatedLeases | None = None
+        self.leasing = self._leasing(site.leases) if site.leases is not None else None
         self.intents = IntentService(guarded_log, secrets, now=self._utc, appended=self._appended)
-        self.parts: Assembled = assemble(
-            World(
-                log=guarded_log,
-                desired=desired,
-                secrets=secrets,
-                intents=self.intents,
-                open_engine=self._open,
-                prober=_SiteProber(life, site.machines.values()),
-                status=self.status,
-                metrics=site.metrics,
-                clock=asyncio.get_running_loop().time,
-                now=site.now,
-                rng=rng,
-                halted=lambda: str(self.log.rewound) if self.log.rewound else None,
-                report_seen=self.log.report_seen,
-                appended=self._appended,
-                open_router=self._open_router,
-                was_routed=self._was_routed,
-            ),
-            site.settings,
+        world = World(
+            log=guarded_log,
+            desired=desired,
+            secrets=secrets,
+            intents=self.intents,
+            open_engine=self._open,
+            prober=_SiteProber(life, site.machines.values()),
+            status=self.status,
+            metrics=site.metrics,
+            clock=asyncio.get_running_loop().time,
+            now=site.now,
+            rng=rng,
+            halted=lambda: str(self.log.rewound) if self.log.rewound else None,
+            report_seen=self.log.report_seen,
+            appended=self._appended,
+            open_router=self._open_router,
+            was_routed=self._was_routed,
         )
+        if self.leasing is not None:
+            world = world._replace(holding=self.leasing, offer=self._offer, name=life.name)
+        self.parts: Assembled = assemble(world, site.settings)
         self._bus = site.bus_of(life, self.intents, self._hint) if site.bus_of else None
         self._announcer = Announcer(
             guarded_log,
@@ -148,6 +166,9 @@ class Controller:
             every_events=SNAPSHOT_EVENTS,
         )
         self = cls(site, life, rng, log, projecting, await projecting.restore())
+        if (leasing := self.leasing) is not None:
+            sharing = leasing.run(self.parts.worker)
+            self._tasks.append(asyncio.create_task(sharing, name=f"{life.name} leases"))
         for name, loop in (
             ("worker", self.parts.worker.run),
             ("announcer", self._announcer.run),
@@ -157,6 +178,20 @@ class Controller:
         if self._bus is not None:
             await self._bus.start()
         return self
+
+    def _leasing(self, bucket: Bucket) -> Leasing:
+        self.way, numbers = bucket.way(), count(1)
+        return Leasing(
+            GuardedLeases(self.way, self.life),
+            worker=self.life.name,
+            new_session=lambda: f"{self.life.name}-{next(numbers)}",
+            clock=asyncio.get_running_loop().time,
+            settings=LeaseSettings(),
+        )
+
+    def _offer(self, all_: list[Partition], serves: list[str], reaches: list[str]) -> None:
+        assert self.leasing is not None, "offered to whoever has leases"
+        self.leasing.offer(all_, serves=serves, reaches=reaches)
 
     def serve[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Do something for a client inside this life; it ends with it."""

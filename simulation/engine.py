@@ -1,7 +1,8 @@
 """The simulated engine: a `simulation.machine.Machine` as one installation sees it.
 
 Every call meets the machine's faults first. An effect is one step without an await in it, so a
-call that is cancelled has either taken place or not.
+call that is cancelled has either taken place or not; but for a start, where the machine takes time
+between making a replica and running it, as a daemon does.
 """
 
 import asyncio
@@ -104,9 +105,22 @@ class SimulatedReplicas(Replicas):
         sent = _time()
         async with Calling(self._machine, "start", order.name):
             self._machine.tell_witness(self._installation, "start", order.name, None, sent)
-            self._start(order)
+            made = self._make(order)
+            if self._machine.gap_seconds:
+                await asyncio.sleep(self._machine.gap_seconds)
+            self._begin(made)
 
-    def _start(self, order: StartReplica) -> None:
+    def _begin(self, made: Running) -> None:
+        """Run what was made, if it is there yet, and what it shares with others is."""
+        machine, name = self._machine, made.order.name
+        is_there = machine.find(self._installation, name) is made
+        if not is_there or made.seen.state is not ReplicaState.CREATED:
+            return
+        if not machine.ground(self._installation, name.project).is_prepared:
+            raise StartFailed(f"the ground of project {name.project!r} is gone; prepare it again")
+        machine.begin(made)
+
+    def _make(self, order: StartReplica) -> Running:
         machine = self._machine
         name = order.name.of(self._installation)
         if order.image is not None and order.image not in machine.present_images:
@@ -129,8 +143,7 @@ class SimulatedReplicas(Replicas):
             machine.rename(kept, order)
         if running.program.refused:
             raise StartFailed(f"the machine refuses {name!r}: its program says so")
-        if running.seen.state is ReplicaState.CREATED:
-            machine.begin(running)
+        return running
 
     @override
     async def stop(self, replica: Replica, *, grace: float, keep: bool = False) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import aclosing
 from typing import Any, final, override
 
+from bus.leases import Entry, LeaseStore, Look
 from bus.log import Appended, Head, IdempotencyKey, Log, NewEvent, StoredEvent
 from bus.secrets import SecretStore
 from domain.names import Ref
@@ -31,6 +32,7 @@ from reconcilers.ports import (
     StartReplica,
 )
 from simulation.engine import simulated_engine
+from simulation.leases import SimulatedLeases
 from simulation.lives import Life
 from simulation.log import SimulatedLog
 from simulation.looking import SimulatedIO
@@ -253,6 +255,30 @@ class GuardedLog(Log):
     @override
     def tail(self, after: int) -> AsyncIterator[Sequence[StoredEvent]]:
         return self._inner.tail(after)
+
+
+@final
+class GuardedLeases(LeaseStore):
+    """The leases as one life reaches them: it is no effect to say that one is alive."""
+
+    def __init__(self, inner: SimulatedLeases, life: Life) -> None:
+        self.inner, self._life = inner, life
+
+    @override
+    async def look(self) -> Look:
+        return await self._life.read(self.inner.look)
+
+    @override
+    async def write(self, key: str, value: bytes, *, after: int, tell: bool = True) -> int:
+        return await self._life.read(lambda: self.inner.write(key, value, after=after, tell=tell))
+
+    @override
+    async def forget(self, entry: Entry) -> None:
+        await self._life.read(lambda: self.inner.forget(entry))
+
+    @override
+    async def news(self) -> None:
+        await self._life.read(self.inner.news)
 
 
 @final

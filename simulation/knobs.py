@@ -89,6 +89,11 @@ class Fault(StrEnum):
     CLUSTER_OCCUPIED = "cluster-occupied"
     CLUSTER_REMADE = "cluster-remade"
     INTENT_ADOPTS = "intent-adopts"
+    # Workers that share the work.
+    WORKER_DIES = "worker-dies"
+    WORKER_CUT_OFF = "worker-cut-off"
+    WORKER_UNHEARD = "worker-unheard"
+    LEASES_LOST = "leases-lost"
     # What is asked.
     POISON_EVENT = "poison-event"
     INTENT_CONTRADICTORY = "intent-contradictory"
@@ -198,6 +203,14 @@ ADOPTION_DEEDS: Final[Rates] = {
 }
 """Of worlds with a cluster, too."""
 
+WORKER_DEEDS: Final[Rates] = {
+    Fault.WORKER_DIES: 0.5,
+    Fault.WORKER_CUT_OFF: 0.5,
+    Fault.WORKER_UNHEARD: 0.3,
+    Fault.LEASES_LOST: 0.1,
+}
+"""Of worlds with several workers."""
+
 # in this order, for a seed draws them one after the other
 MOST: Final[Rates] = {
     **CALLS,
@@ -207,6 +220,7 @@ MOST: Final[Rates] = {
     **ROUTER_CALLS,
     **ROUTER_DEEDS,
     **ADOPTION_DEEDS,
+    **WORKER_DEEDS,
 }
 PROBABILITIES: Final = frozenset({*CALLS, *CLUSTER_CALLS, *ROUTER_CALLS})
 CALM_ONE_IN: Final = 10  # worlds have no fault at all: what fails there is no fault's doing

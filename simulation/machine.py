@@ -116,6 +116,7 @@ class Machine:
         self.watchers: dict[asyncio.Queue[EngineEvent], str] = {}
         self.witness: Callable[[Deed], None] = lambda _deed: None
         self.is_believed = True
+        self.gap_seconds = 0.0  # from the making of a replica to its beginning
         self._made = 0
 
     # What engines do.

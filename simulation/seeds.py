@@ -35,7 +35,9 @@ CLUSTERS: Final = ("cloud",)
 CLUSTERED: Final = 0.4  # of all worlds
 ROUTED: Final = 0.5  # of the others
 BOTH: Final = 0.4  # of those with a cluster have routers, too
+GAP_SECONDS: Final = 0.2  # between two calls of one start, in which others have their turn
 KEEPING: Final = 0.3  # of all
+SEVERAL: Final = 0.3  # of worlds with neither a cluster nor routers
 FEW_HOSTS: Final = 5  # so that URLs of one host meet on one cluster
 PROPAGATIONS: Final = (0.25, 1.0, 3.0)  # seconds
 
@@ -58,9 +60,10 @@ class _Shape(NamedTuple):
     clusters: bool
     routes: bool
     keeps: bool
+    workers: int
 
 
-def run(
+def run(  # noqa: PLR0913 -- each decides something of its own
     seed: int,
     rates: Mapping[Fault, float] | None = None,
     *,
@@ -69,6 +72,7 @@ def run(
     clusters: bool | None = None,
     routes: bool | None = None,
     keeps: bool | None = None,
+    workers: int | None = None,
     told: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Live through one world.
@@ -82,6 +86,8 @@ def run(
         routes: whether the machines have routers, and apps routes, also those on a cluster; by
             default the seed says.
         keeps: whether apps keep replicas of former revisions; by default the seed says.
+        workers: how many control planes share the work; by default the seed says, and one where
+            there is a cluster or a router.
         told: gets every line of the trace.
     """
 
@@ -90,7 +96,8 @@ def run(
         routed = has_routes(seed, clusters=there) if routes is None else routes
         chosen = rates_of(seed, rates)
         kept = has_kept(seed) if keeps is None else keeps
-        shape = _Shape(clusters=there, routes=routed, keeps=kept)
+        several = workers or (1 if there or routed else drawn_workers(seed))
+        shape = _Shape(clusters=there, routes=routed, keeps=kept, workers=several)
         return await _live(seed, chosen, minutes, apps, told, shape)
 
     return alone(live)
@@ -106,6 +113,19 @@ def has_routes(seed: int, *, clusters: bool) -> bool:
     if clusters:
         return random.Random(f"{seed}:both").random() < BOTH
     return random.Random(f"{seed}:routes").random() < ROUTED
+
+
+def workers_of(seed: int) -> int:
+    """How many control planes a seed gives its world."""
+    clusters = has_clusters(seed)
+    is_bare = not clusters and not has_routes(seed, clusters=clusters)
+    return drawn_workers(seed) if is_bare else 1
+
+
+def drawn_workers(seed: int) -> int:
+    """The same, if it has neither a cluster nor routers."""
+    rng = random.Random(f"{seed}:workers")
+    return rng.choice([2, 2, 3]) if rng.random() < SEVERAL else 1
 
 
 def has_kept(seed: int) -> bool:
@@ -142,6 +162,7 @@ async def _live(
         seed,
         targets=TARGETS,
         clusters=there,
+        workers=shape.workers,
         propagation=random.Random(f"{seed}:router").choice(PROPAGATIONS) if shape.routes else None,
         settings=settings,
         direct=direct,
@@ -157,6 +178,11 @@ async def _live(
         people.routes = Routes(world.rng("routes"), (*TARGETS, *there), hosts)
         if there:
             people.wander(world.rng("moves"))
+    if shape.workers > 1:
+        people.come_and_go(world.rng("projects"))
+        people.daemons = TARGETS[:1]
+        for machine in world.machines.values():
+            machine.gap_seconds = GAP_SECONDS
     if there and Fault.INTENT_ADOPTS in rates:
         people.sharing = world.rng("sharing")
     if shape.keeps:

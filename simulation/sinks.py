@@ -58,19 +58,19 @@ class Sinks:
 
 @final
 class ReadStatuses(StatusStore):
-    """The statuses of one life; `read` gets each that is put."""
+    """The statuses of one life, or of several that share them; `read` gets each that is put."""
 
     def __init__(self, read: Callable[[str, bytes], None]) -> None:
         self._read, self._inner = read, StatusMemory()
         self._words: dict[str, tuple[object, ...]] = {}
 
     @override
-    def put(self, stream: str, status: AppStatus, epoch: int = 1) -> None:
+    def put(self, stream: str, status: AppStatus, epoch: int = 1, asked: int = 0) -> None:
         words = status.conditions, status.replicas, status.certificates  # the rest are numbers
         if self._words.get(stream) != words:
             self._words[stream] = words
             self._read(f"the status of {stream}", _encode(status))
-        self._inner.put(stream, status, epoch)
+        self._inner.put(stream, status, epoch, asked)
 
     @override
     def get(self, stream: str) -> AppStatus | None:

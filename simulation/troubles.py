@@ -43,7 +43,7 @@ class Troubles:
         world = self._world
         for name, machine in world.machines.items():
             machine.faults.plan = partial(self._engine, name)
-            machine.is_believed = not self.rates
+            machine.is_believed = not self.rates and world.workers == 1  # lists of others are old
             machine.faults.loses = lambda _event: self.hits(Fault.ENGINE_EVENT_LOSS, "an event")
         for cluster in world.clusters.values():
             cluster.watching.loses = self._misses

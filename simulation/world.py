@@ -36,13 +36,14 @@ from simulation.invariants.serving import ServingInvariants
 from simulation.invariants.truth import Truth
 from simulation.invariants.violations import Invariant, Violation
 from simulation.knobs import Fault
+from simulation.leases import Bucket
 from simulation.lives import Effects, Life
 from simulation.machine import Deed, Machine
 from simulation.mischief import Mischief
 from simulation.producers import ACTOR, Producer
 from simulation.router import SimulatedRouter
 from simulation.secrets import SimulatedSecrets
-from simulation.sinks import Sinks
+from simulation.sinks import ReadStatuses, Sinks
 from simulation.tracing import Trace
 
 EPOCH: Final = 1_900_000_000.0  # seconds: when every world begins, as wall clocks there say
@@ -65,6 +66,7 @@ class World:
         seed: decides everything that is not decided by who uses the world.
         targets: the names of the machines.
         clusters: the names of the targets that are clusters; each has a machine, its nodes.
+        workers: how many control planes share the work, at any time.
         propagation: of the routers that the machines have, in seconds; none have one without it.
             Clusters always have one.
         settings: how its control planes run.
@@ -81,6 +83,7 @@ class World:
         *,
         targets: Sequence[str] = ("local",),
         clusters: Sequence[str] = (),
+        workers: int = 1,
         propagation: float | None = None,
         settings: WorkerSettings | None = None,
         direct: bool = True,
@@ -119,6 +122,10 @@ class World:
             read=self.sinks.read,
             routers=self.routers,
         )
+        self.workers = workers
+        if workers > 1:
+            self.site.leases = Bucket(self.clock)
+            self.site.statuses = ReadStatuses(self.sinks.read)
         self.broker = Broker(
             heard=lambda line: self.trace.note("broker", line), read=self.sinks.read
         )
@@ -283,7 +290,8 @@ class World:
     @asynccontextmanager
     async def living(self) -> AsyncIterator[None]:
         """A control plane runs inside, started anew whenever it ends; the world is watched."""
-        await self.boot()
+        for _ in range(self.workers):
+            await self.boot()
         self._tasks = [
             asyncio.create_task(self._keep_alive(), name="keep alive"),
             asyncio.create_task(self._watch(), name="watch"),
@@ -342,7 +350,7 @@ class World:
             for controller in list(self.controllers):
                 if not controller.life.is_alive:
                     await self.kill(controller, controller.life.cause)
-            while not self.controllers and self.restart_seconds < math.inf:
+            while len(self.controllers) < self.workers and self.restart_seconds < math.inf:
                 await asyncio.sleep(self.restart_seconds)
                 await self.boot()
 

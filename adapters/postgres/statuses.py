@@ -1,6 +1,6 @@
 """Statuses that processes share: put here, in a table a moment later, and read back from there.
 
-Asking and putting never wait for the database. What is put is written in batches, under the epoch
+Asking and putting never wait for the database. What is put is written in batches, under the term
 of whoever decides: an older one never replaces a newer. What others put comes by a hint, and
 without one by the next look, so it is seen a little later, with the time at which it was so.
 """
@@ -17,7 +17,7 @@ import structlog
 from adapters.postgres.server import Connection, Server
 from adapters.postgres.trouble import TROUBLE, explain
 from bus.log import LogError
-from reconcilers.status import AppStatus, StatusMemory, StatusStore, TargetStatus
+from reconcilers.status import AppStatus, StatusMemory, StatusStore, TargetStatus, Term
 
 CHANNEL: Final = "stateward_status"
 FLOCK_SECONDS: Final = 0.05  # in which what is put is written together
@@ -29,17 +29,23 @@ _TARGET: Final = "Target/"
 # Changes are handed out in the order of commits, so that nobody who reads on misses one.
 _TURN: Final = "SELECT pg_advisory_xact_lock(8315168253862016871)"
 _PUT: Final = (
-    "INSERT INTO stateward.statuses AS known (about, epoch, change, body)"
-    " SELECT about, epoch, nextval('stateward.status_changes'), body"
-    " FROM unnest($1::text[], $2::bigint[], $3::bytea[]) AS put (about, epoch, body)"
-    " ON CONFLICT (about) DO UPDATE SET epoch = greatest(known.epoch, excluded.epoch),"
+    "INSERT INTO stateward.statuses AS known (about, asked, epoch, change, body)"
+    " SELECT about, asked, epoch, nextval('stateward.status_changes'), body"
+    " FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bytea[])"
+    " AS put (about, asked, epoch, body)"
+    " ON CONFLICT (about) DO UPDATE SET"
+    " asked = CASE WHEN excluded.body IS NULL THEN known.asked ELSE excluded.asked END,"
+    " epoch = CASE WHEN excluded.body IS NULL THEN known.epoch ELSE excluded.epoch END,"
     " change = excluded.change, body = excluded.body, at = now()"
-    " WHERE known.epoch <= excluded.epoch OR excluded.body IS NULL RETURNING about, change"
+    " WHERE excluded.body IS NULL"  # as `Term.replaces` has it
+    " OR CASE WHEN known.asked <> excluded.asked AND known.epoch <> excluded.epoch"
+    " THEN known.asked < excluded.asked ELSE known.epoch <= excluded.epoch END"
+    " RETURNING about, change"
 )
 _TELL: Final = f"SELECT pg_notify('{CHANNEL}', '')"
 _TIDY: Final = "DELETE FROM stateward.statuses WHERE body IS NULL AND at < now() - interval '1 day'"
 _READ: Final = (
-    "SELECT about, epoch, change, body FROM stateward.statuses WHERE change > $1"
+    "SELECT about, asked, epoch, change, body FROM stateward.statuses WHERE change > $1"
     " ORDER BY change LIMIT $2"
 )
 _log = structlog.get_logger("statuses")
@@ -49,7 +55,7 @@ _target = msgspec.json.Decoder(TargetStatus)
 
 
 class _Put(NamedTuple):
-    epoch: int
+    term: Term
     body: bytes | None
 
 
@@ -91,9 +97,9 @@ class PostgresStatuses(StatusStore):
     # -- the store ----------------------------------------------------------------------------
 
     @override
-    def put(self, stream: str, status: AppStatus, epoch: int = 1) -> None:
-        self._memory.put(stream, status, epoch)
-        self._later(stream, _Put(epoch, _encode(status)))
+    def put(self, stream: str, status: AppStatus, epoch: int = 1, asked: int = 0) -> None:
+        self._memory.put(stream, status, epoch, asked)
+        self._later(stream, _Put(Term(asked, epoch), _encode(status)))
 
     @override
     def get(self, stream: str) -> AppStatus | None:
@@ -102,12 +108,12 @@ class PostgresStatuses(StatusStore):
     @override
     def drop(self, stream: str) -> None:
         self._memory.drop(stream)
-        self._later(stream, _Put(0, None))
+        self._later(stream, _Put(Term(0, 0), None))
 
     @override
     def put_target(self, name: str, status: TargetStatus, epoch: int = 1) -> None:
         self._memory.put_target(name, status, epoch)
-        self._later(f"{_TARGET}{name}", _Put(epoch, _encode(status)))
+        self._later(f"{_TARGET}{name}", _Put(Term(0, epoch), _encode(status)))
 
     @override
     def get_target(self, name: str) -> TargetStatus | None:
@@ -154,7 +160,8 @@ class PostgresStatuses(StatusStore):
                 written = await connection.fetch(
                     _PUT,
                     list(taken),
-                    [put.epoch for put in taken.values()],
+                    [put.term.asked for put in taken.values()],
+                    [put.term.epoch for put in taken.values()],
                     [put.body for put in taken.values()],
                 )
                 await connection.execute(_TELL)
@@ -183,10 +190,10 @@ class PostgresStatuses(StatusStore):
                     await self._told.wait()
 
     def _take(self, row: asyncpg.Record) -> None:
-        about, epoch, change, body = row
+        about, asked, epoch, change, body = row
         self._seen = change
         ours = self._waiting.get(about) or self._under_way.get(about)
-        if ours is not None and (ours.body is None or ours.epoch >= epoch):
+        if ours is not None and (ours.body is None or ours.term.replaces(Term(asked, epoch))):
             return  # it is about to be replaced
         if change < self._written.get(about, 0):
             return  # it was read before it was replaced
@@ -196,7 +203,7 @@ class PostgresStatuses(StatusStore):
             elif about.startswith(_TARGET):
                 self._memory.put_target(about.removeprefix(_TARGET), _target.decode(body), epoch)
             else:
-                self._memory.put(about, _app.decode(body), epoch)
+                self._memory.put(about, _app.decode(body), epoch, asked)
         except msgspec.MsgspecError as error:
             _log.warning("a status cannot be read", about=about, error=str(error))
 

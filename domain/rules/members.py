@@ -20,6 +20,8 @@ def delete_all(
         ref = Ref.parse(member)
         if ref.kind == "App":
             present = context.app(ref)
+            if not present.exists:  # members were read at another moment: what is decided by them
+                continue  # does not fit the log, so it is decided again
             facts += apps.delete(ref, present, at, volumes=intent.volumes, orphan=intent.orphan)
         else:
             version = context.secret(ref).version

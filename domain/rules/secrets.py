@@ -23,14 +23,19 @@ def decide(context: Context, intent: i.Intent, at: Moment) -> tuple[Fact, ...]:
 
 
 def _users(context: Context, ref: Ref) -> dict[Ref, state.App]:
-    """The apps of the Secret's project that use it, in order of their names."""
+    """The apps of the Secret's project that use it, in order of their names.
+
+    Members were read at another moment perhaps: what is decided by one that is gone since then does
+    not fit the log, and is decided again.
+    """
     members = context.members(names.project(ref.project)).members
     refs = [Ref.parse(stream) for stream in sorted(members) if stream.startswith("App/")]
     states = {app: context.app(app) for app in refs}
     return {
         app: present
         for app, present in states.items()
-        if ref.name in present.secrets or ref.name in apps.certificates(present)
+        if present.exists
+        and (ref.name in present.secrets or ref.name in apps.certificates(present))
     }
 
 

@@ -77,6 +77,24 @@ async def test_an_older_holder_replaces_nothing_of_a_newer_one(
     await late.close()
 
 
+async def test_the_fences_of_two_targets_are_not_compared(
+    stores: list[PostgresStatuses], database: str
+) -> None:
+    """An app moves, and its new holder has the older lease: what it tells counts all the same."""
+    one, other = stores
+    one.put(WEB, app(3), 9, asked=20)
+    await until(lambda: other.get(WEB) == app(3))
+    other.put(WEB, app(1), 4, asked=21)
+    await until(lambda: one.get(WEB) == app(1))
+    late = await PostgresStatuses.open(database)
+    late.put(WEB, app(2), 9, asked=20)  # it does not know yet that the app has gone
+    await until(lambda: late.get(WEB) == app(1))
+    assert one.get(WEB) == other.get(WEB) == app(1)
+    late.put(WEB, app(2), 5, asked=21)
+    await until(lambda: one.get(WEB) == app(2))
+    await late.close()
+
+
 async def test_many_who_put_at_once_hide_nothing_from_who_reads_on(database: str) -> None:
     stores = [await PostgresStatuses.open(database) for _ in range(4)]
     for number in range(200):

@@ -290,6 +290,35 @@ def test_nobody_clears_the_ground_under_what_another_has_begun_in_the_meantime()
     play(story)
 
 
+def test_an_app_that_moves_to_where_the_lease_is_older_is_told_and_leaves() -> None:
+    """Worlds with several workers: the fences of two targets were compared.
+
+    What was told where the younger lease is stayed for ever: so nobody knew that it had arrived.
+    """
+
+    async def story(town: Town) -> None:
+        a = town.worker("a")
+        await town.furnish(1)
+        town.worker("b")
+        await a.house.send(manifest("Target", "far", {"engine": "simulated"}))
+        await town.until(lambda: sum(len(w.leasing.held) for w in town.workers) == 128)
+        stream = "App/shop/a0"
+
+        def epoch(target: str) -> int:
+            return max(w.house.parts.sharing.epoch(target, stream) for w in town.workers)
+
+        assert epoch("far") > epoch("local")
+        for target, machine in (("far", town.far), ("local", town.machine)):
+            await a.house.send(manifest("App", "a0", {"image": "web:2", "target": target}))
+            await town.until(lambda machine=machine: machine.apps)  # type: ignore[misc]
+            await town.until(lambda: len(town.far.apps) + len(town.machine.apps) == 1)
+        status = town.status.get(stream)
+        assert status is not None
+        assert status.is_true("Ready")
+
+    play(story)
+
+
 def test_what_was_deleted_goes_and_its_project_leaves_nothing() -> None:
     async def story(town: Town) -> None:
         a = town.worker("a")

@@ -23,6 +23,7 @@ from reconcilers.ports import (
 from simulation import loop
 from simulation.engine import SimulatedReplicas
 from simulation.faults import CALM, Trouble, on_verb
+from simulation.machine import Running
 from tests.support.house import House, play
 from tests.support.intents import manifest
 
@@ -148,17 +149,17 @@ def test_an_image_that_is_refused_is_not_recorded_without_end(
 def test_what_was_made_and_could_not_be_started_is_taken_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    start, broken = SimulatedReplicas._start, list[int]()
+    make, broken = SimulatedReplicas._make, list[int]()
 
-    def made_only(self: SimulatedReplicas, order: StartReplica) -> None:
+    def made_only(self: SimulatedReplicas, order: StartReplica) -> Running:
         if order.name.attempt == 2 and not broken:
             broken.append(order.name.attempt)
             self._machine.create(self._installation, order)
             raise StartFailed("the engine went away")
-        start(self, order)
+        return make(self, order)
 
     async def story(house: House) -> None:
-        monkeypatch.setattr(SimulatedReplicas, "_start", made_only)
+        monkeypatch.setattr(SimulatedReplicas, "_make", made_only)
         await house.send(manifest("App", "web", spec(replicas=2)))
         await house.ready()
         house.mischief.kill(ReplicaName("shop", "web", 1, 0, 1))

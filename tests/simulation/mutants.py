@@ -126,6 +126,7 @@ def hunt(mutant: Mutant, budget: int = BUDGET) -> Catch | None:
                 clusters=mutant.clusters,
                 routes=mutant.routes,
                 keeps=mutant.keeps,
+                workers=1,
             )
             if outcome.violations:
                 first = outcome.violations[0]
@@ -647,7 +648,10 @@ def _digest(name: str, number: int) -> str:
     """The hash of one seed's story, with a mutant about."""
     (mutant,) = [one for one in MUTANTS if one.name == name]
     with mutant.patched():
-        return seeds.run(number, {}, minutes=3.0, clusters=False, routes=False, keeps=False).digest
+        world = seeds.run(
+            number, {}, minutes=3.0, clusters=False, routes=False, keeps=False, workers=1
+        )
+        return world.digest
 
 
 def main() -> int:

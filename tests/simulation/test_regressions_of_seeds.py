@@ -20,7 +20,8 @@ CALM: dict[str, Any] = {"name": "a calm world", "seed": 1, "faults": {}, "minute
 def test_a_seed_that_broke_something_holds(entry: dict[str, Any]) -> None:
     rates = {Fault(name): rate for name, rate in entry["faults"].items()}
     there = {name: entry.get(name, False) for name in ("clusters", "routes", "keeps")}
-    outcome = seeds.run(entry["seed"], rates, minutes=entry["minutes"], **there)
+    workers = entry.get("workers", 1)
+    outcome = seeds.run(entry["seed"], rates, minutes=entry["minutes"], workers=workers, **there)
     assert not outcome.violations, f"it was: {entry['what']}"
 
 
