@@ -9,7 +9,7 @@ from bus.lease_view import LeaseRecord, SessionRecord
 from bus.leases import Entry
 from stateward.cli.worker_check import told
 
-PATIENCE = 60.0
+PATIENCE = 10.0
 
 
 def entry(key: str, record: msgspec.Struct) -> Entry:

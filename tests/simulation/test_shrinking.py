@@ -47,7 +47,7 @@ def seed(bug: None) -> int:
 
 
 def test_a_failing_world_is_made_small_and_told_and_comes_back(seed: int) -> None:
-    failure = simulating.explained(Chosen(minutes=6, faults=RATES), seed, tries=15)
+    failure = simulating.explained(Chosen(minutes=6, faults=RATES), seed, tries=6)
     assert len(failure.case.rates) < len(RATES)
     assert failure.case.minutes <= 6
     assert len(failure.story) <= LINES
