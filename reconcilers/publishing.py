@@ -26,10 +26,18 @@ class OwnStatus(StatusStore):
 
     @override
     def put(self, stream: str, status: AppStatus, epoch: int = 1) -> None:
-        app = self._desired.app(stream)
-        held = self._sharing().epoch(app.target, stream) if app is not None else 0
+        target = self._target(stream, status.uid)
+        held = self._sharing().epoch(target, stream) if target is not None else 0
         if held:
             self._inner.put(stream, status, held)
+
+    def _target(self, stream: str, uid: int) -> str | None:
+        """Where an app is, or where something may be left of one that is deleted."""
+        app = self._desired.app(stream)
+        if app is not None:
+            return app.target
+        removals = self._desired.removals_of(stream)
+        return next((one.target for one in removals if one.uid == uid), None)
 
     @override
     def get(self, stream: str) -> AppStatus | None:
