@@ -152,8 +152,10 @@ def _pause(pause: Pause) -> View:
 
 def _removal(sight: Sight, removal: Removal) -> View:
     message = "it is deleted; what is left of it on its target is being removed"
-    going = _claim("Deleting", "True", "RemovalPending", message)
     status = sight.status.get(removal.ref.stream) if sight.status else None
+    told = status.condition("Deleting") if status and status.uid == removal.uid else None
+    why = f": {told.message}" if told is not None else ""
+    going = _claim("Deleting", "True", "RemovalPending", message + why)
     shown_status = app_status(status, None, None, sight.now)
     return {
         "apiVersion": API_VERSION,

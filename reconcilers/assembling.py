@@ -195,6 +195,7 @@ def assemble(world: World, settings: WorkerSettings) -> Assembled:
         may_write=may_write,
         again=again,
         reach_end=reader.reach_end,
+        now=world.now,
     )
     adopter = Adopter(world.desired, journal, status, may_write=may_write, again=again)
     passing = Passing(

@@ -90,8 +90,8 @@ def additions(wanted: Json, live: Json) -> tuple[Addition, ...]:
 
 
 def editors(live: Json, fields: Sequence[str]) -> tuple[str, ...]:
-    """Who manages these paths, besides us."""
-    managed = list(_managed(live))
+    """Who manages these paths, besides us; an autoscaler is the cluster itself, through `scale`."""
+    managed = [*_managed(live), *_scaled(live)]
     return tuple(sorted({who for who, path in managed if any(_meet(path, f) for f in fields)}))
 
 
@@ -194,6 +194,14 @@ def _managed(live: Json) -> Iterator[tuple[str, str]]:
         for path in _leaves(entry.get("fieldsV1", {}), ""):
             if not path.startswith("status"):
                 yield manager, path
+
+
+def _scaled(live: Json) -> Iterator[tuple[str, str]]:
+    """The same of the number of pods, where that was set on its own."""
+    for entry in live.get("metadata", {}).get("managedFields", ()):
+        if entry.get("subresource") == "scale":
+            for path in _leaves(entry.get("fieldsV1", {}), ""):
+                yield f"{entry.get('manager', 'unknown')} (scale)", path
 
 
 def _leaves(fields: Json, at: str) -> Iterator[str]:

@@ -47,6 +47,22 @@ async def remove(objects: Objects, asked: Removal, spared: Collection[int]) -> s
     return "" if left else None
 
 
+async def lingering(objects: Objects, asked: Removal) -> str:
+    """What is still there of a deleted app, and whose finalizers hold it, in words."""
+    owner = (asked.ref.project, asked.ref.name)
+    found = [one for one in await objects.engine.list(owner) if one["kind"] != "Event"]
+    mine = [one for one in found if _uid(one) == asked.uid]
+    told = [_held(one) for one in mine if asked.volumes or one["kind"] != _CLAIM]
+    more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+    return f"not gone yet: {', '.join(sorted(told)[:SHOWN])}{more}" if told else ""
+
+
+def _held(one: Json) -> str:
+    holders = one["metadata"].get("finalizers") or ()
+    held = f", which finalizers hold: {', '.join(holders)}" if holders else ""
+    return f"{ObjectKey.of(one)}{held}"
+
+
 async def leave(
     objects: Objects, owner: tuple[str, str], spared: Collection[int], shown: Collection[str] = ()
 ) -> str | None:

@@ -25,10 +25,26 @@ class OwnStatus(StatusStore):
         self._worker = worker
 
     @override
+<<<<<<< HEAD
     def put(self, stream: str, status: AppStatus, epoch: int = 1, asked: int = 0) -> None:
         app = self._desired.app(stream)
         if app is not None and (held := self._sharing().epoch(app.target, stream)):
             self._inner.put(stream, status, held, app.position)
+=======
+    def put(self, stream: str, status: AppStatus, epoch: int = 1) -> None:
+        target = self._target(stream, status.uid)
+        held = self._sharing().epoch(target, stream) if target is not None else 0
+        if held:
+            self._inner.put(stream, status, held)
+>>>>>>> k8s-eyes
+
+    def _target(self, stream: str, uid: int) -> str | None:
+        """Where an app is, or where something may be left of one that is deleted."""
+        app = self._desired.app(stream)
+        if app is not None:
+            return app.target
+        removals = self._desired.removals_of(stream)
+        return next((one.target for one in removals if one.uid == uid), None)
 
     @override
     def get(self, stream: str) -> AppStatus | None:

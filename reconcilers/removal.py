@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import final
 
+import msgspec
 import structlog
 
 from bus.log import LogUnavailable
@@ -19,9 +20,10 @@ from projections.desired import DesiredApp, DesiredState, Removal
 from reconcilers import object_removal
 from reconcilers.ending import Patience, end, pause
 from reconcilers.journal import Journal
+from reconcilers.judging import claim, dated
 from reconcilers.object_ports import Objects
 from reconcilers.places import Places
-from reconcilers.ports import EngineUnavailable, Replica
+from reconcilers.ports import EngineError, EngineUnavailable, Replica
 from reconcilers.routing import Routing
 from reconcilers.sharing import Sharing
 from reconcilers.status import AppStatus, StatusStore
@@ -54,7 +56,9 @@ class Remover:
         may_write: Callable[[], bool],
         again: Callable[[str], None],
         reach_end: Callable[[], Awaitable[None]],
+        now: Callable[[], float],
     ) -> None:
+        self._now = now
         self._routing, self._reach_end = routing, reach_end
         self._desired, self._journal, self._status = desired, journal, status
         self._places, self._targets, self._sharing = places, targets, sharing
@@ -66,11 +70,46 @@ class Remover:
     async def remove(self, removal: Removal, view: TargetView) -> str:
         """Take away what is left of a deleted app, and record when nothing is.
 
-        Returns what was done; nothing when all that is left ends already.
+        Returns what was done; nothing when all that is left ends already. What keeps it is in the
+        status meanwhile.
 
         Raises:
             EngineUnavailable: the target does not answer.
         """
+        try:
+            done = await self._remove(removal, view)
+            if not done and view.objects is not None:
+                self._tell(removal, await object_removal.lingering(view.objects, removal))
+        except EngineError as error:
+            self._tell(removal, str(error))
+            raise
+        return done
+
+    def _tell(self, removal: Removal, why: str) -> None:
+        """Say why a deleted app is still there, to who asks for it; of one made anew, nobody."""
+        stream = removal.ref.stream
+        if not why or self._desired.app(stream) is not None:
+            return
+        there = self._status.get(stream)
+        if there is None or there.uid != removal.uid:
+            there = AppStatus(
+                uid=removal.uid,
+                observed_generation=removal.position,
+                observed_at=0.0,
+                revision=0,
+                serving=0,
+                wanted=0,
+                ready=0,
+                updated=0,
+                conditions=(),
+            )
+        now = self._now()
+        going = dated(claim("Deleting", "True", "RemovalPending", why), there, now)
+        if (before := there.condition("Deleting")) is None or before.message != why:
+            there = msgspec.structs.replace(there, observed_at=now, conditions=(going,))
+            self._status.put(stream, there)
+
+    async def _remove(self, removal: Removal, view: TargetView) -> str:
         if not self._may_write():
             return "deleted; nothing may be taken away now"
         ref = removal.ref

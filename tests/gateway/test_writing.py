@@ -9,6 +9,7 @@ import pytest
 
 from bus.log import LogFull, LogRewound, LogUnavailable
 from reconcilers.object_preview import ObjectChange
+from reconcilers.status import Condition
 from tests.support.gateway import CANARY, House, app_manifest, problem
 
 WEB = "/api/v1/projects/shop/apps/web"
@@ -353,14 +354,22 @@ async def test_pruning_without_labels_is_refused(client: httpx.AsyncClient) -> N
 
 
 async def test_a_deleted_app_is_shown_until_its_engine_confirms(
-    client: httpx.AsyncClient,
+    house: House, client: httpx.AsyncClient
 ) -> None:
     await client.put(WEB, json=app_manifest())
+    await house.catch_up(0)
+    house.publish()
     assert (await client.delete(WEB)).json()["changes"][0]["result"] == "deleted"
 
     going = (await client.get(WEB)).json()
     assert going["metadata"]["deleting"] is True
     assert going["status"]["conditions"][0]["type"] == "Deleting"
+    seen = house.status.get("App/shop/web")
+    assert seen is not None
+    held = Condition(type="Deleting", status="True", reason="RemovalPending", message="held by x")
+    house.status.put("App/shop/web", msgspec.structs.replace(seen, conditions=(held,)))
+    [condition] = (await client.get(WEB)).json()["status"]["conditions"]
+    assert condition["message"].endswith("is being removed: held by x")
     listed = (await client.get("/api/v1/apps")).json()["items"]
     assert [item["metadata"]["deleting"] for item in listed] == [True]
 

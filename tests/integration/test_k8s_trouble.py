@@ -156,6 +156,19 @@ async def test_a_namespace_that_ends_is_waited_for_and_made_anew(house: ClusterH
     await house.until(lambda: images(house) == ["web:1"] * 2)
 
 
+async def test_a_deletion_that_cannot_end_says_what_holds_it(house: ClusterHouse) -> None:
+    await house.send(manifest("App", "web", spec()))
+    await house.ready()
+    held = {"metadata": {"finalizers": ["example.com/hold"]}}
+    house.server.inside.patch("Deployment", NAMESPACE, "web", held)
+    await house.send(i.Delete(ref=app("shop", "web")))
+    told = f"Deployment {NAMESPACE}/web, which finalizers hold: example.com/hold"
+    await house.until(lambda: told in message(house, "Deleting"))
+    house.server.inside.patch("Deployment", NAMESPACE, "web", {"metadata": {"finalizers": None}})
+    await house.until(lambda: "removal.completed" in house.types)
+    assert house.of() is None
+
+
 def namespace(house: ClusterHouse) -> str:
     found = house.server.inside.get("Namespace", "", NAMESPACE)
     return str(found["metadata"]["uid"]) if found else ""

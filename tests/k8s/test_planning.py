@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconcilers import object_comparing as comparing
 from reconcilers.object_actions import Action, ApplyObject, DeleteObject
 from reconcilers.object_counts import is_rolled_out, stops
 from reconcilers.object_labels import INSTALLATION as OF_INSTALLATION
@@ -410,3 +411,17 @@ def test_a_workload_is_rolled_out_when_its_controller_says_so(
 ) -> None:
     workload = {"metadata": {"generation": 2}, "spec": {"replicas": 2}, "status": status}
     assert is_rolled_out(workload) == expected
+
+
+def test_an_autoscaler_of_somebody_else_is_named_for_the_count_that_it_set() -> None:
+    """It sets nothing but that, as the cluster itself and through a resource of its own."""
+    scaled = {
+        "manager": "kube-controller-manager",
+        "operation": "Update",
+        "subresource": "scale",
+        "fieldsV1": {"f:spec": {"f:replicas": {}}},
+    }
+    live = {"kind": "Deployment", "metadata": {"managedFields": [scaled]}, "spec": {"replicas": 7}}
+    fields = comparing.differing({"kind": "Deployment", "spec": {"replicas": 2}}, live)
+    assert comparing.editors(live, fields) == ("kube-controller-manager (scale)",)
+    assert comparing.additions({"kind": "Deployment", "spec": {"replicas": 2}}, live) == ()
