@@ -5,7 +5,7 @@ from typing import final, override
 
 import msgspec
 
-from projections.desired import DesiredState
+from projections.desired import DesiredApp, DesiredState, Removal
 from reconcilers.sharing import Sharing
 from reconcilers.status import AppStatus, StatusStore, TargetStatus
 
@@ -25,26 +25,17 @@ class OwnStatus(StatusStore):
         self._worker = worker
 
     @override
-<<<<<<< HEAD
     def put(self, stream: str, status: AppStatus, epoch: int = 1, asked: int = 0) -> None:
-        app = self._desired.app(stream)
-        if app is not None and (held := self._sharing().epoch(app.target, stream)):
-            self._inner.put(stream, status, held, app.position)
-=======
-    def put(self, stream: str, status: AppStatus, epoch: int = 1) -> None:
-        target = self._target(stream, status.uid)
-        held = self._sharing().epoch(target, stream) if target is not None else 0
-        if held:
-            self._inner.put(stream, status, held)
->>>>>>> k8s-eyes
+        about = self._about(stream, status.uid)
+        if about is not None and (held := self._sharing().epoch(about.target, stream)):
+            self._inner.put(stream, status, held, about.position)
 
-    def _target(self, stream: str, uid: int) -> str | None:
-        """Where an app is, or where something may be left of one that is deleted."""
+    def _about(self, stream: str, uid: int) -> DesiredApp | Removal | None:
+        """An app, or what may be left of one that is deleted."""
         app = self._desired.app(stream)
         if app is not None:
-            return app.target
-        removals = self._desired.removals_of(stream)
-        return next((one.target for one in removals if one.uid == uid), None)
+            return app
+        return next((one for one in self._desired.removals_of(stream) if one.uid == uid), None)
 
     @override
     def get(self, stream: str) -> AppStatus | None:
