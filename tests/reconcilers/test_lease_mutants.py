@@ -10,6 +10,7 @@ from bus.lease_view import LeaseView
 from bus.leases import Partition
 from bus.leasing import Leasing
 from reconcilers.sharing import Sharing
+from reconcilers.status import Term
 from tests.reconcilers import test_leasing as leasing
 from tests.reconcilers import test_several_workers as workers
 
@@ -69,6 +70,10 @@ def leaves_before_it_is_up_elsewhere(plant: pytest.MonkeyPatch) -> None:
     plant.setattr("reconcilers.removal._is_there", lambda *_: True)
 
 
+def compares_fences_of_two_targets(plant: pytest.MonkeyPatch) -> None:
+    plant.setattr(Term, "replaces", lambda self, other: self.epoch >= other.epoch)
+
+
 @contextmanager
 def planted(bug: Plant) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as plant:
@@ -102,6 +107,10 @@ def planted(bug: Plant) -> Iterator[None]:
         (
             leaves_before_it_is_up_elsewhere,
             workers.test_an_app_that_moves_to_a_target_of_another_worker_is_up_there_before_it_leaves,
+        ),
+        (
+            compares_fences_of_two_targets,
+            workers.test_an_app_that_moves_to_where_the_lease_is_older_is_told_and_leaves,
         ),
     ],
     ids=lambda one: one.__name__,
