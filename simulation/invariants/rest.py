@@ -153,7 +153,8 @@ class RestInvariants:
             least = app.wanted - max(mine, rollout.max_unavailable)
             is_kept = app.target in truth.clusters
             if is_kept:  # it shares out what is asked for meanwhile, and starts nothing old anew
-                least = 0 if truth.was_down(app) else min(least, 1)
+                has_none = truth.was_down(app) or app.reached_at != app.target
+                least = 0 if has_none else min(least, 1)
             here = [one for target, one in running if target == app.target]  # else: as it was left
             probes = sum(one not in well for one in here)
             if len(well) < least:
