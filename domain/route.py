@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter
 
 from domain.refusals import BadValue
 from domain.schema import SPEC, Name
-from domain.url import check_claimable, host_name, path_prefix
+from domain.url import check_claimable, check_international, host_name, path_prefix
 
 MAX_ROUTES: Final = 64  # of one app
 MAX_CONTEXTS: Final = 64  # of one route
@@ -166,6 +166,10 @@ def check(routes: Sequence[Route], publish: Sequence[Publish], ports: Mapping[st
 
 
 def _check_route(at: str, route: Route, tcp: Sequence[str]) -> None:
+    try:
+        check_international(route.host)
+    except ValueError as error:
+        raise BadValue(f"{at}.host", route.host, str(error)) from None
     try:
         check_claimable(route.path)
     except ValueError as error:

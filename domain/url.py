@@ -6,14 +6,14 @@ so both would be one URL of two owners.
 """
 
 import re
-import unicodedata
 from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
+import idna
+
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _INTERNATIONAL: Final = "xn--"
-_JOINERS: Final = "\u200c\u200d"  # letters of some scripts are written with them
 _SEGMENT: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+")
 _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _UNESCAPED: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]")
@@ -36,8 +36,6 @@ def host_name(text: str) -> str:
                 "a host is labels of 1 to 63 letters, digits, - and _, parted by dots, "
                 "without a wildcard, a scheme, a path or a port"
             )
-        if label.startswith(_INTERNATIONAL) and not _is_international(label):
-            raise ValueError(f"{label} is no international name")
     return text
 
 
@@ -45,31 +43,28 @@ def as_asked_for(host: str) -> str:
     """A host as browsers ask for it; raises `ValueError` when it is no name of one."""
     if host.isascii():
         return host.lower()
-    labels = [_encoded(label).lower() for label in host.replace("\u3002", ".").split(".")]
+    try:
+        labels = idna.uts46_remap(host, std3_rules=False).split(".")
+        labels = [one if one.isascii() else idna.alabel(one).decode() for one in labels]
+    except idna.IDNAError as error:
+        raise ValueError(f"it is no name of a host: {error}") from None
     if not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError("it is no name of a host")
     return ".".join(labels)
 
 
-def _encoded(label: str) -> str:
-    """A label in small letters, as browsers since IDNA 2008 have it: `ß` is a letter, not `ss`."""
-    if label.isascii():
-        return label
-    plain = unicodedata.normalize("NFKC", label.lower())
-    if plain.isascii():
-        return plain
-    printed = plain.translate(dict.fromkeys(map(ord, _JOINERS)))
-    if not printed.isprintable() or " " in printed:
-        raise ValueError("it is no name of a host")
-    return _INTERNATIONAL + plain.encode("punycode").decode("ascii")
+def check_international(host: str) -> None:
+    """Refuse a host with a label that is none by IDNA 2008; raises `ValueError` with the rule.
 
-
-def _is_international(label: str) -> bool:
-    try:
-        text = label.removeprefix(_INTERNATIONAL).encode().decode("punycode")
-        return not text.isascii() and _encoded(text) == label
-    except ValueError:
-        return False
+    As with `check_claimable`, only who sets a route is asked for this.
+    """
+    for label in host.split("."):
+        if not label.startswith(_INTERNATIONAL):
+            continue
+        try:
+            idna.ulabel(label)
+        except idna.IDNAError as error:
+            raise ValueError(f"{label} is no international name: {error}") from None
 
 
 @lru_cache(maxsize=16_384)
