@@ -51,7 +51,7 @@ async def has_stored(database: str, count: int) -> bool:
 
 
 async def has_replayed(standby: Cluster, primary: Cluster) -> bool:
-    """Whether a standby has all that its primary has written down."""
+    """Whether a standby has all that its primary has written down so far."""
     ((written,),) = await execute(primary.url(), "SELECT pg_current_wal_lsn()::text")
     reached = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn"
     return await execute(standby.url(), reached, written) == [(True,)]
@@ -281,9 +281,11 @@ async def test_a_failover_to_a_standby_that_has_everything_goes_unnoticed(
     with cluster() as primary, cluster(of=primary) as standby:
         url = await asyncio.to_thread(primary.migrated)
         both = url.replace(f"{primary.port}/", f"{primary.port},127.0.0.1:{standby.port}/")
+        copy = url.replace(str(primary.port), str(standby.port))
         async with opened(both, tmp_path) as log:
             done = [await append(log, key=f"k{number}") for number in range(20)]
-            await until(lambda: has_replayed(standby, primary))
+            await until(lambda: has_replayed(standby, primary))  # the database itself
+            await until(lambda: has_stored(copy, 20))  # what this primary does not write at once
             await asyncio.to_thread(primary.stop, signal.SIGQUIT)
             with pytest.raises(LogUnavailable):
                 await append(log)

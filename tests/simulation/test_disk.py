@@ -49,7 +49,7 @@ def test_nothing_is_believed_from_a_wrong_bit_on() -> None:
 
 def test_both_are_counted_where_they_are_found() -> None:
     rates = {Fault.LOG_TORN_RECORD: 0.05, Fault.LOG_FLIPPED_BIT: 0.3}
-    outcome = seeds.run(3, rates, minutes=10.0)
+    outcome = seeds.run(3, rates, minutes=10.0, workers=1)
     assert outcome.fired[Fault.LOG_TORN_RECORD] > 0
     assert outcome.fired[Fault.LOG_FLIPPED_BIT] > 0
     assert not outcome.violations

@@ -109,7 +109,7 @@ class CaddyWorld(RouterWorld):
 
     @override
     async def tamper(self) -> str:
-        await self.ask("DELETE", "/config/apps/http/servers/http/routes/1/handle/0/routes/1")
+        await self.ask("DELETE", "/config/apps/http/servers/http/routes/2/handle/0/routes/1")
         return "http:a.test/:None"
 
     @override
