@@ -61,10 +61,12 @@ def test_workers_share_the_apps_and_every_gateway_tells_how_all_of_them_are(town
     furnished(town, a)
     shared_out(town, a, b)
     b.until(lambda: ready(b) == APPS, "the other gateway knows it, too")
-    for number in range(APPS):
-        app = b.app(f"a{number}")
-        assert app["status"]["ageSeconds"] >= 0
-        assert app["status"]["conditions"] == a.app(f"a{number}")["status"]["conditions"]
+
+    def told(plane: ControlPlane) -> list[Any]:
+        return [plane.app(f"a{number}")["status"]["conditions"] for number in range(APPS)]
+
+    b.until(lambda: told(a) == told(b), "both gateways tell the same of every app")
+    assert all(b.app(f"a{number}")["status"]["ageSeconds"] >= 0 for number in range(APPS))
     found = town.machine.ask()
     assert (len(found["apps"]), found["doubled"], found["writes"]["start"]) == (APPS, [], APPS)
     workers = {plane.get("/api/v1/targets/fleet")["status"]["worker"] for plane in (a, b)}
