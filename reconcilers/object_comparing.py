@@ -24,6 +24,8 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "volumeMounts": ("mountPath",),
     "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
 }
+# Maps that are one value: a label more selects something else.
+_WHOLE: Final = frozenset({"selector", "podSelector", "namespaceSelector"})
 _CLUSTER: Final = frozenset(
     {
         *("kube-controller-manager", "kube-scheduler", "kube-apiserver", "kubelet"),
@@ -114,8 +116,8 @@ def _differing(wanted: object, live: object, at: str) -> Iterator[str]:
             there = live.get(name)
             if value == there:
                 continue  # nearly always, and cheap
-            path = f"{at}.{name}" if at else name
-            if there is None:
+            path = _below(at, name)
+            if there is None or name in _WHOLE:
                 yield path
             else:
                 yield from _differing(value, there, path)
@@ -148,7 +150,7 @@ def _differing_lists(wanted: list[Any], live: object, at: str) -> Iterator[str]:
 def _as_made(wanted: Any, live: Any, at: str) -> Any:
     if isinstance(wanted, Mapping) and isinstance(live, Mapping):
         return {
-            name: _as_made(value, live[name], f"{at}.{name}" if at else name)
+            name: live[name] if name in _WHOLE else _as_made(value, live[name], _below(at, name))
             for name, value in wanted.items()
             if live.get(name) is not None
         }
@@ -157,6 +159,10 @@ def _as_made(wanted: Any, live: Any, at: str) -> Any:
         names = ((item, _named(item, keys)) for item in wanted)
         return [_as_made(item, there[n], f"{at}[{n}]") for item, n in names if n in there]
     return live
+
+
+def _below(at: str, name: str) -> str:
+    return f"{at}.{name}" if at else name
 
 
 def _keys(at: str, items: Sequence[Any]) -> tuple[str, ...]:
@@ -179,7 +185,7 @@ def _paths(wanted: object, at: str) -> Iterator[str]:
         yield at
     if isinstance(wanted, Mapping):
         for name, value in wanted.items():
-            yield from _paths(value, f"{at}.{name}" if at else name)
+            yield from _paths(value, _below(at, name))
     elif isinstance(wanted, list) and (keys := _keys(at, wanted)):
         for item in wanted:
             yield from _paths(item, f"{at}[{_named(item, keys)}]")
@@ -212,7 +218,7 @@ def _leaves(fields: Json, at: str) -> Iterator[str]:
     for name, inner in below.items():
         sort, _, text = name.partition(":")
         if sort == "f":
-            yield from _leaves(inner, f"{at}.{text}" if at else text)
+            yield from _leaves(inner, _below(at, text))
         elif sort == "k":
             values = json.loads(text).values()
             yield from _leaves(inner, f"{at}[{','.join(map(str, values))}]")

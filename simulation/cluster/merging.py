@@ -1,6 +1,6 @@
 """Fields and who owns them, as server-side apply has it, for the kinds that we write. Pure.
 
-Containers are somebody by their name; every other list is one value.
+Containers are somebody by their name; every other list is one value, and so is a selector.
 """
 
 import json
@@ -10,6 +10,7 @@ from typing import Any, Final
 type Body = dict[str, Any]
 
 NAMED: Final = ("containers",)  # lists whose items are somebody
+WHOLE: Final = ("selector", "podSelector")  # maps that are one value
 
 
 def merged(live: Mapping[str, Any], wanted: Mapping[str, Any], former: Mapping[str, Any]) -> Body:
@@ -19,7 +20,7 @@ def merged(live: Mapping[str, Any], wanted: Mapping[str, Any], former: Mapping[s
         there, before = live.get(name), former.get(name)
         if value is None:
             result.pop(name, None)
-        elif isinstance(value, Mapping) and isinstance(there, Mapping):
+        elif name not in WHOLE and isinstance(value, Mapping) and isinstance(there, Mapping):
             result[name] = merged(there, value, before if isinstance(before, Mapping) else {})
         elif name in NAMED and isinstance(there, Sequence):
             result[name] = _items(there, value, before or ())
@@ -47,7 +48,7 @@ def without(owned: Mapping[str, Any], taken: Mapping[str, Any]) -> Body:
         rest: Any = None
         if name not in taken:
             rest = value
-        elif isinstance(value, Mapping) and isinstance(other, Mapping):
+        elif name not in WHOLE and isinstance(value, Mapping) and isinstance(other, Mapping):
             rest = without(value, other) or None
         elif name in NAMED and isinstance(other, Sequence):
             rest = _items_without(value, other) or None
@@ -70,7 +71,7 @@ def fields(owned: Mapping[str, Any]) -> Body:
     """What `managedFields` says of somebody who owns this."""
     found: Body = {}
     for name, value in owned.items():
-        if isinstance(value, Mapping) and value:
+        if name not in WHOLE and isinstance(value, Mapping) and value:
             found[f"f:{name}"] = fields(value)
         elif name in NAMED:
             found[f"f:{name}"] = {

@@ -121,6 +121,18 @@ def test_one_more_rule_in_a_list_that_is_one_value_is_taken_back() -> None:
     assert action.fields == ("spec.ingress",)
 
 
+@pytest.mark.parametrize(
+    ("kind", "field"), [("Service", "selector"), ("NetworkPolicy", "podSelector")]
+)
+def test_one_more_label_in_a_selector_is_taken_back(kind: str, field: str) -> None:
+    """It selects something else then: a Service nothing at all."""
+    cluster = converged()
+    cluster.others[key(WEB, kind)] = {"spec": {field: {"matchLabels": {"version": "2"}}}}
+    [action] = plan(WEB, cluster.live(), OWNER).actions
+    assert isinstance(action, ApplyObject)
+    assert (action.because, action.fields) == ("edited", (f"spec.{field}",))
+
+
 def test_what_an_intent_changed_is_no_edit() -> None:
     changed = RENDERER.app(order(orders.WEB, revision=2))
     [action] = plan(changed, converged().live(), OWNER).actions

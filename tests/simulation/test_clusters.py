@@ -205,6 +205,13 @@ def test_containers_are_somebody_by_their_name() -> None:
     assert found == {"containers": [{"name": "web", "image": "2"}, {"name": "mesh", "image": "m"}]}
 
 
+def test_a_selector_is_one_value() -> None:
+    theirs, ours = {"selector": {"app": "theirs"}}, {"selector": {"name": "web"}}
+    assert merged(theirs, ours, {}) == ours
+    assert without(theirs, ours) == {}
+    assert fields(ours) == {"f:selector": {}}
+
+
 def test_who_is_overruled_owns_the_field_no_more() -> None:
     owned = {"spec": {"replicas": 5, "paused": True}}
     assert without(owned, {"spec": {"replicas": 2}}) == {"spec": {"paused": True}}
